@@ -1,0 +1,12 @@
+"""The front door: the command line and the configuration.
+
+- `cli`: the `reamp` command; one module of `commands` for each subcommand.
+- `settings`: `reamp.yaml`, environment and flags, in rising order, into one validated model.
+- `demo`: the whole loop on a real app, each promise measured.
+
+This room starts the others (`addons`, `replayer`, `captures`) and none of them imports it.
+"""
+
+from importlib.metadata import version
+
+__version__ = version("reamp")

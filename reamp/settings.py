@@ -1,0 +1,71 @@
+"""Settings in layers: `reamp.yaml`, then the environment, then flags; the last one that speaks wins."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from rules.exits import UserError
+
+CONFIG_FILE = Path("reamp.yaml")
+
+
+def effective[M: BaseModel](model: type[M], section: str, flags: Mapping[str, Any], file: Path | None = None) -> M:
+    """Build `model` from section `section` of the configuration file, ``REAMP_<SECTION>_*`` and `flags`.
+
+    Flags that are None were not given. `file` None means `reamp.yaml` where there is one. Raises UserError with one
+    line for each wrong value, naming where it came from.
+    """
+    given = {name: value for name, value in flags.items() if value is not None and value != []}
+    from_file = _section(model, section, file)
+    prefix = f"REAMP_{section.upper()}_"
+
+    layered = type("Layered", (BaseSettings, model), {"model_config": SettingsConfigDict(env_prefix=prefix)})
+    merged = EnvSettingsSource(layered)()
+    try:
+        return model.model_validate({**from_file, **merged, **given})
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            name = ".".join(map(str, problem["loc"]))
+            top = str(problem["loc"][0]) if problem["loc"] else ""
+            origin = (
+                "--" + name.replace("_", "-")
+                if top in given
+                else prefix + name.upper()
+                if top in merged
+                else f"{section}.{name} in {file or CONFIG_FILE}"
+                if top in from_file
+                else "--" + name.replace("_", "-")
+            )
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{origin}: {message}" if name else message)
+        raise UserError("\n".join(lines)) from None
+
+
+def _section(model: type[BaseModel], section: str, file: Path | None) -> dict[str, Any]:
+    if file is None and not CONFIG_FILE.exists():
+        return {}
+    path = file or CONFIG_FILE
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise UserError(f"{path}: {os.strerror(error.errno or 0)}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {error}") from None
+    values = content.get(section) or {} if isinstance(content, dict) else None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: {section} has to be a mapping of settings to values")
+    values = {str(key).replace("-", "_"): value for key, value in values.items()}
+    for key in values:
+        if key not in model.model_fields:
+            close = difflib.get_close_matches(key, model.model_fields, 1)
+            raise UserError(
+                f"{path}: {section} has no setting {key!r}" + (f": did you mean {close[0]!r}?" if close else "")
+            )
+    return values
