@@ -1,1 +1,17 @@
-"""Map to come."""
+"""The sidecar: add-ons for mitmproxy, and the only room that imports it.
+
+A request meets them in this order, each one small and with one job:
+
+- `tag`: tells real, synthetic and untrusted apart, and strips tags that do not verify.
+- `meter`: counts and times by kind; what real users get now.
+- `guard`: the ceiling. Real requests earn credit, synthetic ones spend it or are refused.
+- `capture`: hands what real users sent to the capture log.
+- `control`: the control port: state, metrics, the grant stream, the lever.
+
+`passage` is what they leave in a flow for each other, `refusal` how they answer instead of the app. Decisions are in
+modules of their own, without mitmproxy, clock or socket: `window` (the sliding signal), `granting` (credit shared out
+to replayers), `lever` (the latching stop), `access` (who may change something).
+
+`embedded` runs them in a slim master of our own (`reamp sidecar`); `chain` gives the list to stock mitmproxy
+(`deploy/sidecar.py`). May import `captures`, `loadtag` and `rules`, never `reamp` or `replayer`.
+"""

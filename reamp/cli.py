@@ -1,11 +1,15 @@
 """The `reamp` command: it puts the subcommands together and turns every way to end into an exit code."""
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from reamp import __version__
+from reamp.commands.control import resume, status, stop
+from reamp.commands.keygen import keygen
+from reamp.commands.sidecar import sidecar
 from rules.exits import Exit, UserError
 
 app = typer.Typer(
@@ -18,14 +22,26 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def root(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
-) -> None:
-    """Take what stands before the subcommand."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"reamp {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take what stands before the subcommand."""
+
+
+app.command()(sidecar)
+app.command()(stop)
+app.command()(resume)
+app.command()(status)
+app.command()(keygen)
 
 
 def main() -> None:

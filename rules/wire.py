@@ -69,8 +69,15 @@ class LeverOrder(Message):
 
 
 class Grant(Message):
-    """One line of the grant stream."""
+    """One line of the grant stream.
 
+    Credit ages by the sender's clock (`elapsed_ns`), not by when a line is read: a reader that was held up finds a
+    pile of lines, and must not take old credit for new.
+    """
+
+    elapsed_ns: int = Field(
+        0, description="nanoseconds since this subscription began, by the sidecar's monotonic clock"
+    )
     real: int = Field(description="real requests since this subscription began")
     granted: int = Field(description="whole credits given to this subscriber since it began")
     ratio: Share = Field(description="the ceiling in force for this subscriber")

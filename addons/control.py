@@ -1,0 +1,224 @@
+"""Add-on: the control port. Tells the state, streams grants, moves the lever."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from importlib.metadata import version
+
+import uvicorn
+from mitmproxy import ctx, exceptions
+from mitmproxy.addonmanager import Loader
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from addons.access import refusal
+from addons.capture import Capture
+from addons.guard import Guard
+from addons.meter import Meter
+from rules.units import Share
+from rules.wire import GRANT_INTERVAL, PROBLEM_JSON, Grant, LeverOrder, Message, Problem, State
+
+logger = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn inside somebody else's process: the signals belong to the proxy."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Control:
+    """Serves the control port in the proxy's own event loop, so that its answers need no locks to be exact."""
+
+    def __init__(self, meter: Meter, guard: Guard, capture: Capture) -> None:
+        self.meter, self.guard, self.capture = meter, guard, capture
+        self.address = ""
+        self._token = ""
+        self._started = time.time()
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._registry = CollectorRegistry()
+        for collector in (meter, guard, capture):
+            self._registry.register(collector)
+
+    def load(self, loader: Loader) -> None:
+        """Declare the options."""
+        loader.add_option("reamp_control", str, "127.0.0.1:8901", "HOST:PORT of the control port. Empty: none.")
+        loader.add_option(
+            "reamp_control_token", str, "", "Token that changes from another machine need. Empty: none are allowed."
+        )
+
+    def configure(self, updated: set[str]) -> None:
+        """Check the address."""
+        self._token = ctx.options.reamp_control_token
+        if "reamp_control" in updated and ctx.options.reamp_control:
+            try:
+                parse_address(ctx.options.reamp_control)
+            except ValueError as error:
+                raise exceptions.OptionsError(f"reamp_control: {error}") from error
+
+    async def running(self) -> None:
+        """Open the port."""
+        if not ctx.options.reamp_control or self._server:
+            return
+        host, port = parse_address(ctx.options.reamp_control)
+        try:
+            listening = _listen(host, port)
+        except OSError as error:
+            # As with any other port that can't be had: said at start, and the proxy does not come up half.
+            logger.error("The control port %s can't be opened: %s", ctx.options.reamp_control, error)  # noqa: TRY400
+            return
+        self.address = "{}:{}".format(*listening.getsockname()[:2])
+        config = uvicorn.Config(self.app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+        self._server = _Server(config)
+        self._serving = asyncio.get_running_loop().create_task(self._server.serve(sockets=[listening]))
+
+    async def done(self) -> None:
+        """Close the port; grant streams end, and with them the replayers' credit."""
+        if self._server and self._serving:
+            self._server.should_exit = self._server.force_exit = True
+            with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(self._serving, 2)
+
+    def app(self) -> Starlette:
+        """Build the ASGI app."""
+        return Starlette(
+            routes=[
+                Route("/healthz", self._health),
+                Route("/metrics", self._metrics),
+                Route("/v1/state", self._state),
+                Route("/v1/credits", self._credits),
+                Route("/v1/lever", self._lever, methods=["GET"]),
+                Route("/v1/lever", self._move_lever, methods=["POST"]),
+            ]
+        )
+
+    def state(self) -> State:
+        """Sum up what the sidecar is doing."""
+        return State(
+            version=version("reamp"),
+            upstream=" ".join(ctx.options.mode),
+            audience=ctx.options.reamp_audience,
+            started=self._started,
+            max_extra=self.guard.max_extra,
+            credit=self.guard.credit(),
+            subscribers=len(self.guard.granter.subscriptions),
+            requests={kind.value: dict(outcomes) for kind, outcomes in self.meter.ended.items()},
+            signal=self.meter.signal(),
+            lever=self.guard.lever.state,
+            accounting=self.capture.counts.snapshot(),
+            capturing=bool(self.capture.writer and self.capture.writer.healthy),
+        )
+
+    async def _health(self, _request: Request) -> Response:
+        return Response('{"status":"ok"}', media_type="application/json")
+
+    async def _metrics(self, _request: Request) -> Response:
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def _state(self, _request: Request) -> Response:
+        return _json(self.state())
+
+    async def _lever(self, _request: Request) -> Response:
+        return _json(self.guard.lever.state)
+
+    async def _move_lever(self, request: Request) -> Response:
+        client = request.client.host if request.client else ""
+        headers = request.headers
+        problem = refusal(
+            client,
+            headers.get("host", ""),
+            headers.get("authorization", ""),
+            headers.get("content-type", ""),
+            self._token,
+        )
+        if problem:
+            return _problem(problem)
+        try:
+            order = LeverOrder.model_validate_json(await request.body())
+        except ValidationError as error:
+            details = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            return _problem(Problem(type="urn:reamp:malformed", title="Not a lever order", status=400, detail=details))
+        lever = self.guard.lever
+        self.guard.granter.advance(self.meter.real, paused=lever.engaged)
+        if lever.engaged and not order.engaged:
+            self.guard.bucket.clear()  # what was earned while all stood still is not spent at once
+        lever.move(order.engaged, order.reason, order.by or client, time.time())
+        logger.warning("Lever %s by %s: %s", "pulled" if order.engaged else "reset", lever.state.by, order.reason)
+        await asyncio.get_running_loop().run_in_executor(None, lever.persist)
+        return _json(lever.state)
+
+    async def _credits(self, request: Request) -> Response:
+        asked = request.query_params.get("ratio", "")
+        if asked and not (asked.isdecimal() and len(asked) < 12):
+            return _problem(
+                Problem(
+                    type="urn:reamp:malformed",
+                    title="Not a ratio",
+                    status=400,
+                    detail="ratio is a whole number of millionths of a credit per real request.",
+                )
+            )
+        stream = self._grants(Share(asked) if asked else None, request.query_params.get("run", "?")[:64])
+        return StreamingResponse(stream, media_type="application/x-ndjson", headers={"cache-control": "no-store"})
+
+    async def _grants(self, asked: Share | None, run: str) -> AsyncIterator[bytes]:
+        granter, lever = self.guard.granter, self.guard.lever
+        granter.advance(self.meter.real, lever.engaged)
+        mine = granter.join(asked, self.meter.real, time.monotonic_ns())
+        logger.info("Run %s listens for credit, at most %s of real traffic", run, mine.ratio)
+        try:
+            while True:
+                granter.advance(self.meter.real, lever.engaged)
+                grant = Grant(
+                    elapsed_ns=time.monotonic_ns() - mine.joined_ns,
+                    real=mine.real,
+                    granted=mine.granted,
+                    ratio=mine.ratio,
+                    lever=lever.state,
+                    signal=self.meter.signal(),
+                )
+                yield grant.model_dump_json().encode() + b"\n"
+                await asyncio.sleep(GRANT_INTERVAL)
+        finally:
+            granter.leave(mine, self.meter.real)
+            logger.info("Run %s listens no more", run)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Read ``HOST:PORT``, ``[::1]:PORT`` or ``:PORT`` (all addresses). Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        raise ValueError(f"{text!r} is not an address: write it like 127.0.0.1:8901")
+    return host.strip("[]"), int(port)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(128)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _json(message: Message) -> Response:
+    return Response(message.model_dump_json(), media_type="application/json")
+
+
+def _problem(problem: Problem) -> Response:
+    return Response(problem.model_dump_json(), problem.status, media_type=PROBLEM_JSON)

@@ -1,0 +1,67 @@
+"""The lever: a stop that latches. Once pulled, no synthetic request passes until somebody resets it.
+
+Its state is kept in a file, so that a restart of the sidecar does not let it go.
+"""
+
+import logging
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from rules.wire import Lever
+
+logger = logging.getLogger(__name__)
+
+
+class LatchingLever:
+    """The lever of one sidecar. `path` None: it does not survive a restart."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.state = Lever() if path is None else _read(path)
+
+    @property
+    def engaged(self) -> bool:
+        """Whether synthetic traffic is stopped."""
+        return self.state.engaged
+
+    def move(self, engaged: bool, reason: str, by: str, at: float) -> None:
+        """Pull or reset it, for as long as this process lives."""
+        self.state = Lever(engaged=engaged, reason=reason, by=by, at=at)
+
+    def persist(self) -> bool:
+        """Write it down for the next process. Waits for the disk, so not for an event loop.
+
+        Gives False if that failed. A failed reset fails safe: the file still says pulled.
+        """
+        if self.path is None:
+            return False
+        try:
+            _write(self.path, self.state)
+        except OSError as error:
+            logger.error("The lever moved but %s could not be written: %s", self.path, error)  # noqa: TRY400
+            return False
+        return True
+
+
+def _read(path: Path) -> Lever:
+    try:
+        return Lever.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return Lever()
+    except (OSError, ValidationError) as error:
+        # In doubt, stop: a file that can't be read may have said so.
+        logger.error("%s can't be read, so the lever counts as pulled: %s", path, error)  # noqa: TRY400
+        return Lever(engaged=True, reason=f"{path.name} could not be read", by="reamp")
+
+
+def _write(path: Path, state: Lever) -> None:
+    """Replace the file whole: after a crash it says the old or the new, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = path.with_name(f".{path.name}.new")
+    with new.open("w") as file:
+        file.write(state.model_dump_json())
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)

@@ -1,0 +1,39 @@
+"""What the add-ons know of one request on its way: its kind, kept in the flow's metadata.
+
+Only plain text goes into the metadata, so that stock mitmproxy can still save flows with it.
+"""
+
+from enum import StrEnum
+
+from mitmproxy import http
+
+
+class Kind(StrEnum):
+    """Every request is exactly one of these."""
+
+    REAL = "real"
+    SYNTHETIC = "synthetic"
+    UNTRUSTED = "untrusted"
+
+
+KIND = "reamp_kind"
+RUN = "reamp_run"
+REFUSED = "reamp_refused"
+
+
+def kind_of(flow: http.HTTPFlow) -> Kind:
+    """Tell a flow's kind. A flow that nobody classified counts as untrusted: it earns nothing and is not recorded."""
+    return Kind(flow.metadata.get(KIND, Kind.UNTRUSTED))
+
+
+def milestone_ns(timestamp: float | None) -> int:
+    """Turn one of mitmproxy's time stamps (unix seconds) into unix nanoseconds."""
+    return round(timestamp * 1e9) if timestamp else 0
+
+
+def duration(flow: http.HTTPFlow) -> float | None:
+    """Give the seconds from the first byte of the request to the end of its answer; None without an answer."""
+    if flow.response is None or flow.response.timestamp_end is None:
+        return None
+    # A wall clock that is set back between the two must not yield a negative time.
+    return max(0.0, flow.response.timestamp_end - flow.request.timestamp_start)

@@ -1,0 +1,73 @@
+"""Add-on: tells real, synthetic and untrusted requests apart."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mitmproxy import ctx, exceptions, http
+from mitmproxy.addonmanager import Loader
+
+import loadtag
+from addons.passage import KIND, RUN, Kind
+from addons.refusal import refuse
+from loadtag import headers, keys
+
+logger = logging.getLogger(__name__)
+
+
+class Tag:
+    """Sets each flow's kind and run, and strips what does not verify.
+
+    Everything downstream trusts what passes here, so whatever is unclear about a tag makes it untrusted.
+    """
+
+    def __init__(self) -> None:
+        self.verifier = loadtag.Verifier([], audience="")
+        self._deny = False
+
+    def load(self, loader: Loader) -> None:
+        """Declare the options."""
+        loader.add_option(
+            "reamp_public_key",
+            Sequence[str],
+            [],
+            "PEM files with the public keys whose load tags are valid. Without any, no tag is.",
+        )
+        loader.add_option("reamp_audience", str, "production", "What a load tag has to be addressed to.")
+        loader.add_option(
+            "reamp_untrusted",
+            str,
+            "strip",
+            "What to do with a request whose tag does not verify: strip the tag and pass it on, or deny it with 403.",
+            choices=("strip", "deny"),
+        )
+
+    def configure(self, updated: set[str]) -> None:
+        """Read the keys again if they may have changed."""
+        self._deny = ctx.options.reamp_untrusted == "deny"
+        if {"reamp_public_key", "reamp_audience"} & updated:
+            try:
+                public = [key for file in ctx.options.reamp_public_key for key in keys.load_public(Path(file))]
+                self.verifier = loadtag.Verifier(public, ctx.options.reamp_audience)
+            except (keys.KeyFileError, OSError, ValueError) as error:
+                raise exceptions.OptionsError(f"reamp_public_key: {error}") from error
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Classify the request before anything else sees it."""
+        try:
+            found = headers.find(flow.request.headers.fields)
+            if found is None:
+                flow.metadata[KIND] = Kind.REAL.value
+                return
+            tag = self.verifier.verify(found.token, time.time()) if found.token else None
+        except loadtag.TagError:
+            tag = None
+        if tag is not None:
+            flow.metadata[KIND] = Kind.SYNTHETIC.value
+            flow.metadata[RUN] = tag.run_id
+            return
+        flow.metadata[KIND] = Kind.UNTRUSTED.value
+        flow.request.headers.fields = tuple(headers.strip(flow.request.headers.fields))
+        if self._deny:
+            refuse(flow, 403, "tag", "Load tag refused", "The request bears a load tag that does not verify.")

@@ -1,0 +1,171 @@
+"""`reamp sidecar`: carry live traffic to an app, record it, and guard it from synthetic load."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import typer
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from rich.console import Console
+from rich.logging import RichHandler
+
+from addons.chain import Chain
+from addons.control import parse_address
+from addons.embedded import serve
+from reamp.settings import effective
+from rules.exits import UserError
+from rules.units import Duration, Share, Size
+
+
+class SidecarSettings(BaseModel):
+    """Everything that a sidecar can be told (section ``sidecar`` of `reamp.yaml`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    upstream: str = Field(description="URL of the app")
+    listen: str = Field("127.0.0.1:8080", description="HOST:PORT that users connect to")
+    control: str = Field("127.0.0.1:8901", description="HOST:PORT of the control port")
+    control_token: str = Field("", description="token that changes from another machine need")
+    captures: Path | None = Field(Path("recordings"), description="folder to record into; none: record nothing")
+    state: Path = Field(Path(".reamp"), description="folder for the lever and the redaction key")
+    max_extra: Share = Field(Share.parse("25%"), description="most synthetic traffic, as a share of real traffic")
+    public_key: list[Path] = Field([], description="PEM files whose load tags are valid")
+    audience: str = Field("production", description="what load tags have to be addressed to")
+    untrusted: Literal["strip", "deny"] = Field("strip", description="what to do with tags that do not verify")
+    body_limit: Size = Field(Size.parse("64KiB"), description="bytes of each request body to keep")
+    segment_size: Size = Field(Size.parse("64MiB"), description="start a new file at this size")
+    segment_age: Duration = Field(Duration.parse("10m"), description="start a new file at this age")
+    flush: Duration = Field(Duration.parse("1s"), description="at most this much is lost if the sidecar is killed")
+    queue_size: Size = Field(Size.parse("32MiB"), description="memory for records that wait for the disk")
+    window: Duration = Field(Duration.parse("10s"), description="how far the signal of real users looks back")
+
+    @field_validator("upstream")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+            raise ValueError(f"{value!r} is not the URL of an app: write it like http://127.0.0.1:8000")
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("listen", "control")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        parse_address(value)
+        return value
+
+    def options(self) -> dict[str, Any]:
+        """Give them as mitmproxy options, the way that `deploy/sidecar.py` takes them too."""
+        host, port = parse_address(self.listen)
+        return {
+            "mode": [f"reverse:{self.upstream}"],
+            "listen_host": host,
+            "listen_port": port,
+            "reamp_control": self.control,
+            "reamp_control_token": self.control_token,
+            "reamp_captures": str(self.captures or ""),
+            "reamp_redaction_key": str(self.state / "redaction.key"),
+            "reamp_lever": str(self.state / "lever.json"),
+            "reamp_max_extra": str(self.max_extra),
+            "reamp_public_key": [str(path) for path in self.public_key],
+            "reamp_audience": self.audience,
+            "reamp_untrusted": self.untrusted,
+            "reamp_body_limit": str(self.body_limit),
+            "reamp_segment_size": str(self.segment_size),
+            "reamp_segment_age": str(self.segment_age),
+            "reamp_flush": str(self.flush),
+            "reamp_queue_size": str(self.queue_size),
+            "reamp_window": str(self.window),
+        }
+
+
+def sidecar(
+    upstream: Annotated[str | None, typer.Option(help="URL of the app, e.g. http://127.0.0.1:8000.")] = None,
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT for users. [default: 127.0.0.1:8080]")] = None,
+    control: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the control port. [default: 127.0.0.1:8901]")
+    ] = None,
+    captures: Annotated[str | None, typer.Option(help="Folder to record into. [default: recordings]")] = None,
+    no_capture: Annotated[bool, typer.Option("--no-capture", help="Record nothing.")] = False,
+    max_extra: Annotated[
+        str | None,
+        typer.Option(help="The ceiling: most synthetic traffic, as a share of current real traffic. [default: 25%]"),
+    ] = None,
+    public_key: Annotated[
+        list[str] | None,
+        typer.Option(help="Public key file whose load tags are valid; may be repeated. Without any, no tag is."),
+    ] = None,
+    audience: Annotated[
+        str | None, typer.Option(help="What load tags have to be addressed to. [default: production]")
+    ] = None,
+    untrusted: Annotated[
+        str | None, typer.Option(help="Tags that do not verify: strip them or deny with 403. [default: strip]")
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Folder that keeps the lever and the redaction key. [default: .reamp]")
+    ] = None,
+    body_limit: Annotated[str | None, typer.Option(help="Keep this much of a request body. [default: 64KiB]")] = None,
+    segment_size: Annotated[str | None, typer.Option(help="New file at this size. [default: 64MiB]")] = None,
+    segment_age: Annotated[str | None, typer.Option(help="New file at this age. [default: 10m]")] = None,
+    flush: Annotated[str | None, typer.Option(help="Most that a kill can lose. [default: 1s]")] = None,
+    queue_size: Annotated[
+        str | None, typer.Option(help="Memory for records that wait for the disk. [default: 32MiB]")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(help="How far the signal of real users looks back. [default: 10s]")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration file. [default: reamp.yaml, if there]")] = None,
+) -> None:
+    """Carry live traffic to an app, record it, and guard it from synthetic load.
+
+    Put it where users connect and point it at the app. Real requests always pass; they are recorded into --captures
+    with secrets replaced. Synthetic requests (those with a valid load tag) pass only while real traffic earns credit
+    for them.
+
+    [bold]reamp sidecar --upstream http://127.0.0.1:8000 --listen 0.0.0.0:8080 --public-key load.pub[/bold]
+    """
+    flags: dict[str, Any] = {
+        "upstream": upstream,
+        "listen": listen,
+        "control": control,
+        "captures": captures,
+        "max_extra": max_extra,
+        "public_key": public_key,
+        "audience": audience,
+        "untrusted": untrusted,
+        "state": state,
+        "body_limit": body_limit,
+        "segment_size": segment_size,
+        "segment_age": segment_age,
+        "flush": flush,
+        "queue_size": queue_size,
+        "window": window,
+    }
+    settings = effective(SidecarSettings, "sidecar", flags, config)
+    if no_capture:
+        settings = settings.model_copy(update={"captures": None})
+    for file in settings.public_key:
+        if not file.exists():
+            raise UserError(f"--public-key: there is no {file}: make a pair of keys with `reamp keygen`")
+    console = Console(stderr=True, soft_wrap=True)
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
+    )
+    # One line for each connection is noise on a busy proxy; what is ours, and everybody's warnings, stay.
+    for name in ("mitmproxy", "uvicorn", "httpx", "hpack", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    asyncio.run(serve(settings.options(), lambda chain: _announce(console, settings, chain)))
+
+
+def _announce(console: Console, settings: SidecarSettings, chain: Chain) -> None:
+    keys = f"{len(settings.public_key)} public key file(s)" if settings.public_key else "no public key: no tag is valid"
+    lever = chain.guard.lever.state
+    console.print(f"[bold]reamp sidecar[/bold]  http://{settings.listen} -> {settings.upstream}")
+    console.print(f"  ceiling   {settings.max_extra} of current real traffic; {keys}; audience {settings.audience}")
+    console.print(f"  records   {settings.captures or 'nothing'}")
+    console.print(f"  control   http://{chain.control.address}  (reamp status, stop, resume; /metrics)")
+    if lever.engaged:
+        console.print(
+            f"  [red]the lever is pulled[/red] ({lever.reason}): `reamp resume` lets synthetic traffic in again"
+        )
