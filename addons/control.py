@@ -22,7 +22,7 @@ from addons.access import refusal
 from addons.capture import Capture
 from addons.guard import Guard
 from addons.meter import Meter
-from rules.units import Share
+from rules.units import Share, parse_address
 from rules.wire import GRANT_INTERVAL, PROBLEM_JSON, Grant, LeverOrder, Message, Problem, State
 
 logger = logging.getLogger(__name__)
@@ -192,14 +192,6 @@ class Control:
         finally:
             granter.leave(mine, self.meter.real)
             logger.info("Run %s listens no more", run)
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Read ``HOST:PORT``, ``[::1]:PORT`` or ``:PORT`` (all addresses). Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or not 0 <= int(port) <= 65535:
-        raise ValueError(f"{text!r} is not an address: write it like 127.0.0.1:8901")
-    return host.strip("[]"), int(port)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -60,7 +60,7 @@ def _decimal(millionths: int) -> str:
     return f"{millionths // MILLION}.{millionths % MILLION:06d}".rstrip("0").rstrip(".")
 
 
-_DECIMAL = r"(\d{1,9}(?:\.\d*)?|\.\d+)"
+_DECIMAL = r"([0-9]{1,18}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})"
 
 
 class Share(_Quantity, int):
@@ -185,3 +185,11 @@ class Size(_Quantity, int):
         return f"{int(self)}B"
 
     __repr__ = __str__
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Read ``HOST:PORT``, ``[::1]:PORT`` or ``:PORT`` (all addresses). Raises UnitError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise UnitError(f"{text!r} is not an address: write it like 127.0.0.1:8901")
+    return host.strip("[]"), int(port)

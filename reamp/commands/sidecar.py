@@ -12,11 +12,10 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from addons.chain import Chain
-from addons.control import parse_address
 from addons.embedded import serve
 from reamp.settings import effective
 from rules.exits import UserError
-from rules.units import Duration, Share, Size
+from rules.units import Duration, Share, Size, parse_address
 
 
 class SidecarSettings(BaseModel):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from rules.units import Duration, Factor, Rate, Share, Size, UnitError
+from rules.units import Duration, Factor, Rate, Share, Size, UnitError, parse_address
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,17 @@ def test_a_bare_number_is_never_guessed_at() -> None:
 
 def test_models_carry_quantities_as_text() -> None:
     assert Settings.model_validate_json('{"ceiling": "12.5%"}').model_dump_json() == '{"ceiling":"12.5%"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:8901", ("::1", 8901)), (":8080", ("", 8080))],
+)
+def test_addresses(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "8080", "host", "host:", "host:http", "host:70000", "host:-1"])
+def test_wrong_addresses_are_told(text: str) -> None:
+    with pytest.raises(UnitError, match="write it like"):
+        parse_address(text)

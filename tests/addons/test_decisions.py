@@ -1,0 +1,198 @@
+"""The sidecar's pure decisions: the sliding signal, shared-out grants, the lever, who may change something."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from addons.access import refusal
+from addons.granting import Granter, Subscription
+from addons.lever import LatchingLever
+from addons.window import SlidingSignal
+from rules.credit import CREDIT, Bucket
+from rules.units import Share
+
+# --- the sliding signal
+
+
+def test_signal_tells_rate_errors_and_percentiles_of_the_window() -> None:
+    window = SlidingSignal(10, now=100.0)
+    for number in range(1000):
+        now = 100.0 + number / 100
+        window.arrived(now)
+        window.finished(now, (number % 100 + 1) / 1000, error=number % 10 == 0)
+    signal = window.signal(109.99)
+    assert signal.rate == pytest.approx(100, rel=0.01)
+    assert signal.error_ratio == pytest.approx(0.1)
+    assert signal.p50 == pytest.approx(0.050, rel=0.03)
+    assert signal.p95 == pytest.approx(0.095, rel=0.03)
+    assert signal.p99 == pytest.approx(0.099, rel=0.03)
+
+
+def test_signal_forgets_what_is_older_than_the_window() -> None:
+    window = SlidingSignal(2, now=0.0)
+    window.arrived(0.5)
+    window.finished(0.5, 1.0, error=True)
+    assert window.signal(1.0).error_ratio == 1
+    signal = window.signal(60.0)
+    assert (signal.rate, signal.error_ratio, signal.p50) == (0, None, None)
+
+
+def test_signal_follows_a_change_of_rate_within_the_window() -> None:
+    window = SlidingSignal(2, now=0.0)
+    for step in range(600):
+        window.arrived(step / 100)
+    for step in range(100):
+        window.arrived(6 + step / 25)
+    assert window.signal(9.99).rate == pytest.approx(25, rel=0.05)
+
+
+def test_unanswered_requests_count_as_errors_and_have_no_latency() -> None:
+    window = SlidingSignal(10, now=0.0)
+    window.finished(1.0, None, error=True)
+    signal = window.signal(2.0)
+    assert (signal.error_ratio, signal.p99) == (1, None)
+
+
+# --- grants
+
+
+class Granting(RuleBasedStateMachine):
+    """Replayers come and go while users do what they like; a greedy replayer spends all it is granted at the guard."""
+
+    @initialize(ratio=st.integers(0, 2 * CREDIT))
+    def start(self, ratio: int) -> None:
+        self.ratio = Share(ratio)
+        self.granter = Granter(self.ratio)
+        self.real = 0
+        self.everybody: list[Subscription] = []
+        self.limits: list[tuple[Subscription, int]] = []
+
+    @rule(count=st.integers(0, 40))
+    def users_come(self, count: int) -> None:
+        self.real += count
+
+    @rule(asked=st.one_of(st.none(), st.integers(0, 3 * CREDIT).map(Share)))
+    def join(self, asked: Share | None) -> None:
+        joined = self.granter.join(asked, self.real, 0)
+        self.everybody.append(joined)
+        self.limits.append((joined, self.real))
+
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        if self.granter.subscriptions:
+            present = [one for one in self.everybody if one in self.granter.subscriptions]
+            self.granter.leave(data.draw(st.sampled_from(present)), self.real)
+
+    @rule()
+    def tick(self) -> None:
+        self.granter.advance(self.real)
+
+    @invariant()
+    def all_grants_together_stay_under_the_ceiling(self) -> None:
+        assert sum(one.granted for one in self.everybody) * CREDIT <= self.ratio * self.real
+
+    @invariant()
+    def nobody_gets_more_than_it_asked_for_of_what_it_was_there_for(self) -> None:
+        for one, since in self.limits:
+            assert one.granted * CREDIT <= min(one.ratio, self.ratio) * (self.real - since)
+
+
+TestGranting = Granting.TestCase
+
+
+@given(st.integers(1, 4), st.lists(st.integers(0, 50), min_size=1, max_size=100))
+def test_the_guard_never_refuses_who_spends_grants_at_once(replayers: int, arrivals: list[int]) -> None:
+    ratio = Share.parse("25%")
+    granter, bucket, now, real = Granter(ratio), Bucket(), 0, 0
+    everybody = [granter.join(None, 0, 0) for _ in range(replayers)]
+    spent = [0] * replayers
+    for arrived in arrivals:
+        now += 20_000_000
+        for _ in range(arrived):
+            bucket.earn(ratio, now)
+        real += arrived
+        granter.advance(real)
+        for index, one in enumerate(everybody):
+            for _ in range(one.granted - spent[index]):
+                assert bucket.spend(now)
+            spent[index] = one.granted
+
+
+def test_a_pulled_lever_stops_grants_and_what_came_meanwhile_is_never_granted() -> None:
+    granter = Granter(Share.parse("50%"))
+    one = granter.join(None, 0, 0)
+    granter.advance(10)
+    granter.advance(1000, paused=True)
+    granter.advance(1010)
+    assert (one.granted, one.real) == (10, 1010)
+
+
+# --- the lever
+
+
+def test_the_lever_latches_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "lever.json"
+    lever = LatchingLever(path)
+    assert not lever.engaged
+    lever.move(engaged=True, reason="users suffer", by="ada", at=1.0)
+    assert lever.persist()
+    again = LatchingLever(path)
+    assert again.engaged
+    assert (again.state.reason, again.state.by) == ("users suffer", "ada")
+    again.move(engaged=False, reason="all good", by="ada", at=2.0)
+    assert again.persist()
+    assert not LatchingLever(path).engaged
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"engaged": "perhaps"}', b"\xff\xfe"])
+def test_a_lever_file_that_cannot_be_read_counts_as_pulled(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "lever.json"
+    path.write_bytes(content)
+    assert LatchingLever(path).engaged
+
+
+def test_a_lever_that_cannot_be_written_still_holds_now(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    lever = LatchingLever(tmp_path / "lever.json")
+    lever.path = tmp_path / "file" / "lever.json"
+    lever.move(engaged=True, reason="stop", by="ada", at=1.0)
+    assert not lever.persist()
+    assert lever.engaged
+
+
+# --- who may change something
+
+JSON = "application/json"
+
+
+@pytest.mark.parametrize(
+    ("client", "host", "authorization", "content_type", "token", "status"),
+    [
+        ("127.0.0.1", "127.0.0.1:8901", "", JSON, "", None),
+        ("127.0.0.1", "localhost:8901", "", JSON + "; charset=utf-8", "s3cret", None),
+        ("::1", "[::1]:8901", "", JSON, "", None),
+        ("::ffff:127.0.0.1", "127.0.0.1", "", JSON, "", None),
+        ("203.0.113.9", "sidecar:8901", "Bearer s3cret", JSON, "s3cret", None),
+        ("203.0.113.9", "sidecar:8901", "bearer s3cret", JSON, "s3cret", None),
+        ("203.0.113.9", "sidecar:8901", "", JSON, "", 401),
+        ("203.0.113.9", "127.0.0.1", "", JSON, "s3cret", 401),
+        ("203.0.113.9", "sidecar:8901", "Bearer guess", JSON, "s3cret", 401),
+        ("203.0.113.9", "sidecar:8901", "Bearer ", JSON, "", 401),
+        ("203.0.113.9", "sidecar:8901", "Basic s3cret", JSON, "s3cret", 401),
+        ("127.0.0.1", "127.0.0.1", "Bearer guess", JSON, "s3cret", 401),
+        ("127.0.0.1", "evil.example", "", JSON, "", 403),
+        ("127.0.0.1", "127.0.0.1", "", "text/plain", "", 415),
+        ("127.0.0.1", "127.0.0.1", "", "", "", 415),
+        ("", "127.0.0.1", "", JSON, "", 401),
+    ],
+)
+def test_changes_need_loopback_or_the_token(
+    client: str, host: str, authorization: str, content_type: str, token: str, status: int | None
+) -> None:
+    problem = refusal(client, host, authorization, content_type, token)
+    assert (problem.status if problem else None) == status
+    if problem and token:
+        assert token not in problem.model_dump_json()

@@ -1,0 +1,137 @@
+"""Start real processes on loopback and end them by their id."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    """A port that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(condition: Callable[[], object], seconds: float = 15, every: float = 0.01) -> None:
+    """Wait until `condition` holds; fail after `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s: {condition}")
+        time.sleep(every)
+
+
+def answers(port: int) -> Callable[[], bool]:
+    """Whether something listens on `port`."""
+
+    def check() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+        return False
+
+    return check
+
+
+class Process:
+    """One process with its output in a file. Ends with the ``with`` block at the latest."""
+
+    def __init__(self, arguments: Sequence[str], log: Path, env: dict[str, str] | None = None) -> None:
+        self.log = log
+        self._file = log.open("ab")
+        self._popen = subprocess.Popen(
+            arguments,
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **(env or {})},
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def ready(self, port: int) -> Self:
+        """Wait until it listens on `port`."""
+        check = answers(port)
+
+        def listening() -> bool:
+            assert self._popen.poll() is None, f"ended with {self._popen.returncode}:\n{self.output}"
+            return check()
+
+        try:
+            eventually(listening, 30)
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    def wait(self, seconds: float = 20) -> int:
+        return self._popen.wait(seconds)
+
+    def running(self) -> bool:
+        return self._popen.poll() is None
+
+    def stop(self) -> int:
+        """Ask it to end; make it end if it does not."""
+        if self._popen.poll() is None:
+            self._popen.send_signal(signal.SIGCONT)
+            self._popen.terminate()
+            try:
+                self._popen.wait(15)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+        return self._popen.returncode
+
+    def kill(self) -> None:
+        self._popen.kill()
+        self._popen.wait(10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
+        finally:
+            self._file.close()
+
+
+def python(*arguments: str) -> list[str]:
+    """A command line for this interpreter."""
+    return [sys.executable, *arguments]
+
+
+def reamp(*arguments: str) -> list[str]:
+    """A command line for `reamp`, as a user would type it."""
+    return [str(Path(sys.executable).with_name("reamp")), *arguments]
+
+
+@contextlib.contextmanager
+def shop(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The app of `tests.support.shop` behind uvicorn: its URL and its access log."""
+    port, log = free_port(), folder / "shop.log"
+    log.touch()
+    command = python("-m", "uvicorn", "tests.support.shop:app", "--port", str(port), "--log-level", "warning")
+    with Process(command, folder / "shop.out", {"SHOP_LOG": str(log)}) as process:
+        process.ready(port)
+        yield f"http://127.0.0.1:{port}", log
