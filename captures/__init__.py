@@ -1,1 +1,17 @@
-"""Map to come."""
+"""The capture log: what was recorded, on its way to the disk and back.
+
+Data flows down on the left, when recording, and up on the right, when reading:
+
+    records      one request with the outline of its answer                        records
+    accounting   where every request went                                          verify      is all of it there?
+    redaction    secrets out, pseudonyms in                                        reader      streams, by arrival
+    writer       blocks, queue, rotation, what happens when the disk fails         codec       bytes <-> values
+    codec        values <-> bytes                                                  segments    names and files
+    segments     names and files
+    worker       the thread that compresses and writes
+
+`codec`, `redaction` and `records` are pure. `errors` says what can be wrong with a capture. The format is described
+in `docs/capture-format.md`.
+
+May import `rules`; never `reamp`, `addons`, `replayer` or mitmproxy.
+"""

@@ -1,0 +1,365 @@
+"""Bytes of a segment <-> values. Pure. `docs/capture-format.md` describes the same thing in prose.
+
+A segment is one msgpack stream: header map, frames, footer map, and the footer's offset. A frame's head has a fixed
+width, so it can be read with one `struct`, and found again by its pattern after damage.
+"""
+
+import re
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import google_crc32c
+import msgpack
+import zstandard
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from captures.errors import CaptureError
+from captures.records import Headers, Record
+from rules.wire import Accounting
+
+FORMAT = "reamp-capture"
+VERSION = 1
+
+# Bounds that a writer keeps and a reader enforces, so that a hostile file cannot exhaust its memory.
+MAX_HEADER = 64 << 10
+MAX_FOOTER = 4 << 20
+MAX_FRAMES = 100_000
+MAX_RECORD = 8 << 20
+MAX_BLOCK = 16 << 20
+MAX_HEADERS = 4096
+MAX_TIME = 1 << 63
+
+_FRAME = struct.Struct(">BBQBQBI5sBIBI")
+FRAME_HEAD = _FRAME.size
+_BEFORE_CRC, _AFTER_CRC = 29, 34  # the checksum covers the frame without the five bytes of the checksum itself
+_ARRAY_6, _UINT64, _UINT32, _BIN32 = 0x96, 0xCF, 0xCE, 0xC6
+_ZSTD = b"\xa4zstd"
+FRAME_PATTERN = re.compile(rb"\x96\xcf.{8}\xcf.{8}\xce.{4}\xa4[a-z0-9]{4}\xce.{4}\xc6", re.DOTALL)
+
+_TRAILER = struct.Struct(">BQ")
+TRAILER = _TRAILER.size
+
+# What msgpack raises over broken bytes: its own exceptions, ValueError for bounds and text, TypeError for odd keys.
+_UNPACKING = (msgpack.UnpackException, ValueError, TypeError, OverflowError)
+
+
+class Header(BaseModel):
+    """The first object of a segment. Unknown fields of a newer writer are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: str
+    version: int
+    created_ns: int = Field(ge=0, lt=MAX_TIME, description="unix time")
+    writer: str = Field(description="the same in all segments of one writer")
+    sequence: int = Field(ge=1, description="1, 2, 3, ... over the segments of one writer")
+    software: str = Field(description="name and version of what wrote it")
+    flush_ns: int = Field(ge=0, description="most that a crash can cost")
+    block_size: int = Field(ge=1, description="uncompressed bytes at which a block is full")
+    redaction: dict[str, Any] = Field(description="what was replaced, and which key did it (never the key)")
+    accounting: Accounting = Field(description="when the segment was opened")
+    extra: dict[str, Any] = Field(default={}, description="what the caller added")
+
+
+Index = list[tuple[int, int, int, int]]
+"""Offset, first ns, last ns and number of records of each frame, in the order of the file."""
+
+
+class Frame(NamedTuple):
+    """Where a block lies and what it spans."""
+
+    offset: int
+    first_ns: int
+    last_ns: int
+    records: int
+    length: int
+    """Bytes of the frame, head included."""
+
+
+class Footer(BaseModel):
+    """The last map of a segment that was closed in good order."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    closed_ns: int = Field(ge=0, lt=MAX_TIME, description="unix time")
+    why: str = Field(description="closed because of: size, age, blocks, end")
+    records: int = Field(ge=0)
+    first_ns: int | None = Field(description="earliest arrival; None without records")
+    last_ns: int | None
+    accounting: Accounting = Field(description="when the segment was closed")
+
+
+# --- records ---
+
+
+def record_packer() -> Callable[[Any], bytes]:
+    """Make a function that packs one value. It keeps a buffer: one for each thread."""
+    return msgpack.Packer(use_bin_type=True, buf_size=1 << 16).pack  # type: ignore[no-any-return]
+
+
+def pack_record(pack: Callable[[Any], bytes], record: Record, headers: Headers, previous_ns: int) -> bytes:
+    """Pack `record` with `headers` in place of its own, its arrival relative to the record before it in the block.
+
+    Raises ValueError, TypeError or OverflowError for what the format cannot hold.
+    """
+    arrival, method, scheme, authority, path, version, _, body, body_size, status, size, ttfb, duration = record
+    if not 0 <= arrival < MAX_TIME:
+        raise ValueError(f"arrival {arrival} is out of range")
+    delta = arrival - previous_ns
+    try:
+        return pack(
+            (delta, method, scheme, authority, path, version, headers, body, body_size, status, size, ttfb, duration)
+        )
+    except UnicodeEncodeError:
+        # Not UTF-8: such a text goes in as the bytes that it was, so that the stream stays valid msgpack.
+        texts = (_exact(text) for text in (method, scheme, authority, path, version))
+        return pack((delta, *texts, headers, body, body_size, status, size, ttfb, duration))
+
+
+def _exact(text: str) -> str | bytes:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")
+    return text
+
+
+def unpack_records(data: bytes, count: int) -> list[Record]:
+    """Unpack a block's records in the order in which they were written. Raises CaptureError."""
+    unpacker = msgpack.Unpacker(
+        use_list=False,
+        max_buffer_size=MAX_BLOCK,
+        max_array_len=MAX_HEADERS,
+        max_map_len=0,
+        max_ext_len=0,
+    )
+    records: list[Record] = []
+    arrival = 0
+    try:
+        unpacker.feed(data)
+        for row in unpacker:
+            delta, method, scheme, authority, path, version, headers, body, body_size, status, size, ttfb, dur = row
+            arrival += delta
+            if not (
+                type(method) is type(scheme) is type(authority) is type(path) is type(version) is str
+                and type(body) is bytes
+                and type(headers) is tuple
+                and type(delta) is type(body_size) is type(status) is type(size) is type(ttfb) is type(dur) is int
+                and 0 <= arrival < MAX_TIME
+            ):
+                records.append(_odd_record(arrival, row))
+                continue
+            for name, value in headers:
+                if type(name) is not bytes or type(value) is not bytes:
+                    raise CaptureError("a header is not bytes")
+            records.append(
+                Record(
+                    arrival,
+                    method,
+                    scheme,
+                    authority,
+                    path,
+                    version,
+                    headers,
+                    body,
+                    body_size,
+                    status,
+                    size,
+                    ttfb,
+                    dur,
+                )
+            )
+    except _UNPACKING as error:
+        raise CaptureError(f"its records do not unpack ({error or type(error).__name__})") from None
+    if len(records) != count or unpacker.tell() != len(data):
+        raise CaptureError(f"it holds {len(records)} records and promised {count}")
+    return records
+
+
+def _odd_record(arrival: int, row: tuple[Any, ...]) -> Record:
+    """Read a record whose texts may be bytes (not UTF-8). Raises CaptureError for anything else."""
+    texts, (headers, body, *numbers) = row[1:6], row[6:]
+    if (
+        type(body) is not bytes
+        or any(type(number) is not int for number in (row[0], *numbers))
+        or not 0 <= arrival < MAX_TIME
+        or type(headers) is not tuple
+        or any(type(part) is not bytes for name, value in headers for part in (name, value))
+    ):
+        raise CaptureError("a record has a field of a wrong type")
+    decoded = []
+    for text in texts:
+        if type(text) not in {str, bytes}:
+            raise CaptureError("a record has a text of a wrong type")
+        decoded.append(text if isinstance(text, str) else text.decode("utf-8", "surrogateescape"))
+    return Record._make((arrival, *decoded, headers, body, *numbers))
+
+
+# --- frames ---
+
+
+class Compressor:
+    """Turns records into frames. Holds compression state: one for each thread."""
+
+    def __init__(self, level: int) -> None:
+        self._compress = zstandard.ZstdCompressor(level=level, write_content_size=True).compress
+
+    def frame(self, first_ns: int, last_ns: int, count: int, records: Iterable[bytes]) -> bytes:
+        """Make the frame of one block of packed records."""
+        payload = self._compress(b"".join(records))
+        fields = (_ARRAY_6, _UINT64, first_ns, _UINT64, last_ns, _UINT32, count, _ZSTD)
+        head = _FRAME.pack(*fields, _UINT32, 0, _BIN32, len(payload))
+        return b"".join(
+            (
+                head[:_BEFORE_CRC],
+                b"\xce",
+                _frame_crc(head, payload).to_bytes(4),
+                head[_AFTER_CRC:],
+                payload,
+            )
+        )
+
+
+def _frame_crc(head: bytes, payload: bytes) -> int:
+    around = google_crc32c.value(head[:_BEFORE_CRC] + head[_AFTER_CRC:])
+    return google_crc32c.extend(around, payload)  # type: ignore[no-any-return]
+
+
+def frame_head(head: bytes, offset: int) -> Frame | None:
+    """Read a frame's head; None if these bytes are not one. Nothing is checked that needs the payload."""
+    if len(head) < FRAME_HEAD:
+        return None
+    array, u1, first, u2, last, u3, count, codec, u4, _, binary, length = _FRAME.unpack_from(head)
+    if (array, u1, u2, u3, u4, binary) != (_ARRAY_6, _UINT64, _UINT64, _UINT32, _UINT32, _BIN32):
+        return None
+    if codec[0] != _ZSTD[0] or not first <= last < MAX_TIME or not count or length > MAX_BLOCK:
+        return None
+    return Frame(offset, first, last, count, FRAME_HEAD + length)
+
+
+def frame_intact(data: bytes) -> bool:
+    """Check the checksum of a whole frame."""
+    head = data[:FRAME_HEAD]
+    expected = int.from_bytes(head[_BEFORE_CRC + 1 : _AFTER_CRC])
+    return _frame_crc(head, data[FRAME_HEAD:]) == expected
+
+
+def read_frame(data: bytes, frame: Frame) -> list[Record]:
+    """Unpack a whole frame that lies where `frame` says. Raises CaptureError."""
+    if len(data) != frame.length or frame_head(data, frame.offset) != frame:
+        raise CaptureError("the block is not where or what the index says")
+    if not frame_intact(data):
+        raise CaptureError("the block's checksum is wrong")
+    if data[_BEFORE_CRC - len(_ZSTD) : _BEFORE_CRC] != _ZSTD:
+        raise CaptureError("the block needs a codec that this version of reamp does not know")
+    payload = data[FRAME_HEAD:]
+    try:
+        size = zstandard.frame_content_size(payload)
+        if not 0 < size <= MAX_BLOCK:
+            raise CaptureError(f"the block claims {size} bytes of records, more than the format allows")
+        records = zstandard.ZstdDecompressor(max_window_size=MAX_BLOCK).decompress(payload, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise CaptureError(f"the block does not decompress ({error})") from None
+    return unpack_records(records, frame.records)
+
+
+# --- header, footer, trailer ---
+
+
+def pack_header(header: Header) -> bytes:
+    """Pack the header. Raises ValueError if it is too large."""
+    packed = _seal(header.model_dump(mode="json"))
+    if len(packed) > MAX_HEADER:
+        raise ValueError(f"a header of {len(packed)} bytes is larger than the format allows")
+    return packed
+
+
+def pack_footer(footer: Footer, index: Index, offset: int) -> bytes:
+    """Pack the footer that starts at `offset`, and the trailer that leads to it."""
+    return _seal({**footer.model_dump(mode="json"), "index": index}) + _TRAILER.pack(_UINT64, offset)
+
+
+def _seal(fields: dict[str, Any]) -> bytes:
+    """Pack a map whose last entry is the checksum of all bytes before the checksum's value."""
+    packed: bytes = msgpack.packb({**fields, "crc32c": 0xFFFFFFFF})  # any value that takes five bytes
+    packed = packed[:-5]
+    crc: int = google_crc32c.value(packed)
+    return packed + b"\xce" + crc.to_bytes(4)
+
+
+def _unseal(data: bytes) -> tuple[dict[str, Any], int]:
+    """Unpack a map made by `_seal` and give its length. Raises CaptureError."""
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(data), 1), max_array_len=MAX_FRAMES, max_map_len=1000)
+    try:
+        unpacker.feed(data)
+        fields = unpacker.unpack()
+        length = unpacker.tell()
+    except msgpack.OutOfData:
+        raise CaptureError("it is cut off") from None
+    except _UNPACKING as error:
+        raise CaptureError(f"it does not unpack ({error or type(error).__name__})") from None
+    if not isinstance(fields, dict) or fields.get("crc32c") != google_crc32c.value(data[: length - 5]):
+        raise CaptureError("its checksum is wrong")
+    return fields, length
+
+
+def unpack_header(data: bytes) -> tuple[Header, int]:
+    """Unpack the header at the start of `data` and give its length. Raises CaptureError."""
+    fields, length = _unseal(data[:MAX_HEADER])
+    if fields.get("format") != FORMAT:
+        raise CaptureError("it says that it is another format")
+    version = fields.get("version")
+    if version != VERSION:
+        raise CaptureError(f"it has format version {version}, and this version of reamp reads {VERSION}")
+    try:
+        return Header.model_validate(fields), length
+    except ValidationError as error:
+        raise CaptureError(f"its fields are wrong ({_first(error)})") from None
+
+
+def unpack_footer(data: bytes, start: int, end: int) -> tuple[Footer, list[Frame], int]:
+    """Unpack the footer at the start of `data`: what it says, where the frames lie, and its length in bytes.
+
+    Frames have to lie between `start` and `end`. Raises CaptureError.
+    """
+    fields, length = _unseal(data[:MAX_FOOTER])
+    try:
+        return Footer.model_validate(fields), _frames(fields.get("index"), start, end), length
+    except ValidationError as error:
+        raise CaptureError(f"its fields are wrong ({_first(error)})") from None
+
+
+def _frames(index: Any, start: int, end: int) -> list[Frame]:
+    """Check an index. Each frame reaches to the next one. Raises CaptureError."""
+    frames: list[Frame] = []
+    entries = index if isinstance(index, list) else [None]
+    for entry in reversed(entries):
+        whole = isinstance(entry, list) and len(entry) == 4 and all(type(number) is int for number in entry)
+        frame = Frame._make([*entry, end - entry[0]]) if whole else None
+        if frame is None or not (
+            start <= frame.offset <= end - FRAME_HEAD
+            and 0 <= frame.first_ns <= frame.last_ns < MAX_TIME
+            and frame.records > 0
+        ):
+            raise CaptureError("its index is wrong")
+        frames.append(frame)
+        end = frame.offset
+    return frames[::-1]
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+
+
+def unpack_trailer(data: bytes) -> int | None:
+    """Give the footer's offset from the last bytes of a segment; None if they are no trailer."""
+    if len(data) != TRAILER or data[0] != _UINT64:
+        return None
+    return int.from_bytes(data[1:])
+
+
+def looks_like_ours(start: bytes) -> bool:
+    """Whether a file whose header does not unpack is still a segment: no single flipped bit can hide both words."""
+    return b"format" in start[:48] or FORMAT.encode() in start[:48]

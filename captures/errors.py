@@ -1,0 +1,25 @@
+"""What can be wrong with a capture.
+
+    UserError
+        CaptureError       the folder, file or key file cannot be used: the message names it and says what to do
+
+What is wrong *inside* a segment that can still be read is no exception: it is `Damage`, collected while reading.
+"""
+
+from typing import NamedTuple
+
+from rules.exits import UserError
+
+
+class CaptureError(UserError):
+    """This is not a capture, or not one that can be read. The message names the file."""
+
+
+class Damage(NamedTuple):
+    """Bytes of a segment that could not be read. It costs the block that they lie in and nothing else."""
+
+    offset: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"at byte {self.offset}: {self.what}"

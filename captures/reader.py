@@ -1,0 +1,306 @@
+"""Segments and captures, read as streams, sorted by arrival, whatever state the files are in."""
+
+import heapq
+import os
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Literal
+
+from captures import codec
+from captures.codec import Footer, Frame, Header
+from captures.errors import CaptureError, Damage
+from captures.records import Record
+from captures.segments import SUFFIX, is_being_written
+
+_SCAN = 1 << 20  # bytes read at a time when looking for the next frame after damage
+_SCAN_BUDGET = 4  # times the size of the file: what may be checksummed while looking, so that no file costs for ever
+
+
+class Segment:
+    """One file of a capture. Opening it reads its header and footer; its blocks are read on demand.
+
+    `header` is None if it is damaged; `footer` is None if there is none (then `state` says why). What turns out to
+    be unreadable is added to `damage`. Raises CaptureError if the file is no segment or cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damage: list[Damage] = []
+        self.footer: Footer | None = None
+        self.end = 0
+        """Where the last whole frame ends; after it come the footer, or the bytes of a torn tail."""
+        try:
+            with path.open("rb") as file:
+                self.size = os.fstat(file.fileno()).st_size
+                self._open = is_being_written(file.fileno())
+                start = file.read(min(self.size, codec.MAX_HEADER))
+        except OSError as error:
+            raise CaptureError(f"{path}: {os.strerror(error.errno or 0)}") from None
+        self.header, self._start = self._read_header(start)
+        self._walked: list[Frame] = []
+        found = self._find_footer()
+        if found is None:
+            self._walked = list(self._walk())
+        else:
+            self.footer, _ = found
+        if self.header is None and not self.count:
+            raise CaptureError(f"{path} is not a capture: {self.damage[0].what}")
+
+    @property
+    def state(self) -> Literal["closed", "open", "torn"]:
+        """Closed with a footer, still being written, or torn off by a crash."""
+        return "closed" if self.footer else "open" if self._open else "torn"
+
+    @property
+    def count(self) -> int:
+        """Records, by what the footer or the frames say."""
+        return self.footer.records if self.footer else sum(frame.records for frame in self._walked)
+
+    @property
+    def first_ns(self) -> int | None:
+        """Earliest arrival; None without records."""
+        return self.footer.first_ns if self.footer else min((f.first_ns for f in self._walked), default=None)
+
+    @property
+    def last_ns(self) -> int | None:
+        """Latest arrival; None without records."""
+        return self.footer.last_ns if self.footer else max((f.last_ns for f in self._walked), default=None)
+
+    def frames(self) -> list[Frame]:
+        """Where each block lies, in the order of the file: from the footer's index, or as walking found it.
+
+        The index is read each time: a long capture has many, and few are needed at once.
+        """
+        if self._walked:
+            return self._walked
+        found = self._find_footer()
+        return [] if found is None else found[1]
+
+    def read(self, frame: Frame) -> list[Record]:
+        """Read one block's records, in the order in which they were written. A damaged one gives none."""
+        try:
+            return codec.read_frame(self._bytes(frame.offset, frame.length), frame)
+        except CaptureError as error:
+            self._damaged(frame.offset, str(error))
+            return []
+
+    def records(self) -> Iterator[Record]:
+        """All records in the order in which they were written."""
+        for frame in self.frames():
+            yield from self.read(frame)
+
+    def _bytes(self, offset: int, length: int) -> bytes:
+        if length > codec.FRAME_HEAD + codec.MAX_BLOCK:
+            raise CaptureError("the block is larger than the format allows")
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                return os.pread(file.fileno(), length, offset)
+        except OSError as error:
+            raise CaptureError(f"it cannot be read: {os.strerror(error.errno or 0)}") from None
+
+    def _damaged(self, offset: int, what: str) -> None:
+        damage = Damage(offset, what)
+        if damage not in self.damage:
+            self.damage.append(damage)
+
+    def _read_header(self, start: bytes) -> tuple[Header | None, int]:
+        """Read the header (None if it is damaged) and give the offset of the first frame."""
+        if not start:
+            raise CaptureError(f"{self.path} is empty")
+        try:
+            return codec.unpack_header(start)
+        except CaptureError as error:
+            if not codec.looks_like_ours(start):
+                raise CaptureError(f"{self.path} is not a capture: it does not start with a header of one") from None
+            self._damaged(0, f"the header is broken: {error}")
+            return None, 0
+
+    def _find_footer(self) -> tuple[Footer, list[Frame]] | None:
+        """Find the footer from the file's last bytes; None if it is not there or not whole."""
+        offset = codec.unpack_trailer(self._bytes(max(0, self.size - codec.TRAILER), codec.TRAILER))
+        if offset is None or not self._start <= offset < self.size - codec.TRAILER:
+            return None
+        if self.size - offset > codec.MAX_FOOTER + codec.TRAILER:
+            return None
+        try:
+            footer, frames, length = codec.unpack_footer(self._bytes(offset, self.size - offset), self._start, offset)
+        except CaptureError:
+            return None
+        if offset + length + codec.TRAILER != self.size:
+            return None
+        self.end = offset
+        return footer, frames
+
+    # --- without an index ---
+
+    def _walk(self) -> Iterator[Frame]:
+        """Go from frame to frame; over damage, look for the next whole one."""
+        offset, before = self._start, None
+        budget = _SCAN_BUDGET * self.size + codec.MAX_BLOCK
+        while offset < self.size:
+            head = self._bytes(offset, codec.FRAME_HEAD)
+            frame = codec.frame_head(head, offset)
+            if frame is not None and offset + frame.length <= self.size:
+                self.end = offset + frame.length
+                yield frame
+                before, offset = frame, self.end
+                continue
+            if self._ends_here(offset):
+                return
+            # Not a frame: this is a torn tail, or damage here, or the frame before has a wrong length.
+            start = offset
+            if before is not None and not codec.frame_intact(self._bytes(before.offset, before.length)):
+                start = before.offset
+            found, budget = self._search(start + 1, budget)
+            if found is None:
+                return
+            if start == offset > 0:
+                self._damaged(offset, "a block's head is broken")
+            before, offset = None, found
+
+    def _ends_here(self, offset: int) -> bool:
+        """Take the footer if it is here (its trailer is broken then, or it would have been found before)."""
+        if self.size - offset > codec.MAX_FOOTER + codec.TRAILER:
+            return False
+        try:
+            self.footer, _, _ = codec.unpack_footer(self._bytes(offset, self.size - offset), self._start, offset)
+        except CaptureError:
+            return False
+        self._damaged(offset, "the end of the file, after the footer, is broken")
+        return True
+
+    def _search(self, start: int, budget: int) -> tuple[int | None, int]:
+        """Find the next whole frame from `start` on; give what is left of `budget`."""
+        while start < self.size:
+            data = self._bytes(start, _SCAN + codec.FRAME_HEAD)
+            for match in codec.FRAME_PATTERN.finditer(data):
+                offset = start + match.start()
+                frame = codec.frame_head(self._bytes(offset, codec.FRAME_HEAD), offset)
+                if frame is None or offset + frame.length > self.size:
+                    continue
+                budget -= frame.length
+                if budget < 0:
+                    self._damaged(offset, "too much damage to look for more blocks")
+                    return None, budget
+                if codec.frame_intact(self._bytes(offset, frame.length)):
+                    return offset, budget
+            start += _SCAN
+        return None, budget
+
+
+class Capture:
+    """All segments of a folder (or one file), as one stream of records in order of arrival.
+
+    Unreadable files and blocks are left out and listed in `damage`. Raises CaptureError if there is nothing to read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.segments: list[Segment] = []
+        self._unreadable: list[str] = []
+        for file in segment_files(path):
+            try:
+                self.segments.append(Segment(file))
+            except CaptureError as error:
+                self._unreadable.append(str(error))
+        if not self.segments:
+            raise CaptureError("\n".join(self._unreadable[:5]))
+
+    @property
+    def damage(self) -> list[str]:
+        """What was found unreadable so far, in words, with the file's name."""
+        found = [f"{segment.path.name} {damage}" for segment in self.segments for damage in segment.damage]
+        return [*self._unreadable, *found]
+
+    @property
+    def count(self) -> int:
+        """Records, without reading any."""
+        return sum(segment.count for segment in self.segments)
+
+    @property
+    def first_ns(self) -> int | None:
+        """Earliest arrival; None without records."""
+        return min((at for s in self.segments if (at := s.first_ns) is not None), default=None)
+
+    @property
+    def last_ns(self) -> int | None:
+        """Latest arrival; None without records."""
+        return max((at for s in self.segments if (at := s.last_ns) is not None), default=None)
+
+    def records(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Record]:
+        """All records with ``start_ns <= arrival_ns < end_ns``, sorted by arrival.
+
+        Records are written as their requests *end*, so blocks overlap in time. A block is opened when the stream
+        reaches its first arrival: in memory are only those blocks whose span covers the current moment.
+        """
+        low = 0 if start_ns is None else start_ns
+        high = codec.MAX_TIME if end_ns is None else end_ns
+        order = count()  # settles equal times in the order of the files, and keeps heapq from comparing further
+        heap: list[tuple[int, int, Segment | _Unread | _Run]] = [
+            (first, next(order), segment) for segment in self.segments if (first := segment.first_ns) is not None
+        ]
+        heapq.heapify(heap)
+        while heap:
+            _, _, item = heapq.heappop(heap)
+            if isinstance(item, Segment):
+                for frame in item.frames():
+                    if frame.first_ns < high and frame.last_ns >= low:
+                        heapq.heappush(heap, (frame.first_ns, next(order), _Unread(item, frame)))
+                continue
+            run = item.read(low, high) if isinstance(item, _Unread) else item
+            if run.position == len(run.records):
+                continue
+            until = heap[0][0] if heap else codec.MAX_TIME
+            start = run.position
+            run.position = bisect_right(run.records, until, lo=start, key=_arrival)
+            yield from run.records[start : run.position]
+            if run.position < len(run.records):
+                heapq.heappush(heap, (run.records[run.position].arrival_ns, next(order), run))
+
+
+class _Run:
+    """The records of a block, sorted by arrival, and how far they were given out."""
+
+    __slots__ = ("position", "records")
+
+    def __init__(self, records: list[Record]) -> None:
+        self.records = records
+        self.position = 0
+
+
+class _Unread:
+    """A block that the stream has not reached."""
+
+    __slots__ = ("frame", "segment")
+
+    def __init__(self, segment: Segment, frame: Frame) -> None:
+        self.segment = segment
+        self.frame = frame
+
+    def read(self, low: int, high: int) -> _Run:
+        records = self.segment.read(self.frame)
+        records.sort(key=_arrival)
+        if self.frame.first_ns < low or self.frame.last_ns >= high:
+            records = records[bisect_left(records, low, key=_arrival) : bisect_left(records, high, key=_arrival)]
+        return _Run(records)
+
+
+def _arrival(record: Record) -> int:
+    return record.arrival_ns
+
+
+def segment_files(path: Path) -> list[Path]:
+    """List the files of a capture, sorted by name, that is by time. Raises CaptureError if there are none."""
+    try:
+        if path.is_file():
+            return [path]
+        files = sorted(file for file in path.iterdir() if file.suffix == SUFFIX and file.is_file())
+    except FileNotFoundError:
+        raise CaptureError(f"no capture in {path}: there is no such folder") from None
+    except OSError as error:
+        raise CaptureError(f"no capture in {path}: {os.strerror(error.errno or 0)}") from None
+    if not files:
+        raise CaptureError(f"no capture in {path}: it holds no *{SUFFIX} files")
+    return files

@@ -1,0 +1,396 @@
+"""Records in, segments out, off the hot path.
+
+    offer() -> open block -> sealed blocks -> (one task) compress -> append -> segment
+                  '------ at most queue_size bytes ------'
+
+`offer` runs on the proxy's event loop and only packs. One task takes sealed blocks in order and has a thread compress
+and write them. A block leaves the queue when it is in the kernel's hands, so a disk that fails or dawdles costs no
+record until the queue is full; from then on records are dropped and counted.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from captures import codec
+from captures.accounting import Counts
+from captures.records import Record
+from captures.redaction import Redactor
+from captures.segments import SegmentFile, segment_name
+from captures.worker import Worker
+from rules.units import Duration, Size
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 1.0  # seconds between two tries while the disk fails
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class WriterSettings(BaseModel):
+    """How a capture is written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    segment_size: Size = Field(Size(64 << 20), description="a segment is closed when it is this large")
+    segment_age: Duration = Field(Duration(600), description="a segment with records is closed when it is this old")
+    block_size: Size = Field(Size(256 << 10), description="records compressed together, in bytes before compression")
+    flush: Duration = Field(Duration(1), description="the most that a crash can cost: records are written within this")
+    queue_size: Size = Field(Size(32 << 20), description="packed records that may wait for the disk before any is lost")
+    level: int = Field(3, ge=1, le=19, description="zstd level")
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if not 1 <= self.block_size <= codec.MAX_BLOCK - codec.MAX_RECORD:
+            raise ValueError(f"block_size has to lie between 1B and {Size(codec.MAX_BLOCK - codec.MAX_RECORD)}")
+        if self.queue_size < self.block_size:
+            raise ValueError("queue_size cannot be smaller than block_size")
+        if self.flush <= 0 or self.segment_age <= 0 or self.segment_size < 1:
+            raise ValueError("flush, segment_age and segment_size have to be above zero")
+        return self
+
+
+class _Block:
+    """Packed records on their way to the disk."""
+
+    __slots__ = ("count", "first_ns", "frame", "last_ns", "parts", "sealed", "size")
+
+    def __init__(self, arrival_ns: int) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.count = 0
+        self.first_ns = self.last_ns = arrival_ns
+        self.sealed = 0.0
+        self.frame: bytes | None = None
+
+    def compress(self, compressor: codec.Compressor) -> bytes:
+        frame = compressor.frame(self.first_ns, self.last_ns, self.count, self.parts)
+        self.parts = []
+        return frame
+
+
+class _Open:
+    """The segment that is being written, and what its footer will say."""
+
+    def __init__(self, file: SegmentFile, opened: float) -> None:
+        self.file = file
+        self.opened = opened
+        self.records = 0
+        self.index: codec.Index = []
+
+    def footer(self, why: str, counts: Counts) -> bytes:
+        footer = codec.Footer(
+            closed_ns=time.time_ns(),
+            why=why,
+            records=self.records,
+            first_ns=min((first for _, first, _, _ in self.index), default=None),
+            last_ns=max((last for _, _, last, _ in self.index), default=None),
+            accounting=counts.snapshot(),
+        )
+        return codec.pack_footer(footer, self.index, self.file.size)
+
+
+class CaptureWriter:
+    """Writes one capture. All methods belong to one event loop; nothing here ever raises because of the disk."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: WriterSettings,
+        counts: Counts,
+        redactor: Redactor,
+        header: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.bytes_written = 0
+        self.last_error = ""
+        self._folder = folder
+        self._settings = settings
+        self._counts = counts
+        self._redactor = redactor
+        self._extra = dict(header or {})
+        self._writer = secrets.token_hex(4)
+        self._sequence = 0
+        self._segment: _Open | None = None
+
+        self._pack = codec.record_packer()
+        self._block: _Block | None = None
+        self._previous_ns = 0
+        self._waiting = 0  # bytes, from offer() until written
+        self._sealed: deque[_Block] = deque()
+        # Half of the bound is for the rest of the way: compress and write, also on a busy machine.
+        self._seal_after = float(settings.flush) / 2
+        self._seal_timer: asyncio.TimerHandle | None = None
+
+        self._failing = False
+        self._overflowing = False
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._worker: Worker | None = None
+        self._compressor = codec.Compressor(settings.level)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether records reach the disk at the moment, and in time."""
+        late = bool(self._sealed) and time.monotonic() - self._sealed[0].sealed > float(self._settings.flush)
+        return self._task is not None and not (self._failing or self._overflowing or late)
+
+    async def start(self) -> None:
+        """Start writing, and try to open the first segment so that a wrong folder shows at once (in `healthy`)."""
+        self._loop = asyncio.get_running_loop()
+        self._worker = Worker("reamp-capture")
+        try:
+            await self._open()
+        except OSError as error:
+            self._failed(error)
+        self._task = asyncio.create_task(self._run(), name="reamp-capture")
+
+    # --- the hot path ---
+
+    def offer(self, record: Record) -> bool:
+        """Take one real request. False: it was dropped, and counted as such. Takes microseconds, never raises."""
+        try:
+            headers = self._redactor.headers(record.headers)
+            block = self._block
+            packed = codec.pack_record(self._pack, record, headers, self._previous_ns if block else 0)
+        except Exception as error:  # noqa: BLE001 - a record that cannot be packed must not touch its request
+            self.last_error = f"a record cannot be packed: {type(error).__name__}: {error}"
+            self._counts.dropped += 1
+            return False
+        size = len(packed)
+        loop = self._loop
+        if loop is None or self._waiting + size > self._settings.queue_size or size > codec.MAX_RECORD:
+            self._refused(size)
+            return False
+        arrival = record.arrival_ns
+        if block is None:
+            block = self._block = _Block(arrival)
+            self._seal_timer = loop.call_later(self._seal_after, self._seal)
+        elif arrival < block.first_ns:
+            block.first_ns = arrival
+        elif arrival > block.last_ns:
+            block.last_ns = arrival
+        self._previous_ns = arrival
+        block.parts.append(packed)
+        block.count += 1
+        block.size += size
+        self._waiting += size
+        self._counts.queued += 1
+        if block.size >= self._settings.block_size:
+            self._seal()
+        return True
+
+    def _refused(self, size: int) -> None:
+        self._counts.dropped += 1
+        if size > codec.MAX_RECORD:
+            self.last_error = f"a record of {size} bytes is larger than the format allows"
+        elif self._loop is not None and not self._overflowing:
+            self._overflowing = True
+            log.warning("capture: the disk does not keep up, %d bytes are waiting: dropping records", self._waiting)
+
+    def _seal(self) -> None:
+        if self._seal_timer is not None:
+            self._seal_timer.cancel()
+            self._seal_timer = None
+        if self._block is not None:
+            self._block.sealed = time.monotonic()
+            self._sealed.append(self._block)
+            self._block = None
+            self._wake.set()
+
+    # --- the way to the disk ---
+
+    async def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                if await self._step():
+                    return
+            except OSError as error:
+                await self._failed_segment(error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            except Exception:
+                log.exception("capture: a block cannot be written, and is dropped")
+                if self._sealed:
+                    self._forget(self._sealed[0])
+                    self._counts.dropped += self._sealed.popleft().count
+            else:
+                pause = _FIRST_PAUSE
+
+    async def _step(self) -> bool:
+        """Do the next thing: close a segment, open one, write a block, or wait. True when all is done."""
+        why = self._due()
+        if why is not None:
+            await self._finish(why)
+            if why == "end":
+                return True
+        elif self._sealed:
+            if self._segment is None:
+                await self._open()
+            else:
+                await self._write(self._segment, self._sealed[0])
+        elif self._closing:
+            return True
+        else:
+            await self._wait()
+        return False
+
+    def _due(self) -> str | None:
+        """Say why the segment has to be closed now; None if it stays open."""
+        segment, settings = self._segment, self._settings
+        if segment is None:
+            return None
+        if self._closing and not self._sealed:
+            return "end"
+        if not segment.records:
+            return None
+        age = time.monotonic() - segment.opened
+        reasons = {
+            "size": segment.file.size >= settings.segment_size,
+            "age": age >= settings.segment_age,
+            "blocks": len(segment.index) >= codec.MAX_FRAMES,
+        }
+        return next((why for why, due in reasons.items() if due), None)
+
+    async def _wait(self) -> None:
+        """Wait for a block, or until the segment is too old."""
+        left = None
+        if self._segment is not None and self._segment.records:
+            left = max(0.0, self._segment.opened + self._settings.segment_age - time.monotonic())
+        try:
+            async with asyncio.timeout(left):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    async def _open(self) -> None:
+        created = time.time_ns()
+        settings = self._settings
+        header = codec.Header(
+            format=codec.FORMAT,
+            version=codec.VERSION,
+            created_ns=created,
+            writer=self._writer,
+            sequence=self._sequence + 1,
+            software=f"reamp {version('reamp')}",
+            flush_ns=round(float(settings.flush) * 1e9),
+            block_size=int(settings.block_size),
+            redaction=self._redactor.describe(),
+            accounting=self._counts.snapshot(),
+            extra=self._extra,
+        )
+        path = self._folder / segment_name(created, self._writer, self._sequence + 1)
+        file = await SegmentFile.create(path, self._in_worker())
+        opened = time.monotonic()
+        try:
+            packed = codec.pack_header(header)
+            await file.append(packed)
+        except BaseException:
+            await file.discard()
+            raise
+        self.bytes_written += len(packed)
+        self._sequence += 1
+        self._segment = _Open(file, opened)
+
+    async def _write(self, segment: _Open, block: _Block) -> None:
+        if block.frame is None:
+            block.frame = await self._threaded(block.compress, self._compressor)
+        offset = segment.file.size
+        await segment.file.append(block.frame)
+        # From here on the block is in the file: no await until all the books say so.
+        segment.index.append((offset, block.first_ns, block.last_ns, block.count))
+        segment.records += block.count
+        self._sealed.popleft()
+        self._forget(block)
+        self._counts.written += block.count
+        self.bytes_written += len(block.frame)
+        self._recovered()
+
+    def _forget(self, block: _Block) -> None:
+        self._waiting -= block.size
+        self._counts.queued -= block.count
+
+    async def _finish(self, why: str) -> None:
+        """Write the footer and let go of the segment."""
+        segment = self._segment
+        if segment is None:
+            return
+        footer = segment.footer(why, self._counts)
+        await segment.file.append(footer)
+        self.bytes_written += len(footer)
+        self._segment = None
+        await segment.file.close()
+
+    async def _threaded[**P, T](self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.wrap_future(self._in_worker().submit(function, *args, **kwargs))
+
+    def _in_worker(self) -> Worker:
+        if self._worker is None:
+            raise RuntimeError("the writer was not started")
+        return self._worker
+
+    # --- when the disk fails ---
+
+    async def _failed_segment(self, error: OSError) -> None:
+        """Leave a segment that cannot be written. On a full disk it stays: another file would not fit either."""
+        self._failed(error)
+        segment = self._segment
+        if segment is not None and error.errno not in _DISK_FULL:
+            self._segment = None
+            await segment.file.close()
+
+    def _failed(self, error: OSError) -> None:
+        self.last_error = f"{self._folder}: {error.strerror or os.strerror(error.errno or 0)}"
+        if not self._failing:
+            self._failing = True
+            log.warning("capture: cannot write to %s; traffic goes on, records wait", self.last_error)
+
+    def _recovered(self) -> None:
+        # A queue that is still nearly full would overflow again at once, and tell so with every block.
+        drained = self._waiting <= self._settings.queue_size // 2
+        if self._failing or (self._overflowing and drained):
+            self._failing = False
+            self._overflowing = self._overflowing and not drained
+            log.warning("capture: writing to %s again, %d records were lost so far", self._folder, self._counts.dropped)
+
+    # --- the end ---
+
+    async def close(self, within: float = 3.0) -> None:
+        """Write what is waiting, close the segment, and be done within `within` seconds.
+
+        What cannot be written until then is counted as dropped. (If the disk hangs, the block that it hangs on may
+        still turn up in the file; it counts as dropped.)
+        """
+        if self._task is None:
+            return
+        self._seal()
+        self._loop = None  # takes no more
+        self._closing = True
+        self._wake.set()
+        await asyncio.wait({self._task}, timeout=within)
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=0.2)
+        self._task = None
+        lost = sum(block.count for block in self._sealed)
+        for block in self._sealed:
+            self._forget(block)
+        self._counts.dropped += lost
+        self._sealed.clear()
+        if self._segment is not None:
+            log.warning("capture: the last segment was not closed, %d records could not be written", lost)
+            await asyncio.wait({asyncio.ensure_future(self._segment.file.close())}, timeout=0.2)
+        if self._worker is not None:
+            self._worker.shutdown()
