@@ -25,7 +25,8 @@ BAGGAGE_KEY = "loadtest"
 """The baggage member that holds the token."""
 
 RUN_HEADER = "x-load-test"
-"""The header that names the run, for people. It proves nothing."""
+"""The header that names the run, for people. It proves nothing: whoever has verified a tag and passes it on should `put`
+it anew, so that this header names the run that the tag names."""
 
 MAX_MEMBERS = 64
 MAX_BYTES = 8192
@@ -91,21 +92,23 @@ def strip(fields: Iterable[Field]) -> list[Field]:
 def put(fields: Iterable[Field], token: str, run_id: str) -> list[Field]:
     """Add a load tag, in the place of any that is there.
 
-    The tag becomes the last member of the baggage. Several baggage fields are joined to one, in the place of the first
-    (RFC 9110, 5.3, allows that), since the limits hold for all of them together. Where the limits leave no room,
-    whole members are dropped from the end until the tag fits. Raises ValueError if `token` or `run_id` holds
-    anything but ``A-Z a-z 0-9 . _ -``.
+    The tag becomes the last member of the baggage. Several baggage fields are joined to one (RFC 9110, 5.3, allows
+    that), since the limits hold for all of them together, and it comes after the other fields: order matters only
+    among fields of one name. Where the limits leave no room, whole members are dropped from the end until the tag
+    fits. Raises ValueError if `token` or `run_id` holds anything but ``A-Z a-z 0-9 . _ -``.
     """
     if not (_WRITABLE.fullmatch(token) and _WRITABLE.fullmatch(run_id)):
         raise ValueError("a load tag's token and run id consist of the characters A-Z a-z 0-9 . _ -")
     ours = _KEY + b"=" + token.encode("ascii")
-    rest = strip(fields)
-    baggage = [field for field in rest if field[0].lower() == _BAGGAGE]
-    members = [member for _, value in baggage for member in value.split(b",") if member.strip(b" \t")]
-    merged = (baggage[0][0] if baggage else _BAGGAGE, b",".join([*_fitting(members, len(ours)), ours]))
-    place = rest.index(baggage[0]) if baggage else len(rest)
-    others = [field for field in rest if field[0].lower() != _BAGGAGE]
-    return [*others[:place], merged, *others[place:], (_RUN, run_id.encode("ascii"))]
+    others: list[Field] = []
+    members: list[bytes] = []
+    for name, value in strip(fields):
+        if name.lower() == _BAGGAGE:
+            members += [member for member in value.split(b",") if member.strip(b" \t")]
+        else:
+            others.append((name, value))
+    baggage = b",".join([*_fitting(members, len(ours)), ours])
+    return [*others, (_BAGGAGE, baggage), (_RUN, run_id.encode("ascii"))]
 
 
 def unverified_tag(fields: Sequence[Field]) -> LoadTag | None:

@@ -109,5 +109,9 @@ def _create(path: Path, content: bytes, mode: int) -> None:
         raise KeyFileError(f"{path} is there already and is never overwritten: choose another name") from None
     except OSError as error:
         raise KeyFileError(f"can't make {path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    except OSError as error:  # a full disk, say
+        path.unlink()
+        raise KeyFileError(f"can't write {path}: {error.strerror}") from error
