@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from starlette.testclient import TestClient
 
 from loadtag import LoadTag, format_token
 from loadtag.headers import find, put
@@ -25,11 +25,11 @@ def example(heading: str) -> dict[str, Any]:
     return names
 
 
-def test_the_asgi_example() -> None:
-    client = TestClient(example("In an ASGI app")["app"])
-    headers = {name.decode(): value.decode() for name, value in FIELDS}
-    assert client.get("/order", headers=headers).text == "not charged: run-1"
-    assert client.get("/order").text == "charged"
+async def test_the_asgi_example() -> None:
+    transport = httpx.ASGITransport(example("In an ASGI app")["app"])
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        assert (await client.get("/order", headers=FIELDS)).text == "not charged: run-1"
+        assert (await client.get("/order")).text == "charged"
 
 
 def test_the_wsgi_example() -> None:

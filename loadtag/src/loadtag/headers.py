@@ -25,8 +25,8 @@ BAGGAGE_KEY = "loadtest"
 """The baggage member that holds the token."""
 
 RUN_HEADER = "x-load-test"
-"""The header that names the run, for people. It proves nothing: whoever has verified a tag and passes it on should `put`
-it anew, so that this header names the run that the tag names."""
+"""The header that names the run, for people. It proves nothing: whoever has verified a tag and passes it on should
+`put` it anew, so that this header names the run that the tag names."""
 
 MAX_MEMBERS = 64
 MAX_BYTES = 8192
