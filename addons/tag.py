@@ -55,19 +55,25 @@ class Tag:
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Classify the request before anything else sees it."""
-        try:
-            found = headers.find(flow.request.headers.fields)
-            if found is None:
-                flow.metadata[KIND] = Kind.REAL.value
-                return
-            tag = self.verifier.verify(found.token, time.time()) if found.token else None
-        except loadtag.TagError:
-            tag = None
-        if tag is not None:
+        found = headers.find(flow.request.headers.fields)
+        if found is None:
+            flow.metadata[KIND] = Kind.REAL.value
+            return
+        tag = self._verified(found.token)
+        if found.token and tag:
             flow.metadata[KIND] = Kind.SYNTHETIC.value
             flow.metadata[RUN] = tag.run_id
+            # People read the run's name in a header of its own; the token is what proves it, so the token decides.
+            if flow.request.headers.get(headers.RUN_HEADER) != tag.run_id:
+                flow.request.headers.fields = tuple(headers.put(flow.request.headers.fields, found.token, tag.run_id))
             return
         flow.metadata[KIND] = Kind.UNTRUSTED.value
         flow.request.headers.fields = tuple(headers.strip(flow.request.headers.fields))
         if self._deny:
             refuse(flow, 403, "tag", "Load tag refused", "The request bears a load tag that does not verify.")
+
+    def _verified(self, token: str | None) -> loadtag.LoadTag | None:
+        try:
+            return self.verifier.verify(token, time.time()) if token else None
+        except loadtag.TagError:
+            return None

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from logging import StreamHandler
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -148,8 +149,11 @@ def sidecar(
         if not file.exists():
             raise UserError(f"--public-key: there is no {file}: make a pair of keys with `reamp keygen`")
     console = Console(stderr=True, soft_wrap=True)
+    handler: logging.Handler = RichHandler(console=console, show_path=False) if console.is_terminal else StreamHandler()
     logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
+        level=logging.INFO,
+        format="%(message)s" if console.is_terminal else "%(asctime)s %(levelname)s %(message)s",
+        handlers=[handler],
     )
     # One line for each connection is noise on a busy proxy; what is ours, and everybody's warnings, stay.
     for name in ("mitmproxy", "uvicorn", "httpx", "hpack", "asyncio"):

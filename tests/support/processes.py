@@ -126,6 +126,19 @@ def reamp(*arguments: str) -> list[str]:
     return [str(Path(sys.executable).with_name("reamp")), *arguments]
 
 
+def run(*arguments: str, seconds: float = 60, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `reamp` with `arguments` to its end."""
+    return subprocess.run(
+        reamp(*arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "COLUMNS": "200", **(env or {})},
+    )
+
+
 @contextlib.contextmanager
 def shop(folder: Path) -> Iterator[tuple[str, Path]]:
     """The app of `tests.support.shop` behind uvicorn: its URL and its access log."""
