@@ -1,0 +1,209 @@
+"""Is all of it there? Every block is read, and every account is held against the others.
+
+Three parties keep books without seeing each other's: the frames (each says how many records it holds), the footers
+(each says how many records the segment holds), and the sidecar's counters (snapshots in header and footer). In order,
+for a segment, means: the blocks hold what they promise, their sum is the footer's, the footer's is the difference of
+`written` between footer and header, and both snapshots reconcile.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, computed_field
+
+from captures.errors import CaptureError
+from captures.moments import SECOND, iso
+from captures.reader import Segment, segment_files
+from rules.units import Duration
+from rules.wire import Accounting
+
+
+class SegmentReport(BaseModel):
+    """What was found in one file."""
+
+    file: str
+    state: Literal["closed", "open", "torn", "unreadable"]
+    writer: str = ""
+    sequence: int = 0
+    records: int = Field(0, description="that really read")
+    blocks: int = 0
+    bytes: int = 0
+    first_ns: int | None = None
+    last_ns: int | None = None
+    damage: list[str] = Field(default=[], description="what does not read, or does not add up")
+    note: str = Field("", description="what a missing footer means here")
+    lost: bool = Field(default=False, description="torn, and not shown to be complete by a later segment")
+
+
+class WriterReport(BaseModel):
+    """The books of one writer, that is of one run of a sidecar."""
+
+    writer: str
+    segments: int
+    records: int
+    accounting: Accounting = Field(description="the last one written down")
+    problems: list[str] = []
+
+
+class Report(BaseModel):
+    """What `verify` found."""
+
+    folder: str
+    segments: list[SegmentReport]
+    writers: list[WriterReport]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def records(self) -> int:
+        """Records that read."""
+        return sum(segment.records for segment in self.segments)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def ok(self) -> bool:
+        """Whether everything reads, adds up, and nothing was torn off."""
+        return not any(s.damage or s.lost for s in self.segments) and not any(w.problems for w in self.writers)
+
+
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all."""
+
+
+def verify(folder: Path, progress: Progress | None = None) -> Report:
+    """Read all of a capture and reconcile its books. Raises CaptureError if there is none at all."""
+    files = segment_files(folder)
+    total, done = sum(file.stat().st_size for file in files if file.exists()), 0
+    reports: list[SegmentReport] = []
+    books: dict[str, list[_Book]] = {}
+    for file in files:
+        try:
+            segment = Segment(file)
+        except CaptureError as error:
+            size = file.stat().st_size if file.exists() else 0
+            reports.append(SegmentReport(file=file.name, state="unreadable", bytes=size, damage=[str(error)]))
+            continue
+        report = _read(segment)
+        reports.append(report)
+        if segment.header is not None:
+            books.setdefault(segment.header.writer, []).append(_Book(segment, report))
+        done += segment.size
+        if progress is not None:
+            progress(done, total)
+    writers = [_reconcile(writer, sorted(kept, key=lambda book: book.sequence)) for writer, kept in books.items()]
+    return Report(folder=str(folder), segments=reports, writers=writers)
+
+
+class _Book:
+    """What is needed of a segment to hold it against its neighbours."""
+
+    def __init__(self, segment: Segment, report: SegmentReport) -> None:
+        assert segment.header is not None  # noqa: S101 - the caller looked
+        self.report = report
+        self.sequence = segment.header.sequence
+        self.at_open = segment.header.accounting
+        self.at_close = segment.footer.accounting if segment.footer else None
+        self.flush_ns = segment.header.flush_ns
+        self.state = segment.state
+
+
+def _read(segment: Segment) -> SegmentReport:
+    """Read one segment whole, a block at a time."""
+    report = SegmentReport(file=segment.path.name, state=segment.state, bytes=segment.size)
+    if segment.header is not None:
+        report.writer, report.sequence = segment.header.writer, segment.header.sequence
+    strange: list[str] = []
+    promised = 0
+    for frame in segment.frames():
+        report.blocks += 1
+        promised += frame.records
+        records = segment.read(frame)
+        if not records:
+            continue  # the segment has noted why
+        report.records += len(records)
+        first = min(record.arrival_ns for record in records)
+        last = max(record.arrival_ns for record in records)
+        if (first, last) != (frame.first_ns, frame.last_ns):
+            strange.append(f"at byte {frame.offset}: the block spans other times than its head says")
+        report.first_ns = first if report.first_ns is None else min(first, report.first_ns)
+        report.last_ns = last if report.last_ns is None else max(last, report.last_ns)
+    report.damage = [*map(str, segment.damage), *strange, *_books(segment, promised)]
+    if segment.state != "closed" and segment.header is not None:
+        report.note = _without_footer(segment.state, report, segment.header.flush_ns, segment.size - segment.end)
+        report.lost = segment.state == "torn"
+    return report
+
+
+def _books(segment: Segment, promised: int) -> list[str]:
+    """Hold the footer against the blocks and against the header."""
+    header, footer = segment.header, segment.footer
+    wrong = []
+    if header is not None and not header.accounting.reconciles():
+        wrong.append(f"the accounts at open do not reconcile: {_words(header.accounting)}")
+    if footer is None:
+        return wrong
+    if not footer.accounting.reconciles():
+        wrong.append(f"the accounts at close do not reconcile: {_words(footer.accounting)}")
+    if footer.records != promised:
+        wrong.append(f"the footer says {footer.records} records, the blocks say {promised}")
+    if header is not None:
+        written = footer.accounting.written - header.accounting.written
+        if written != footer.records:
+            wrong.append(f"the counters say {written} records were written, the footer says {footer.records}")
+        if footer.accounting.seen < header.accounting.seen:
+            wrong.append("the counters went backwards")
+    return wrong
+
+
+def _without_footer(state: str, report: SegmentReport, flush_ns: int, rest: int) -> str:
+    until = f"reads up to {iso(report.last_ns)}" if report.last_ns is not None else "holds no whole block"
+    if state == "open":
+        return f"is being written at this moment; {until}"
+    tail = f" ({rest} bytes of a torn block after it)" if rest > 0 else ""
+    bound = Duration(flush_ns / SECOND)
+    return (
+        f"has no footer: the sidecar was killed or crashed, or the disk failed. It {until}{tail}; "
+        f"at most {bound} of traffic after that was lost"
+    )
+
+
+def _reconcile(writer: str, books: list[_Book]) -> WriterReport:
+    """Hold the segments of one writer against each other. The first ones may have been removed; a gap may not be."""
+    problems = []
+    for book, after in pairwise(books):
+        if after.sequence == book.sequence:
+            problems.append(f"segment {book.sequence} is there twice: {book.report.file} and {after.report.file}")
+        elif after.sequence > book.sequence + 1:
+            missing = f"{book.sequence + 1}" + (
+                f" to {after.sequence - 1}" if after.sequence > book.sequence + 2 else ""
+            )
+            problems.append(f"segment {missing} is missing")
+        elif book.at_close is None:
+            _vouch(book, after)
+    last = books[-1]
+    known = last.at_close or last.at_open
+    return WriterReport(
+        writer=writer,
+        segments=len(books),
+        records=sum(book.report.records for book in books),
+        accounting=known,
+        problems=problems,
+    )
+
+
+def _vouch(book: _Book, after: _Book) -> None:
+    """Let the next segment's opening accounts say whether one without a footer is complete."""
+    report = book.report
+    missing = after.at_open.written - book.at_open.written - report.records
+    if missing == 0:
+        report.lost = False
+        report.note = (
+            "has no footer (the writer left it when the disk failed), but it is complete: the next one says so"
+        )
+    else:
+        report.note += f"; by the accounts of the next segment, {missing} records are missing"
+
+
+def _words(accounting: Accounting) -> str:
+    return ", ".join(f"{name} {value}" for name, value in accounting.model_dump().items())
