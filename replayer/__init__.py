@@ -1,1 +1,22 @@
-"""Map to come."""
+"""The replayer: plays a recording back, louder, and never past the ceiling.
+
+Read in the order in which a request comes to be. Pure decisions, without clock, socket or file:
+
+- `plan`: what was asked for, validated with the arithmetic shown; `terms`: what the sidecars' owners allow of it.
+- `encoding`: a record becomes the bytes to send, or a reason why it must not be sent.
+- `amplification`: times a factor, keeping the time axis.
+- `demand`: which request is due when: the recording's own times, or an echo of live traffic.
+- `pacing`: a due request is waited for, sent or shed. There is no catching up.
+- `ceiling`: credit that sidecars granted; the only way out.
+- `tagging`: the signed mark that every request bears, renewed before it expires.
+- `accounts`, `latency`, `report`: where every request went, how long it took, what that makes of the run.
+
+Edges:
+
+- `stock`: reads the recording ahead of need. `alarm`: a timer finer than the event loop's.
+- `transport`: HTTP/1.1 over a bounded pool of connections. `credits`: the sidecars' grant streams.
+- `folder`: plan, journal, histograms and report on the disk. `metrics`: Prometheus. `progress`: the terminal.
+- `engine`: puts them together into one run; `prepare` checks beforehand all that can be checked, for `--dry-run` too.
+
+May import `captures`, `loadtag` and `rules`, never `reamp`, `addons` or mitmproxy.
+"""

@@ -1,0 +1,213 @@
+"""`reamp replay` and `reamp report`: play a recording back, louder; print what came of it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from reamp.settings import effective
+from replayer.engine import replay as run_plan
+from replayer.folder import Folder, read_report
+from replayer.plan import Plan
+from replayer.prepare import describe, prepare
+from replayer.progress import shown, summary
+from replayer.report import Report
+from rules.exits import Exit
+
+_TARGET, _LOAD, _REQUESTS, _SENDER = "Target and ceiling", "How much", "Requests", "Sender"
+
+
+def replay(
+    recording: Annotated[Path | None, typer.Argument(help="Folder or file that a sidecar recorded.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="URL of the target, e.g. http://127.0.0.1:8080.", rich_help_panel=_TARGET)
+    ] = None,
+    sidecar: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Control port of the sidecar before the target; may be repeated. Only what it grants is sent.",
+            rich_help_panel=_TARGET,
+        ),
+    ] = None,
+    idle_target: Annotated[
+        bool | None,
+        typer.Option("--idle-target", help="The target carries no real users: no ceiling.", rich_help_panel=_TARGET),
+    ] = None,
+    ceiling: Annotated[
+        str | None,
+        typer.Option(
+            help="Most extra traffic, as a share of real traffic. Can only lower the sidecar's own.",
+            rich_help_panel=_TARGET,
+        ),
+    ] = None,
+    signal_timeout: Annotated[
+        str | None,
+        typer.Option(help="Wait this long for a lost signal, sending nothing. [default: 10s]", rich_help_panel=_TARGET),
+    ] = None,
+    amplify: Annotated[
+        str | None,
+        typer.Option(
+            help="The factor. Of live traffic the total's: 1.25x adds a quarter. [default: 1x of a recording]",
+            rich_help_panel=_LOAD,
+        ),
+    ] = None,
+    of: Annotated[
+        str | None,
+        typer.Option(
+            help="What is multiplied: live (real traffic now) or recording (its own timeline). "
+            "[default: live with a --sidecar]",
+            rich_help_panel=_LOAD,
+        ),
+    ] = None,
+    top_up: Annotated[
+        str | None, typer.Option(help="Fill real traffic up to a rate, like 500/s.", rich_help_panel=_LOAD)
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option(help="How long. [default: as long as the recording lasts]", rich_help_panel=_LOAD)
+    ] = None,
+    squeeze: Annotated[
+        bool | None,
+        typer.Option("--squeeze", help="Divide recorded times instead of adding arrivals.", rich_help_panel=_LOAD),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Same seed, same replay. [default: 1]", rich_help_panel=_LOAD)
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Methods that may be sent. [default: GET,HEAD,OPTIONS]", rich_help_panel=_REQUESTS),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Host header: target, recorded, or a name. [default: target]", rich_help_panel=_REQUESTS),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Private key that signs the load tag (reamp keygen).", rich_help_panel=_REQUESTS),
+    ] = None,
+    audience: Annotated[
+        str | None,
+        typer.Option(help="Whom the load tag is for. [default: what the sidecar says]", rich_help_panel=_REQUESTS),
+    ] = None,
+    tag_lifetime: Annotated[
+        str | None, typer.Option(help="How long a load tag is valid. [default: 1m]", rich_help_panel=_REQUESTS)
+    ] = None,
+    connect_timeout: Annotated[
+        str | None, typer.Option(help="Longest wait for a connection. [default: 5s]", rich_help_panel=_SENDER)
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="Longest wait for a whole answer. [default: 30s]", rich_help_panel=_SENDER)
+    ] = None,
+    max_connections: Annotated[
+        int | None, typer.Option(help="Most connections to the target. [default: 256]", rich_help_panel=_SENDER)
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(help="Certificate authorities to trust (PEM).", rich_help_panel=_SENDER)
+    ] = None,
+    insecure: Annotated[
+        bool | None,
+        typer.Option("--insecure", help="Do not verify the target's certificate.", rich_help_panel=_SENDER),
+    ] = None,
+    max_lag: Annotated[
+        str | None,
+        typer.Option(help="Shed a request that is later than this. [default: 100ms]", rich_help_panel=_SENDER),
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Serve Prometheus metrics at HOST:PORT.", rich_help_panel=_SENDER)
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Where the run's folder goes. [default: runs]", rich_help_panel=_SENDER)
+    ] = None,
+    dry_run: Annotated[
+        bool | None, typer.Option("--dry-run", help="Check everything, say what would be sent, send nothing.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration file. [default: reamp.yaml, if there]")] = None,
+) -> None:
+    """Play a recording back, louder, and never past a ceiling tied to real traffic.
+
+    Raise live traffic by a quarter, for as long as the sidecar sees it and grants it:
+
+    [bold]reamp replay recordings --to http://shop:8080 --sidecar http://shop:8901 --amplify 1.25x --key load.key[/bold]
+
+    Play the recording onto a staging clone as it was, or three times as loud:
+
+    [bold]reamp replay recordings --to http://staging:8000 --idle-target --amplify 3x --key load.key[/bold]
+
+    See first what would happen: add [bold]--dry-run[/bold]. Ctrl-C stops at once and still writes the report.
+
+    Exit codes: 0 done; 90 live signal lost; 91 lever pulled; 93 invalid, the sender lagged; 104 a mistake in the
+    settings, nothing was sent; 105 stopped by a signal.
+    """
+    flags: dict[str, Any] = {
+        "recording": recording,
+        "to": to,
+        "sidecars": sidecar,
+        "idle_target": idle_target,
+        "ceiling": ceiling,
+        "signal_timeout": signal_timeout,
+        "amplify": amplify,
+        "of": of,
+        "top_up": top_up,
+        "duration": duration,
+        "squeeze": squeeze,
+        "seed": seed,
+        "methods": methods,
+        "host": host,
+        "key": key,
+        "audience": audience,
+        "tag_lifetime": tag_lifetime,
+        "connect_timeout": connect_timeout,
+        "timeout": timeout,
+        "max_connections": max_connections,
+        "ca": ca,
+        "insecure": insecure,
+        "max_lag": max_lag,
+        "metrics": metrics,
+        "runs": runs,
+        "dry_run": dry_run,
+    }
+    plan = effective(Plan, "replay", flags, config)
+    console = Console()
+    report = uvloop.run(_replay(plan, console))
+    if report is not None:
+        _print(console, report)
+        console.print(f"written to {plan.runs / report.run}", highlight=False, soft_wrap=True)
+        raise typer.Exit(report.exit_code)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, like runs/20261121-210305-k3f9.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print report.json as it is.")] = False,
+) -> None:
+    """Print what came of a run, from its folder."""
+    found = read_report(run)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        _print(Console(), found)
+
+
+async def _replay(plan: Plan, console: Console) -> Report | None:
+    prepared = await prepare(plan)
+    table = Table(title=f"run {prepared.run_id}", show_header=False, title_justify="left", title_style="bold")
+    for what, finding in describe(plan, prepared):
+        table.add_row(what, finding)
+    console.print(table)
+    if plan.dry_run:
+        console.print_json(plan.model_dump_json())
+        console.print("Dry run: everything is in order, and nothing was sent.")
+        return None
+    folder = Folder(plan.runs, prepared.run_id, plan)
+    with shown(console) as show:
+        return await run_plan(plan, prepared, folder, show)
+
+
+def _print(console: Console, found: Report) -> None:
+    console.print(summary(found))
+    if found.exit_code == Exit.INVALID:
+        console.print("The run is invalid: its figures tell about the sender, not about the target.", style="red")
+
+
+__all__ = ["replay", "report"]

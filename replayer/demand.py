@@ -1,0 +1,155 @@
+"""How much is wanted, and when. Pure: a demand says when its next request is due and hands it out.
+
+`Timeline` plays the recording by its own times. `Echo` follows live traffic: every real request that a sidecar reports
+makes ``factor - 1`` requests wanted (`Raise`), or real traffic is filled up to a rate (`TopUp`), and those requests are
+taken from the recording in their order.
+"""
+
+import heapq
+from collections.abc import Iterator
+from typing import Protocol
+
+from replayer.ceiling import Heard
+from rules.units import MILLION, Rate, Share
+from rules.wire import GRANT_INTERVAL
+
+INTERVAL_NS = int(GRANT_INTERVAL * 1e9)
+SECOND_NS = 1_000_000_000
+
+
+class Demand[T](Protocol):
+    """What the engine asks."""
+
+    wanted: int
+    """Requests wanted so far: those handed out, those that came too late to be, and those that are due next."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing will ever be due again."""
+
+    @property
+    def pending(self) -> int:
+        """How many of the wanted are not handed out yet."""
+
+    def due(self) -> int | None:
+        """Tell when the next request is due; None: nothing is, for now."""
+
+    def take(self) -> T:
+        """Hand out the request that is due next."""
+
+
+class Timeline[T]:
+    """The recorded times, moved to begin at `start_ns`."""
+
+    def __init__(self, arrivals: Iterator[tuple[int, T]], first_ns: int, start_ns: int) -> None:
+        self._arrivals = arrivals
+        self._shift = start_ns - first_ns
+        self._next = next(arrivals, None)
+        self.wanted = 0
+        self.pending = 0  # what is not due yet is not wanted yet
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the recording has been played to its end."""
+        return self._next is None
+
+    def due(self) -> int | None:
+        """Tell when the next request is due; None after the last."""
+        return None if self._next is None else self._next[0] + self._shift
+
+    def take(self) -> T:
+        """Hand out the next request. Raises StopIteration after the last."""
+        if self._next is None:
+            raise StopIteration
+        item = self._next[1]
+        self._next = next(self._arrivals, None)
+        self.wanted += 1
+        return item
+
+
+class Wanted(Protocol):
+    """How many requests a report of real traffic makes wanted."""
+
+    def __call__(self, heard: Heard) -> int:
+        """Tell the number for this report; fractions are carried to the next one."""
+
+
+class Raise:
+    """A share of real traffic on top of it: after `real` requests exactly ``floor(share * real)`` were wanted."""
+
+    def __init__(self, share: Share) -> None:
+        self.share = share
+        self._carry = 0
+
+    def __call__(self, heard: Heard) -> int:
+        """Tell how many more are wanted."""
+        wanted, self._carry = divmod(self._carry + heard.real * self.share, MILLION)
+        return wanted
+
+
+class TopUp:
+    """Real traffic filled up to `rate`.
+
+    Arrivals scatter, so a moment with more real requests than `rate` pays for a moment with fewer, up to one second.
+    """
+
+    def __init__(self, rate: Rate) -> None:
+        self._millionths = int(rate * MILLION)
+        self._owed = 0  # in millionths of a request, times nanoseconds per second
+        self._until_ns: int | None = None  # one clock, however many sidecars report
+
+    def __call__(self, heard: Heard) -> int:
+        """Tell how many more are wanted."""
+        since = heard.since_ns if self._until_ns is None else self._until_ns
+        self._until_ns = max(since, heard.until_ns)
+        span = self._until_ns - since
+        self._owed += self._millionths * span - heard.real * MILLION * SECOND_NS
+        self._owed = max(self._owed, -self._millionths * SECOND_NS)
+        wanted = max(0, self._owed // (MILLION * SECOND_NS))
+        self._owed -= wanted * MILLION * SECOND_NS
+        return wanted
+
+
+class Echo[T]:
+    """Live traffic, answered one grant later: what came within an interval is echoed over the next one.
+
+    So the extra traffic has the rhythm of the real one some tens of milliseconds behind it, and ends with it.
+    """
+
+    def __init__(self, wants: Wanted, items: Iterator[T], max_lag_ns: int) -> None:
+        self._wants = wants
+        self._items = items
+        self._max_lag_ns = max_lag_ns
+        self._dues: list[int] = []  # a heap: the reports of several sidecars overlap
+        self.wanted = 0
+        self.exhausted = False
+
+    def hear(self, heard: Heard, now_ns: int) -> int:
+        """Schedule what a report makes wanted. Returns how many of them are too late to be sent at all."""
+        count = self._wants(heard)
+        self.wanted += count
+        span = heard.until_ns - heard.since_ns
+        begin = heard.since_ns + INTERVAL_NS
+        late = 0
+        for k in range(count):
+            due = begin + span * k // count
+            if due < now_ns - self._max_lag_ns:
+                late += 1
+            else:
+                # A report that came late is not the sender's own lag: it sends as soon as it can know.
+                heapq.heappush(self._dues, max(due, now_ns))
+        return late
+
+    @property
+    def pending(self) -> int:
+        """How many are due soon."""
+        return len(self._dues)
+
+    def due(self) -> int | None:
+        """Tell when the next request is due."""
+        return self._dues[0] if self._dues else None
+
+    def take(self) -> T:
+        """Hand out the next request of the recording."""
+        heapq.heappop(self._dues)
+        return next(self._items)

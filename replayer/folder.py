@@ -1,0 +1,102 @@
+"""A run's folder: the effective plan, the journal, the histograms, the report. Edge.
+
+runs/20261121-210305-k3f9/
+    plan.json       the effective configuration
+    journal.jsonl   every decision that changed the load; a line is on its way to the disk before the next one
+    latency.hlog    HdrHistogram log 1.3, microseconds, a line each second for each of latency, service and lag
+    report.json     everything that came of the run; there only once it is whole
+"""
+
+import json
+import logging
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from hdrh.histogram import HdrHistogram
+from pydantic import ValidationError
+
+from replayer.plan import Plan
+from replayer.report import Report
+from rules.exits import UserError
+
+logger = logging.getLogger(__name__)
+
+_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without the ones that are taken for others
+
+
+def new_run_id(now: float) -> str:
+    """Name a run by its start (UTC), so that folders sort, and by chance: ``20261121-210305-k3f9``."""
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + "".join(secrets.choice(_LETTERS) for _ in range(4))
+
+
+class Folder:
+    """Writes one run's folder. Raises UserError if it can't be made."""
+
+    def __init__(self, runs: Path, run_id: str, plan: Plan) -> None:
+        self.path = runs / run_id
+        self._started = time.time()
+        try:
+            self.path.mkdir(parents=True)
+            (self.path / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n")
+            self._journal = (self.path / "journal.jsonl").open("a", buffering=1)
+            self._histograms = (self.path / "latency.hlog").open("w")
+        except OSError as error:
+            raise UserError(f"the run's folder {self.path} can't be written: {os.strerror(error.errno or 0)}") from None
+        self._write_header()
+
+    def _write_header(self) -> None:
+        # hdrh's own writer fails on a start time, knows no tags, and cuts the maximum to whole units.
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started))
+        self._histograms.write(
+            "#[Histogram log format version 1.3]\n"
+            "#[values are in microseconds, maxima in seconds]\n"
+            f"#[BaseTime: {self._started:.3f} (seconds since epoch)]\n"
+            f"#[StartTime: {self._started:.3f} (seconds since epoch), {stamp}]\n"
+            '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"\n'
+        )
+
+    def note(self, event: str, now: float, **details: Any) -> None:
+        """Add a line to the journal. A full disk does not end a run: real users come to no harm by a missing line."""
+        entry = {"at": round(now, 3), "elapsed": round(now - self._started, 3), "event": event, **details}
+        try:
+            self._journal.write(json.dumps(entry, default=str) + "\n")
+        except OSError as error:
+            logger.warning("The journal can't be written: %s", error)
+
+    def interval(self, tag: str, values: HdrHistogram, start: float, end: float) -> None:
+        """Add a second's histogram; times are seconds since the run's start."""
+        line = f"Tag={tag},{start:.3f},{end - start:.3f},{values.max_value / 1e6:.6f},{values.encode().decode()}\n"
+        try:
+            self._histograms.write(line)
+        except OSError as error:
+            logger.warning("The histogram log can't be written: %s", error)
+
+    def finish(self, report: Report) -> None:
+        """Write the report and close. Raises UserError if the disk does not take it."""
+        part = self.path / "report.json.part"
+        try:
+            with part.open("w") as file:
+                file.write(report.model_dump_json(indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.path / "report.json")
+            self._journal.close()
+            self._histograms.close()
+        except OSError as error:
+            raise UserError(f"{self.path}: the report can't be written: {os.strerror(error.errno or 0)}") from None
+
+
+def read_report(run: Path) -> Report:
+    """Read a run's report again. Raises UserError."""
+    path = run / "report.json" if run.is_dir() else run
+    try:
+        return Report.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{run} holds no report.json: is it a run's folder, and has the run ended?") from None
+    except OSError as error:
+        raise UserError(f"{path}: {os.strerror(error.errno or 0)}") from None
+    except ValidationError as error:
+        raise UserError(f"{path} is not the report of a run: {error.errors()[0]['msg']}") from None

@@ -1,0 +1,65 @@
+"""Prometheus metrics of a run, counted when they are asked for. Edge: serves them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from replayer.accounts import Accounts, outcomes
+from replayer.latency import BUCKETS, Recorder
+from rules.exits import UserError
+
+
+class RunCollector(Collector):
+    """Reads a run's counts. Called from another thread, which sees each number whole."""
+
+    def __init__(self, accounts: Callable[[], Accounts], latency: Recorder, lag: Recorder) -> None:
+        self._accounts = accounts
+        self._latency = latency
+        self._lag = lag
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the metrics to prometheus-client."""
+        accounts = self._accounts()
+        requests = CounterMetricFamily("reamp_replay_requests", "Requests sent, by outcome.", labels=["outcome"])
+        for outcome, count in outcomes(accounts).items():
+            requests.add_metric([outcome], count)
+        shed = CounterMetricFamily("reamp_replay_shed", "Requests wanted and not sent, by reason.", labels=["reason"])
+        for reason, count in dict(accounts.shed).items():
+            shed.add_metric([reason], count)
+        return [
+            requests,
+            shed,
+            _histogram("reamp_replay_latency_seconds", "From the intended send time to the last byte.", self._latency),
+            _histogram("reamp_replay_lag_seconds", "From the intended to the actual send time.", self._lag),
+        ]
+
+
+def _histogram(name: str, text: str, recorder: Recorder) -> HistogramMetricFamily:
+    bounds = [*(str(bound) for bound in BUCKETS), "+Inf"]
+    buckets = list(zip(bounds, accumulate(list(recorder.buckets)), strict=True))
+    return HistogramMetricFamily(name, text, buckets, recorder.sum / 1e6)
+
+
+@contextmanager
+def serving(address: str | None, collector: RunCollector) -> Iterator[None]:
+    """Serve at HOST:PORT while in the context; None: serve nothing. Raises UserError."""
+    if address is None:
+        yield
+        return
+    host, _, port = address.rpartition(":")
+    registry = CollectorRegistry()
+    registry.register(collector)
+    try:
+        server, thread = start_http_server(int(port), host or "127.0.0.1", registry)
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(f"--metrics {address}: {error}") from None
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

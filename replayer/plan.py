@@ -1,0 +1,181 @@
+"""What a replay was asked to do: one frozen model, checked before anything is sent. Pure."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from rules.units import MILLION, Duration, Factor, Rate, Share
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+"""Methods that only read (RFC 9110, 9.2.1; TRACE is left out: most servers refuse it)."""
+
+Of = Literal["live", "recording"]
+
+
+def _of(given: dict[str, Any]) -> Of:
+    return "live" if given.get("sidecars") else "recording"
+
+
+def _factor(given: dict[str, Any]) -> Factor | None:
+    return Factor(MILLION) if given.get("of") == "recording" else None
+
+
+class Plan(BaseModel):
+    """Everything that a replay can be told (section ``replay`` of `reamp.yaml`). Raises ValidationError."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recording: Path = Field(description="folder or file to replay")
+    to: str = Field(description="URL of the target")
+    sidecars: tuple[str, ...] = Field((), description="control ports of the sidecars before a live target")
+    idle_target: bool = Field(False, description="the target carries no real traffic, so there is no ceiling")
+    of: Of = Field(default_factory=_of, description="what is multiplied: live traffic or the recorded timeline")
+    amplify: Factor | None = Field(default_factory=_factor, description="the factor; of live traffic, the total's")
+    top_up: Rate | None = Field(None, description="fill real traffic up to this rate")
+    squeeze: bool = Field(False, description="amplify by dividing the recorded times instead of adding arrivals")
+    seed: int = Field(1, ge=0, description="same seed, same replay")
+    ceiling: Share | None = Field(None, description="most extra traffic, as a share of real traffic; None: the owner's")
+    duration: Duration | None = Field(None, description="how long; None: as long as the recording lasts")
+    dry_run: bool = Field(False, description="check everything, send nothing")
+
+    methods: tuple[str, ...] = Field(SAFE_METHODS, description="methods that may be sent")
+    host: str = Field("target", description="Host header: target, recorded, or a name")
+    key: Path | None = Field(None, description="private key that signs the load tag")
+    audience: str | None = Field(None, description="whom the tag is addressed to; None: what the sidecar says")
+    tag_lifetime: Duration = Field(Duration(60), description="how long a tag is valid; renewed at half time")
+
+    connect_timeout: Duration = Field(Duration(5), description="longest wait for a connection")
+    timeout: Duration = Field(Duration(30), description="longest wait for a whole answer")
+    max_connections: int = Field(256, ge=1, le=60_000, description="most connections to the target")
+    ca: Path | None = Field(None, description="PEM file of certificate authorities to trust; None: the system's")
+    insecure: bool = Field(False, description="do not verify the target's certificate")
+
+    max_lag: Duration = Field(Duration(0.1), description="a request later than this is shed, not sent")
+    lag_bound: Duration = Field(Duration(0.05), description="a run whose p99 lag is above this is invalid")
+    late_bound: Share = Field(Share(10_000), description="a run that sheds more than this share as late is invalid")
+    signal_timeout: Duration = Field(Duration(10), description="how long to wait for a lost signal to come back")
+
+    metrics: str | None = Field(None, description="HOST:PORT to serve Prometheus metrics at")
+    runs: Path = Field(Path("runs"), description="where run folders go")
+
+    @field_validator("to")
+    @classmethod
+    def _is_origin(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{value!r} is not the URL of a target: write it like http://127.0.0.1:8080")
+        if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
+            raise ValueError(f"{value!r}: only scheme, host and port; the paths come from the recording")
+        _ = parts.port  # raises ValueError for what is no port
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("sidecars", mode="before")
+    @classmethod
+    def _are_control_ports(cls, value: Any) -> Any:
+        urls = tuple(str(url).rstrip("/") for url in ([value] if isinstance(value, str) else value))
+        for url in urls:
+            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+                raise ValueError(f"{url!r} is not a sidecar's control port: write it like http://127.0.0.1:8901")
+        return tuple(dict.fromkeys(urls))  # one sidecar named twice would grant twice
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _are_methods(cls, value: Any) -> Any:
+        names = value.split(",") if isinstance(value, str) else [name for item in value for name in item.split(",")]
+        methods = tuple(dict.fromkeys(name.strip().upper() for name in names if name.strip()))
+        if not methods or not all(name.isascii() and name.isalpha() for name in methods):
+            raise ValueError("write methods like GET,HEAD,POST")
+        return methods
+
+    @field_validator("host")
+    @classmethod
+    def _is_host(cls, value: str) -> str:
+        if not value or not value.isascii() or any(ord(character) <= 32 for character in value):
+            raise ValueError(f"{value!r} is not a host: write target, recorded, or a name")
+        return value
+
+    @field_validator("amplify", "top_up", "duration", "connect_timeout", "timeout", "max_lag", "signal_timeout")
+    @classmethod
+    def _is_positive(cls, value: Any) -> Any:
+        if value is not None and value <= 0:
+            raise ValueError("has to be more than zero")
+        return value
+
+    @field_validator("tag_lifetime")
+    @classmethod
+    def _outlives_a_request(cls, value: Duration) -> Duration:
+        if not 2 <= value <= 3600:
+            raise ValueError("has to be between 2s and 1h: short enough to end with the run, long enough to arrive")
+        return value
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        self._check_target()
+        if self.of == "live":
+            self._check_live()
+        elif self.top_up is not None:
+            raise ValueError("--top-up fills up live traffic; it does not go with --of recording")
+        elif self.amplify is None:
+            raise ValueError("--of recording needs a factor: --amplify 1x sends what was recorded")
+        if self.squeeze and self.of == "live":
+            raise ValueError("--squeeze is about recorded times; live traffic has its own")
+        if self.ceiling is not None and not self.sidecars:
+            raise ValueError("--ceiling is a share of real traffic, which only a --sidecar sees")
+        return self
+
+    def _check_target(self) -> None:
+        if self.sidecars and self.idle_target:
+            raise ValueError("an --idle-target has no real traffic and so no --sidecar to follow: give one of the two")
+        if self.sidecars or self.idle_target:
+            return
+        if self.of == "live":
+            raise ValueError("--of live follows the real traffic that a sidecar sees: name its control port, --sidecar")
+        raise ValueError(
+            f"{self.to} may carry real users, and nothing here tells how many. Name the control port of the sidecar "
+            "before it (--sidecar http://HOST:8901), which ties the load to their traffic; or, if it carries none "
+            "(a staging clone), say so: --idle-target"
+        )
+
+    def _check_live(self) -> None:
+        if self.amplify is not None and self.top_up is not None:
+            raise ValueError("--amplify and --top-up both say how much to send: give one of the two")
+        if self.amplify is None and self.top_up is None:
+            raise ValueError(
+                "say how much to send: --amplify 1.05x adds 5% of live traffic, --top-up 500/s fills it up"
+            )
+        if self.amplify is not None and self.amplify <= MILLION:
+            raise ValueError(
+                f"{self.amplify} of live traffic adds nothing to it: real users send 1x already; say --amplify 1.05x"
+            )
+        if self.ceiling is not None:
+            check_factor(self.amplify, self.ceiling)
+
+    @property
+    def extra(self) -> Share | None:
+        """What live traffic is asked to be raised by; None if no factor of it was asked for."""
+        return Share(self.amplify - MILLION) if self.of == "live" and self.amplify is not None else None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the target."""
+        parts = urlsplit(self.to)
+        return parts.hostname or "", parts.port or (443 if self.tls else 80)
+
+    @property
+    def tls(self) -> bool:
+        """Whether the target speaks TLS."""
+        return self.to.startswith("https:")
+
+
+def check_factor(amplify: Factor | None, ceiling: Share) -> None:
+    """Raise ValueError, with the arithmetic, if `ceiling` can't carry a factor of live traffic. Exact."""
+    if amplify is None or amplify - MILLION <= ceiling:
+        return
+    extra = Share(amplify - MILLION)
+    lower = f"lower --amplify to {Factor(MILLION + ceiling)}, or " if ceiling else ""
+    raise ValueError(
+        f"{amplify} of live traffic sends {extra} of real traffic as extra; the ceiling is {ceiling}: "
+        f"{lower}have the ceiling raised to {extra} (--ceiling, and --max-extra of the sidecar)"
+    )

@@ -1,0 +1,161 @@
+"""Everything that can be checked before anything is sent. Edge: opens the recording and the key, asks the sidecars."""
+
+import ssl
+import time
+from itertools import islice
+from typing import NamedTuple
+
+import httpx
+from pydantic import ValidationError
+
+from captures.errors import CaptureError
+from captures.reader import Capture
+from loadtag import Signer
+from loadtag.keys import KeyFileError, load_private
+from replayer.accounts import Accounts
+from replayer.encoding import Encoder
+from replayer.folder import new_run_id
+from replayer.plan import Plan
+from replayer.stock import usable
+from replayer.terms import Terms, agree
+from rules.exits import Exit, UserError
+from rules.units import Duration
+from rules.wire import State
+
+SAMPLE = 1000
+"""Records to look at beforehand."""
+
+CONTROL_TIMEOUT = 5.0
+"""Seconds to wait for a sidecar's state: it answers in milliseconds or is in trouble."""
+
+
+class Prepared(NamedTuple):
+    """All that a run needs."""
+
+    run_id: str
+    capture: Capture
+    encoder: Encoder
+    signer: Signer
+    tls: ssl.SSLContext | None
+    states: dict[str, State]
+    terms: Terms
+    seconds: float
+    """How long the recording lasts."""
+    skipped: str
+    """What was skipped of the first records, for people."""
+
+
+async def prepare(plan: Plan) -> Prepared:
+    """Check it all. Raises UserError with what to do."""
+    run_id = new_run_id(time.time())
+    signer = _key(plan)
+    encoder = Encoder(
+        run_id, plan.methods, plan.to.split("//")[1] if plan.host in ("target", "recorded") else plan.host,
+        recorded_host=plan.host == "recorded",
+    )  # fmt: skip
+    capture, skipped = _recording(plan, encoder)
+    seconds = ((capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9
+    states = await _states(plan)
+    return Prepared(
+        run_id, capture, encoder, signer, _tls(plan), states, agree(plan, states), seconds, skipped
+    )  # fmt: skip
+
+
+def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
+    """Say what was found and what would be sent: (what, finding)."""
+    terms, capture = prepared.terms, prepared.capture
+    lines = [
+        ("recording", f"{capture.path}: {capture.count} records over {Duration(prepared.seconds)}{prepared.skipped}"),
+        ("target", f"{plan.to}, idle" if plan.idle_target else plan.to),
+        ("load tag", f"key {prepared.signer.key_id}, for {terms.audience}, valid {plan.tag_lifetime} at a time"),
+    ]
+    rate = 0.0
+    for url, state in prepared.states.items():
+        rate += state.signal.rate
+        lines.append(("sidecar", f"{url}: {state.signal.rate:.1f} real requests/s, allows {state.max_extra}"))
+    lines.append(("ceiling", "none: an idle target" if terms.ceiling is None else f"{terms.ceiling} of real traffic"))
+    lines.append(("to send", _intent(plan, prepared, rate)))
+    return lines
+
+
+def _intent(plan: Plan, prepared: Prepared, rate: float) -> str:
+    lasts = Duration(run_seconds(plan, prepared))
+    if plan.of == "recording":
+        count = round(prepared.capture.count * int(plan.amplify or 0) / 1e6)
+        return f"the recording {plan.amplify}{' squeezed' if plan.squeeze else ''}: up to {count} requests in {lasts}"
+    if plan.top_up is not None:
+        return f"what real traffic lacks of {plan.top_up}: {max(0.0, plan.top_up - rate):.1f}/s now, for {lasts}"
+    extra = int(plan.extra or 0) / 1e6
+    return f"{plan.extra} of real traffic on top of it, {plan.amplify} in all: {rate * extra:.1f}/s now, for {lasts}"
+
+
+def run_seconds(plan: Plan, prepared: Prepared) -> float:
+    """Tell how long the run will last at most."""
+    if plan.of == "live":
+        return prepared.seconds if plan.duration is None else plan.duration
+    lasts = prepared.seconds * 1e6 / int(plan.amplify or 1) if plan.squeeze else prepared.seconds
+    return lasts if plan.duration is None else min(plan.duration, lasts)
+
+
+def _key(plan: Plan) -> Signer:
+    if plan.key is None:
+        raise UserError(
+            "name the private key that signs the load tag with --key (reamp keygen makes a pair): what is sent "
+            "without a tag looks like real traffic to everything behind the target"
+        )
+    try:
+        return load_private(plan.key)
+    except KeyFileError as error:
+        raise UserError(str(error)) from None
+
+
+def _recording(plan: Plan, encoder: Encoder) -> tuple[Capture, str]:
+    try:
+        capture = Capture(plan.recording)
+        found = Accounts()
+        records = usable(capture.records(), encoder, found)
+        # Most recordings show at once that they can be used; only one that can't is read to its end.
+        if next(records, None) is None:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in found.skipped.items()) or "it is empty"
+            raise UserError(f"{plan.recording} holds nothing that can be replayed: {reasons}")
+        sample = Accounts()
+        for _ in usable(islice(capture.records(), SAMPLE), encoder, sample):
+            pass
+    except CaptureError as error:
+        raise UserError(str(error)) from None
+    skipped = ", ".join(f"{count} {reason}" for reason, count in sample.skipped.items())
+    return capture, f"; of the first {sample.read}, {skipped} will be skipped" if skipped else ""
+
+
+async def _states(plan: Plan) -> dict[str, State]:
+    states = {}
+    async with httpx.AsyncClient(timeout=CONTROL_TIMEOUT, trust_env=False) as client:
+        for url in plan.sidecars:
+            try:
+                response = await client.get(f"{url}/v1/state")
+                response.raise_for_status()
+                states[url] = State.model_validate_json(response.content)
+            except httpx.HTTPError as error:
+                why = str(error) or type(error).__name__
+                raise UserError(
+                    f"{url}: no sidecar answers there ({why}); without its signal nothing may be sent. Is it "
+                    "the control port, and is it reachable from here?",
+                    Exit.SIGNAL_LOST,
+                ) from None
+            except ValidationError:
+                raise UserError(f"{url}: this is not the control port of a sidecar") from None
+    return states
+
+
+def _tls(plan: Plan) -> ssl.SSLContext | None:
+    if not plan.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=plan.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise UserError(f"--ca {plan.ca}: {error}") from None
+    context.set_alpn_protocols(["http/1.1"])
+    if plan.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,126 @@
+"""What people see of a run: while it lasts, and at the end. Edge: the terminal."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from replayer.engine import Snapshot
+from replayer.latency import Quantiles
+from replayer.report import Report
+from rules.exits import Exit
+from rules.units import Duration
+
+EVERY = 5
+"""Seconds between two lines when nobody watches a terminal."""
+
+
+@contextmanager
+def shown(console: Console) -> Iterator[Callable[[Snapshot], None]]:
+    """Show snapshots: in place on a terminal, as a line now and then elsewhere."""
+    if not console.is_terminal:
+        count = 0
+
+        def line(snapshot: Snapshot) -> None:
+            nonlocal count
+            count += 1
+            if count % EVERY == 1 or snapshot.left <= 0:
+                console.print(one_line(snapshot), markup=False, highlight=False, soft_wrap=True)
+
+        yield line
+        return
+    # Drawn when there is something new, and not by a thread: it would take the interpreter from the send schedule.
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield lambda snapshot: live.update(_panel(snapshot), refresh=True)
+
+
+def one_line(snapshot: Snapshot) -> str:
+    """Put a snapshot into a line."""
+    accounts = snapshot.accounts
+    parts = [f"{_clock(snapshot.elapsed)}", f"sent {snapshot.sent:.1f}/s", f"wanted {snapshot.wanted:.1f}/s"]
+    if snapshot.allowed is not None:
+        parts += [f"allowed {snapshot.allowed:.1f}/s (ceiling {snapshot.ceiling})", f"real {snapshot.real or 0:.1f}/s"]
+        parts += [f"p95 real {_ms(snapshot.real_p95)}, extra {_ms(snapshot.p95)}"]
+    else:
+        parts += [f"p95 {_ms(snapshot.p95)}"]
+    parts += [f"errors {accounts.errors.total()}", f"withheld {accounts.withheld.total()}"]
+    parts += [f"{_clock(snapshot.left)} left", snapshot.note]
+    return "  ".join(part for part in parts if part)
+
+
+def _panel(snapshot: Snapshot) -> Table:
+    accounts = snapshot.accounts
+    table = Table.grid(padding=(0, 2))
+    table.add_row("time", f"{_clock(snapshot.elapsed)}, {_clock(snapshot.left)} left")
+    allowed = "" if snapshot.allowed is None else f"   allowed {snapshot.allowed:.1f}/s"
+    table.add_row("extra", f"[bold]sent {snapshot.sent:.1f}/s[/bold]   wanted {snapshot.wanted:.1f}/s{allowed}")
+    if snapshot.real is not None:
+        table.add_row("real", f"{snapshot.real:.1f}/s   ceiling {snapshot.ceiling}")
+    table.add_row("p95", f"real {_ms(snapshot.real_p95)}   extra {_ms(snapshot.p95)}")
+    failed = accounts.errors.total()
+    counts = f"sent {accounts.sent}   withheld {accounts.withheld.total()}   in flight {snapshot.in_flight}"
+    table.add_row("so far", f"{counts}   {'[red]' if failed else ''}errors {failed}{'[/red]' if failed else ''}")
+    if snapshot.note:
+        table.add_row("", f"[red]{snapshot.note}[/red]")
+    return table
+
+
+def summary(report: Report) -> Table:
+    """Sum a run up."""
+    accounts = report.accounts
+    table = Table(title=f"run {report.run}", show_header=False, title_justify="left", title_style="bold")
+    table.add_row("ended", f"{_verdict(report)}: {report.reason}")
+    for fault in report.invalid_because:
+        table.add_row("[red]invalid[/red]", fault)
+    table.add_row("sent", f"{accounts.sent} in {Duration(round(report.seconds, 1))}{_rate(accounts.sent, report)}")
+    table.add_row("  wanted", f"{accounts.wanted}; shed {_counts(accounts.shed)}")
+    table.add_row("  answered", f"{accounts.answered}: {_counts(accounts.statuses) or 'none'}")
+    table.add_row("  withheld", f"{_counts(accounts.withheld) or 'none'} (refused by the guard; not the target's)")
+    table.add_row("  errors", _counts(accounts.errors) or "none")
+    if accounts.unanswered:
+        table.add_row("  unanswered", f"{accounts.unanswered} were on their way when the run was stopped")
+    for live in report.sidecars:
+        share = f", {live.spent / live.real:.2%} of it" if live.real else ""
+        table.add_row("real", f"{live.real} at {live.url}; extra {live.spent}{share}; ceiling {live.ceiling}")
+    table.add_row("latency", _distribution(report.latency))
+    table.add_row("  from sending", _distribution(report.service))
+    table.add_row("lag", _distribution(report.lag))
+    table.add_row("bytes", f"{accounts.bytes_sent} sent, {accounts.bytes_received} received")
+    table.add_row("records", f"{accounts.read} read; skipped {_counts(accounts.skipped) or 'none'}")
+    table.add_row("accounts", "reconcile" if accounts.reconciles() else "[red]do not reconcile[/red]")
+    return table
+
+
+def _verdict(report: Report) -> str:
+    code = Exit(report.exit_code)
+    color = {Exit.DONE: "green", Exit.INTERRUPTED: "yellow"}.get(code, "red")
+    return f"[{color}]{report.stop}[/{color}] (exit code {int(code)})"
+
+
+def _rate(count: int, report: Report) -> str:
+    return f", {count / report.seconds:.1f}/s" if report.seconds else ""
+
+
+def _counts(counts: Counter[str] | Counter[int]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in sorted(counts.items(), key=str) if count)
+
+
+def _distribution(values: Quantiles) -> str:
+    if not values.count:
+        return "-"
+    return (
+        f"p50 {_ms(values.p50)}   p95 {_ms(values.p95)}   p99 {_ms(values.p99)}   "
+        f"p99.9 {_ms(values.p99_9)}   max {_ms(values.max)}"
+    )
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.1f} ms" if seconds < 10 else f"{seconds:.1f} s"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

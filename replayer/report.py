@@ -1,0 +1,81 @@
+"""What came of a run: the model behind `report.json`, and the verdict. Pure."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from replayer.accounts import Accounts
+from replayer.latency import Quantiles
+from replayer.plan import Plan
+from rules.exits import Exit
+from rules.units import MILLION, Share
+from rules.wire import Signal
+
+Stop = Literal["ended", "interrupted", "lever", "signal-lost", "failed"]
+
+_EXITS = {
+    "ended": Exit.DONE,
+    "interrupted": Exit.INTERRUPTED,
+    "lever": Exit.LEVER,
+    "signal-lost": Exit.SIGNAL_LOST,
+    "failed": Exit.FAILED,
+}
+
+
+class Live(BaseModel):
+    """What one sidecar reported during the run."""
+
+    url: str
+    real: int = Field(description="real requests")
+    granted: int = Field(description="credits granted to this run")
+    spent: int = Field(description="credits spent by it")
+    ceiling: Share
+    signal: Signal | None = Field(None, description="what real users got at the end")
+
+
+class Report(BaseModel):
+    """A run, whole, however it ended."""
+
+    version: int = 1
+    run: str
+    plan: dict[str, Any] = Field(description="the effective configuration, as in plan.json")
+    ceiling: Share | None = Field(None, description="the agreed ceiling; None: an idle target")
+    audience: str
+    started: float = Field(description="unix time")
+    ended: float = Field(description="unix time")
+    seconds: float = Field(description="from the start until nothing more was sent")
+    accounts: Accounts
+    sidecars: list[Live] = []
+    latency: Quantiles = Field(description="from the intended send time to the last byte, whole answers only")
+    service: Quantiles = Field(description="from the actual send to the last byte")
+    lag: Quantiles = Field(description="from the intended to the actual send, of everything sent")
+    stop: Stop
+    reason: str = Field(description="why it stopped, for people")
+    valid: bool = Field(description="whether the sender kept to its schedule, so that the figures are the target's")
+    invalid_because: list[str] = []
+    exit_code: int
+
+
+def faults(plan: Plan, accounts: Accounts, lag: Quantiles) -> list[str]:
+    """Tell why the figures of a run can't be trusted: it was the sender that was slow. Empty: they can."""
+    found = []
+    if lag.p99 is not None and lag.p99 > plan.lag_bound:
+        found.append(f"the sender lagged: p99 of the lag is {lag.p99 * 1000:.1f} ms, the bound {plan.lag_bound}")
+    # Sheds for want of a connection count too: the schedule was not kept, and more connections might have kept it.
+    for reason, advice in (
+        ("late", "this machine is too slow or too busy for the rate"),
+        ("connections", "raise --max-connections, or the target is too slow for the rate"),
+    ):
+        count = accounts.shed[reason]
+        if count * MILLION > plan.late_bound * accounts.wanted:
+            found.append(f"{count} of {accounts.wanted} requests were shed ({reason}): {advice}")
+    return found
+
+
+def exit_code(stop: Stop, invalid_because: list[str], accounts: Accounts) -> Exit:
+    """Turn the end of a run into an exit code. What stopped it comes first, then whether it is to be believed."""
+    if stop != "ended":
+        return _EXITS[stop]
+    if accounts.errors and not accounts.answered:
+        return Exit.FAILED
+    return Exit.INVALID if invalid_because else Exit.DONE
