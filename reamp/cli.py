@@ -7,8 +7,11 @@ import typer
 from rich.console import Console
 
 from reamp import __version__
+from reamp.commands.captures import app as captures
 from reamp.commands.control import resume, status, stop
+from reamp.commands.demo import demo
 from reamp.commands.keygen import keygen
+from reamp.commands.replay import replay, report
 from reamp.commands.sidecar import sidecar
 from rules.exits import Exit, UserError
 
@@ -37,11 +40,15 @@ def root(
     """Take what stands before the subcommand."""
 
 
+app.command()(demo)
 app.command()(sidecar)
+app.command()(replay)
+app.command()(report)
 app.command()(stop)
 app.command()(resume)
 app.command()(status)
 app.command()(keygen)
+app.add_typer(captures, name="captures")
 
 
 def main() -> None:

@@ -1,0 +1,5 @@
+"""`python -m reamp`."""
+
+from reamp.cli import main
+
+main()
