@@ -35,7 +35,7 @@ DEFAULT = Path("recordings")
 
 Where = Annotated[
     Path,
-    typer.Argument(metavar="[DIR]", help="The folder of the capture, or one of its files.", show_default="recordings"),
+    typer.Argument(metavar="DIR", help="The folder of the capture, or one of its files."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 
@@ -94,7 +94,7 @@ def _row(segment: Segment, *, wide: bool) -> list[str | Text]:
 def show(
     folder: Where = DEFAULT,
     number: Annotated[
-        int, typer.Argument(metavar="[N]", help="Which record, counted from 1 in order of arrival.", min=1)
+        int, typer.Argument(metavar="N", help="Which record, counted from 1 in order of arrival.", min=1)
     ] = 1,
     at: Annotated[
         str | None, typer.Option("--at", metavar="TIME", help="Count from this time: ISO, or seconds since 1970.")

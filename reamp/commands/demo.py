@@ -28,9 +28,9 @@ def demo(
     missing = [name for name in ("datasette", "plotext") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"the demo also needs {' and '.join(missing)}: pip install 'reamp[demo]'")
-    from reamp.demo.picture import draw  # noqa: PLC0415 - what it needs comes with an extra
-    from reamp.demo.promises import judge  # noqa: PLC0415
-    from reamp.demo.story import Story  # noqa: PLC0415
+    from reamp.demo.picture import draw
+    from reamp.demo.promises import judge
+    from reamp.demo.story import Story
 
     console = Console()
     if out is None:

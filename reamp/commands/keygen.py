@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from loadtag import keys
 from rules.exits import UserError
 
 
@@ -17,6 +16,8 @@ def keygen(
 
     Give the private key to whoever may replay, and to nobody else. Sidecars need only the public one.
     """
+    from loadtag import keys
+
     try:
         private, public = keys.generate(directory, name)
     except (keys.KeyFileError, OSError) as error:

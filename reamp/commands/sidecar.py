@@ -4,7 +4,7 @@ import asyncio
 import logging
 from logging import StreamHandler
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import typer
@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from rich.console import Console
 from rich.logging import RichHandler
 
-from addons.chain import Chain
-from addons.embedded import serve
 from reamp.settings import effective
 from rules.exits import UserError
 from rules.units import Duration, Share, Size, parse_address
+
+if TYPE_CHECKING:
+    from addons.chain import Chain
 
 
 class SidecarSettings(BaseModel):
@@ -158,10 +159,12 @@ def sidecar(
     # One line for each connection is noise on a busy proxy; what is ours, and everybody's warnings, stay.
     for name in ("mitmproxy", "uvicorn", "httpx", "hpack", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    from addons.embedded import serve
+
     asyncio.run(serve(settings.options(), lambda chain: _announce(console, settings, chain)))
 
 
-def _announce(console: Console, settings: SidecarSettings, chain: Chain) -> None:
+def _announce(console: Console, settings: SidecarSettings, chain: "Chain") -> None:
     keys = f"{len(settings.public_key)} public key file(s)" if settings.public_key else "no public key: no tag is valid"
     lever = chain.guard.lever.state
     console.print(f"[bold]reamp sidecar[/bold]  http://{settings.listen} -> {settings.upstream}")
