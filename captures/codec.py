@@ -92,6 +92,9 @@ class Footer(BaseModel):
 
 # --- records ---
 
+# A record from checked fields, at half the price of the call with thirteen arguments.
+_make = tuple.__new__
+
 
 def record_packer() -> Callable[[Any], bytes]:
     """Make a function that packs one value. It keeps a buffer: one for each thread."""
@@ -106,6 +109,8 @@ def pack_record(pack: Callable[[Any], bytes], record: Record, headers: Headers, 
     arrival, method, scheme, authority, path, version, _, body, body_size, status, size, ttfb, duration = record
     if not 0 <= arrival < MAX_TIME:
         raise ValueError(f"arrival {arrival} is out of range")
+    if len(headers) > MAX_HEADERS:
+        raise ValueError(f"{len(headers)} headers are more than the format allows")
     delta = arrival - previous_ns
     try:
         return pack(
@@ -153,23 +158,7 @@ def unpack_records(data: bytes, count: int) -> list[Record]:
             for name, value in headers:
                 if type(name) is not bytes or type(value) is not bytes:
                     raise CaptureError("a header is not bytes")
-            records.append(
-                Record(
-                    arrival,
-                    method,
-                    scheme,
-                    authority,
-                    path,
-                    version,
-                    headers,
-                    body,
-                    body_size,
-                    status,
-                    size,
-                    ttfb,
-                    dur,
-                )
-            )
+            records.append(_make(Record, (arrival, *row[1:])))
     except _UNPACKING as error:
         raise CaptureError(f"its records do not unpack ({error or type(error).__name__})") from None
     if len(records) != count or unpacker.tell() != len(data):

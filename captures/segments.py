@@ -69,6 +69,16 @@ class SegmentFile:
         if self._torn:
             await self._cut()
         self._torn = True
+        try:
+            await self._write(data)
+        except OSError:
+            with suppress(OSError):
+                await self._cut()
+            raise
+        self._torn = False
+        self.size += len(data)
+
+    async def _write(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
             written = await self._file.write(rest)
@@ -77,8 +87,6 @@ class SegmentFile:
             rest = rest[written:]
         if not (await self._run(os.fstat, self._file.fileno())).st_nlink:
             raise FileNotFoundError(errno.ENOENT, "the segment was deleted while it was being written")
-        self._torn = False
-        self.size += len(data)
 
     async def _cut(self) -> None:
         await self._file.truncate(self.size)

@@ -225,6 +225,7 @@ class CaptureWriter:
                 if self._sealed:
                     self._forget(self._sealed[0])
                     self._counts.dropped += self._sealed.popleft().count
+                await asyncio.sleep(pause)
             else:
                 pause = _FIRST_PAUSE
 
@@ -242,6 +243,9 @@ class CaptureWriter:
                 await self._write(self._segment, self._sealed[0])
         elif self._closing:
             return True
+        elif self._segment is None and self._failing:
+            await self._open()  # nothing to write, but whether it could be written should show
+            self._recovered()
         else:
             await self._wait()
         return False
@@ -347,9 +351,14 @@ class CaptureWriter:
         """Leave a segment that cannot be written. On a full disk it stays: another file would not fit either."""
         self._failed(error)
         segment = self._segment
-        if segment is not None and error.errno not in _DISK_FULL:
-            self._segment = None
+        if segment is None or error.errno in _DISK_FULL:
+            return
+        self._segment = None
+        if segment.records:
             await segment.file.close()
+        else:
+            self._sequence -= 1
+            await segment.file.discard()
 
     def _failed(self, error: OSError) -> None:
         self.last_error = f"{self._folder}: {error.strerror or os.strerror(error.errno or 0)}"
