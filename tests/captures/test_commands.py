@@ -1,0 +1,170 @@
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from captures.records import Record
+from reamp.commands.captures import app
+from rules.exits import UserError
+from rules.units import Size
+from tests.captures.making import MS, NOON, record, write
+
+SECOND = 1000 * MS
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def traffic() -> list[Record]:
+    """60 seconds: items are asked for often, one report is slow."""
+    made = [record(NOON + n * SECOND // 10, path=f"/item/{n}?a=b", duration_ns=10 * MS) for n in range(600)]
+    made += [record(NOON + n * 6 * SECOND, path="/report", duration_ns=2 * SECOND, status=503) for n in range(10)]
+    return sorted(made, key=lambda one: one.arrival_ns + one.duration_ns)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    asyncio.run(write(tmp_path / "recordings", traffic(), segment_size=Size(2500), block_size=Size(16 << 10)))
+    return tmp_path / "recordings"
+
+
+def test_ls_lists_segments_and_adds_up(folder: Path) -> None:
+    result = run("ls", folder)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    segments = list(folder.glob("*.reamp"))
+    assert len(segments) >= 2
+    assert all(any(path.name in line and "closed" in line for line in lines) for path in segments)
+    assert "2026-11-21 12:00:00" in lines[2]
+    assert lines[-1].startswith("610 records in")
+    assert "2026-11-21T12:00:00.000Z to 2026-11-21T12:00:59.900Z" in lines[-1]
+
+
+def test_ls_shows_what_is_torn_and_what_is_no_segment(folder: Path) -> None:
+    last = max(folder.glob("*.reamp"))
+    last.write_bytes(last.read_bytes()[:-30])
+    (folder / "x.reamp").write_bytes(b"")
+    result = run("ls", folder)
+    assert "torn" in result.stdout
+    assert "x.reamp is empty" in result.stderr
+
+
+def test_show_gives_one_request_as_http(folder: Path) -> None:
+    result = run("show", folder, 3)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[:3] == [
+        "# 2026-11-21T12:00:00.100Z  http://shop.example",
+        "GET /item/1?a=b HTTP/1.1",
+        "Host: shop.example",
+    ]
+    assert "# answered 200, 512 bytes, first byte after 2.000 ms, all after 10.000 ms" in result.stdout
+
+
+@pytest.mark.parametrize("moment", ["2026-11-21T12:00:30.1Z", "2026-11-21 13:00:30.1+01:00", "1795262430.1"])
+def test_show_finds_a_moment(folder: Path, moment: str) -> None:
+    assert "GET /item/301?" in run("show", folder, "--at", moment).stdout
+    assert "GET /item/303?" in run("show", folder, 3, "--at", moment).stdout
+
+
+def test_show_gives_a_curl_command(folder: Path) -> None:
+    shown = run("show", folder, 3, "--curl").stdout
+    assert shown.startswith("curl -sS -i -X 'GET' -H 'Host: shop.example'")
+    assert shown.endswith("'http://shop.example/item/1?a=b'\n")
+
+
+def test_show_says_when_there_is_no_such_record(folder: Path) -> None:
+    for arguments in (["show", folder, 611], ["show", folder, "--at", "2027-01-01"]):
+        error = run(*arguments).exception
+        assert isinstance(error, UserError)
+        assert "the capture holds 610" in str(error)
+    error = run("show", folder, "--at", "yesterday").exception
+    assert isinstance(error, UserError)
+    assert "--at: 'yesterday' is not a time" in str(error)
+
+
+@pytest.mark.parametrize(("by", "first"), [("impact", "/report"), ("count", "/item/{id}"), ("time", "/report")])
+def test_top_ranks_endpoints(folder: Path, by: str, first: str) -> None:
+    top = json.loads(run("top", folder, "--by", by, "--json").stdout)
+    assert top["records"] == 610
+    assert [top["endpoints"][0]["path"], len(top["endpoints"])] == [first, 2]
+    report = next(entry for entry in top["endpoints"] if entry["path"] == "/report")
+    assert report == {
+        "method": "GET",
+        "path": "/report",
+        "count": 10,
+        "share": pytest.approx(10 / 610),
+        "mean_seconds": pytest.approx(2.0),
+        "impact_seconds": pytest.approx(20.0),
+        "impact_share": pytest.approx(20 / 26),
+        "failed": 10,
+    }
+    table = run("top", folder, "--by", by, "-n", 1).stdout
+    assert first in table
+    assert "610 records, 2 endpoints, 1 more not shown" in table
+
+
+def test_top_of_nothing_is_nothing(tmp_path: Path) -> None:
+    asyncio.run(write(tmp_path, []))
+    assert "0 records, 0 endpoints" in run("top", tmp_path).stdout
+    assert json.loads(run("top", tmp_path, "--json").stdout) == {"records": 0, "endpoints": []}
+    assert "no records" in run("ls", tmp_path).stdout
+    assert run("verify", tmp_path).exit_code == 0
+
+
+def test_verify_says_that_all_is_there(folder: Path) -> None:
+    result = run("verify", folder)
+    assert result.exit_code == 0
+    assert "610 seen = 610 written + 0 synthetic" in result.stdout
+    assert "610 records: the capture is whole, and its accounts reconcile" in result.stdout
+    report = json.loads(run("verify", folder, "--json").stdout)
+    assert (report["ok"], report["records"]) == (True, 610)
+
+
+def test_verify_exits_with_one_on_damage(folder: Path) -> None:
+    first = min(folder.glob("*.reamp"))
+    data = bytearray(first.read_bytes())
+    data[len(data) // 2] ^= 4
+    first.write_bytes(data)
+    result = run("verify", folder)
+    assert result.exit_code == 1
+    assert "damage: at byte" in result.stdout
+    assert "NOT in order" in result.stdout
+    assert json.loads(run("verify", folder, "--json").stdout)["ok"] is False
+
+
+def test_verify_exits_with_one_on_a_torn_tail(folder: Path) -> None:
+    last = max(folder.glob("*.reamp"))
+    last.write_bytes(last.read_bytes()[:-30])
+    result = run("verify", folder)
+    assert result.exit_code == 1
+    assert "at most 1s of traffic after that was lost" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["ls", "show", "top", "verify"])
+def test_without_a_capture_the_user_is_told_what_to_do(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in ([command], [command, tmp_path]):
+        error = run(*arguments).exception
+        assert isinstance(error, UserError)
+        assert "no capture in" in str(error)
+        assert "Say where the recordings are: reamp captures ls DIR" in str(error)
+
+
+def test_the_default_folder_is_recordings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert "610 records" in run("ls").stdout
+
+
+def test_what_strangers_sent_never_reaches_the_terminal_raw(tmp_path: Path) -> None:
+    evil = "\x1b]0;owned\x07\x1b[31m\u202e"
+    made = [record(path=f"/{evil}", headers=((b"x", evil.encode() + b"\xff\n"),), body=evil.encode(), body_size=99)]
+    asyncio.run(write(tmp_path, made))
+    for arguments in (["show", tmp_path], ["show", tmp_path, "--curl"], ["top", tmp_path], ["ls", tmp_path]):
+        result = run(*arguments)
+        assert result.exit_code == 0
+        assert not {"\x1b", "\x07", "\u202e"} & set(result.output)

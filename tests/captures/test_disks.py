@@ -1,0 +1,121 @@
+"""Real file systems that are full or read-only."""
+
+import asyncio
+import random
+
+from captures.accounting import Counts
+from captures.reader import Capture
+from captures.records import Record
+from captures.verify import verify
+from rules.units import Duration, Size
+from tests.captures import making
+from tests.captures.conftest import Disk
+from tests.captures.making import NOON, eventually, record
+
+
+def noisy(dice: random.Random, number: int) -> Record:
+    """A record that does not compress."""
+    return record(NOON + number, body=dice.randbytes(500), body_size=500)
+
+
+async def test_a_full_disk_costs_only_what_the_queue_cannot_hold_and_recovery_is_by_itself(disk: Disk) -> None:
+    folder = disk.folder / "captures"
+    counts, dice = Counts(), random.Random(1)
+    writer = making.writer(
+        folder,
+        counts,
+        block_size=Size(8 << 10),
+        queue_size=Size(64 << 10),
+        flush=Duration(0.05),
+        segment_size=Size(2**30),
+    )
+    await writer.start()
+    kept: list[Record] = []
+    number = 0
+
+    def offer() -> bool:
+        nonlocal number
+        one = noisy(dice, number)
+        number += 1
+        counts.seen += 1
+        taken = writer.offer(one)
+        if taken:
+            kept.append(one)
+        return taken
+
+    for _ in range(50):
+        assert offer()
+    await eventually(lambda: counts.queued == 0)
+
+    ballast = disk.fill()
+    refused = 0
+    while refused < 300:
+        refused += not offer()
+        await asyncio.sleep(0)
+    assert (counts.dropped, counts.seen) == (refused, number)
+    assert counts.snapshot().reconciles()
+    await eventually(lambda: "No space left on device" in writer.last_error)
+    assert not writer.healthy
+    assert verify(folder).ok, "what is there reads while the disk is full"
+
+    ballast.unlink()
+    await eventually(lambda: writer.healthy and counts.queued == 0)
+    for _ in range(50):
+        assert offer()
+    await writer.close()
+
+    assert list(Capture(folder).records()) == kept
+    assert (counts.written, counts.dropped) == (len(kept), refused)
+    report = verify(folder)
+    assert report.ok
+    assert len(report.segments) == 1, "the segment went on where it was"
+    assert report.writers[0].accounting == counts.snapshot()
+
+
+async def test_closing_on_a_full_disk_ends_in_time_and_counts_what_is_lost(disk: Disk) -> None:
+    folder = disk.folder / "captures"
+    counts, dice = Counts(), random.Random(2)
+    writer = making.writer(folder, counts, flush=Duration(0.02), block_size=Size(8 << 10))
+    await writer.start()
+    for number in range(40):
+        counts.seen += 1
+        writer.offer(noisy(dice, number))
+    await eventually(lambda: counts.queued == 0)
+    disk.fill()
+    for number in range(40, 60):
+        counts.seen += 1
+        writer.offer(noisy(dice, number))
+    await asyncio.wait_for(writer.close(within=0.4), 2)
+    assert counts.snapshot().reconciles()
+    assert counts.written + counts.dropped == 60
+    assert len(list(Capture(folder).records())) == counts.written
+    report = verify(folder)
+    assert report.segments[0].state == "torn"
+    assert not report.segments[0].damage
+
+
+async def test_a_read_only_folder_is_told_and_taken_up_when_it_can_be_written(disk: Disk) -> None:
+    disk.remount("ro")
+    counts = Counts()
+    writer = making.writer(disk.folder, counts, flush=Duration(0.02))
+    await writer.start()
+    await eventually(lambda: not writer.healthy)
+    assert "Read-only file system" in writer.last_error
+    for number in range(10):
+        counts.seen += 1
+        assert writer.offer(record(NOON + number))
+    disk.remount("rw")
+    await eventually(lambda: counts.written == 10)
+    assert writer.healthy
+    await writer.close()
+    assert verify(disk.folder).ok
+
+
+async def test_closing_on_a_read_only_disk_ends_in_time(disk: Disk) -> None:
+    disk.remount("ro")
+    counts = Counts(seen=1)
+    writer = making.writer(disk.folder, counts)
+    await writer.start()
+    writer.offer(record())
+    await asyncio.wait_for(writer.close(within=0.3), 2)
+    assert (counts.dropped, counts.snapshot().reconciles()) == (1, True)

@@ -1,0 +1,92 @@
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captures import moments, rates
+from captures.codec import Frame
+from captures.endpoints import MAX_ENDPOINTS, OTHERS, endpoints, template
+from captures.rendering import _quoted, as_curl, as_http
+from tests.captures.making import MS, record
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", "/"),
+        ("/item/7", "/item/{id}"),
+        ("/item/7?x=1", "/item/{id}"),
+        ("/v2/users/550e8400-e29b-41d4-a716-446655440000/cart/", "/v2/users/{id}/cart/"),
+        ("/blob/9f86d081884c7d65", "/blob/{id}"),
+        ("/deadbeef/facade", "/deadbeef/facade"),
+        ("/a1b2", "/a1b2"),
+        ("/item/7;v=1", "/item/7;v=1"),
+        ("*", "*"),
+    ],
+)
+def test_templates(path: str, expected: str) -> None:
+    assert template(path) == expected
+
+
+def test_a_scanner_cannot_fill_the_memory() -> None:
+    found = endpoints((record(path=f"/x{n}") for n in range(MAX_ENDPOINTS + 500)), "count")
+    assert len(found) == MAX_ENDPOINTS + 1
+    assert (found[0].path, found[0].count) == (OTHERS, 500)
+
+
+def test_unanswered_requests_count_as_failed_and_not_for_the_mean() -> None:
+    (one,) = endpoints([record(status=0, ttfb_ns=-1, duration_ns=9 * MS), record(duration_ns=3 * MS)])
+    assert (one.count, one.failed, one.mean_ns) == (2, 1, 3 * MS)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 50)), max_size=20))
+def test_a_picture_of_the_rate_loses_no_record(spans: list[tuple[int, int, int]]) -> None:
+    frames = [Frame(0, min(a, b), max(a, b), records, 0) for a, b, records in spans]
+    counts = rates.spread(frames, 0, 10**6, 7)
+    assert sum(counts) == pytest.approx(sum(frame.records for frame in frames))
+    assert len(rates.sparkline(counts)) == 7
+
+
+def test_a_sparkline_shows_gaps() -> None:
+    assert rates.sparkline([0, 1, 4, 8]) == " ▂▅█"
+    assert rates.sparkline([]) == ""
+
+
+@given(st.integers(0, 4 * 10**18))
+def test_moments_go_there_and_back_to_the_millisecond(at: int) -> None:
+    assert moments.parse(moments.iso(at)) == at // MS * MS
+
+
+def test_moments_beyond_the_calendar_are_still_printed() -> None:
+    assert moments.iso(2**63 - 1).startswith("2262-")
+    assert moments.iso(10**30).endswith("s")
+
+
+@given(st.binary(max_size=60).filter(lambda value: b"\0" not in value))
+def test_quoting_survives_any_bytes(value: bytes) -> None:
+    quoted = _quoted(value)
+    assert quoted.isprintable()
+    assert quoted.isascii()
+    if len(value) > 40:  # the shell itself, for a few
+        echoed = subprocess.run(["bash", "-c", f"printf %s {quoted}"], capture_output=True, check=True)
+        assert echoed.stdout == value
+
+
+def test_a_binary_body_goes_to_curl_by_base64() -> None:
+    command = as_curl(record(method="POST", body=b"\0\1\2", body_size=3))
+    assert command.startswith("base64 -d <<< AAEC | curl ")
+    assert "--data-binary @-" in command
+
+
+def test_a_text_body_is_shown_and_a_binary_one_dumped() -> None:
+    assert '\n{"a": 1}\n' in as_http(record(body=b'{"a": 1}', body_size=8))
+    dumped = as_http(record(body=bytes(range(250, 256)) + b"abc", body_size=5000))
+    assert "000000  fa fb fc fd fe ff 61 62 63                       ......abc" in dumped
+    assert "# 9 of 5000 bytes of the body were kept" in dumped
+    assert "bytes more" in as_http(record(body=b"\xff" * 1000, body_size=1000))
+    assert "and 808 bytes more" in as_http(record(body=b"x" * 9000, body_size=9000))
+
+
+def test_a_request_without_an_answer_says_so() -> None:
+    assert as_http(record(status=0, ttfb_ns=-1)).endswith("# no answer after 3.000 ms")

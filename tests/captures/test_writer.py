@@ -1,0 +1,356 @@
+import asyncio
+import logging
+import random
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from captures import codec
+from captures.accounting import Counts
+from captures.reader import Capture, Segment
+from captures.records import Record
+from captures.segments import SegmentFile, segment_name
+from captures.verify import verify
+from captures.writer import CaptureWriter, WriterSettings
+from rules.units import Duration, Size
+from tests.captures import making
+from tests.captures.making import NOON, eventually, record, write
+
+
+def many(count: int, size: int = 200) -> list[Record]:
+    dice = random.Random(count)
+    return [record(NOON + n, body=dice.randbytes(size), body_size=size) for n in range(count)]
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.reamp"))
+
+
+def hang(writer: CaptureWriter) -> threading.Event:
+    """Make the disk hang, as seen from the writer, until the event that is given back is set."""
+    free = threading.Event()
+    writer._in_worker().submit(free.wait)
+    return free
+
+
+async def test_what_is_offered_is_what_reads(tmp_path: Path) -> None:
+    made = many(1000)
+    counts = await write(tmp_path / "new" / "folder", made, block_size=Size(4096))
+    assert list(Capture(tmp_path / "new" / "folder").records()) == made
+    assert (counts.written, counts.queued, counts.dropped) == (1000, 0, 0)
+    report = verify(tmp_path / "new" / "folder")
+    assert report.ok
+    assert report.segments[0].blocks > 10
+
+
+async def test_files_belong_to_their_owner_only(tmp_path: Path) -> None:
+    await write(tmp_path / "captures", many(1))
+    (file,) = files(tmp_path / "captures")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert re.fullmatch(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}-000001\.reamp", file.name)
+
+
+def test_names_sort_by_time() -> None:
+    assert segment_name(NOON + 123_456_789, "ab", 7) == "20261121T120000.123456Z-ab-000007.reamp"
+
+
+async def test_the_header_says_how_it_was_written_and_not_with_which_key(tmp_path: Path) -> None:
+    await write(tmp_path, many(1), flush=Duration(2))
+    header = Segment(files(tmp_path)[0]).header
+    assert header is not None
+    assert (header.flush_ns, header.block_size, header.extra) == (2_000_000_000, 256 << 10, {"by": "test"})
+    assert "cookie" in header.redaction["headers"]
+    assert making.KEY not in files(tmp_path)[0].read_bytes()
+
+
+async def test_secrets_never_reach_the_disk(tmp_path: Path) -> None:
+    secret = b"hunter2hunter2"
+    names = (b"Authorization", b"cookie", b"X-Api-Key", b"proxy-authorization", b"x-csrf-token")
+    made = [record(NOON + n, headers=tuple((name, b"a=" + secret) for name in names)) for n in range(20)]
+    await write(tmp_path, made)
+    segment = Segment(files(tmp_path)[0])
+    found = list(segment.records())
+    assert [[name for name, _ in one.headers] for one in found] == [list(names)] * 20
+    assert not any(secret in value for one in found for _, value in one.headers)
+    assert secret not in files(tmp_path)[0].read_bytes()
+
+
+async def test_segments_rotate_by_size_and_the_books_go_on(tmp_path: Path) -> None:
+    made = many(500)
+    counts = await write(tmp_path, made, segment_size=Size(20_000), block_size=Size(4096))
+    segments = [Segment(file) for file in files(tmp_path)]
+    assert len(segments) > 3
+    assert all(segment.size < 20_000 + 2 * 4096 for segment in segments)
+    assert [s.footer.why for s in segments if s.footer] == ["size"] * (len(segments) - 1) + ["end"]
+    assert [s.header.sequence for s in segments if s.header] == list(range(1, len(segments) + 1))
+    assert list(Capture(tmp_path).records()) == made
+    report = verify(tmp_path)
+    assert report.ok
+    assert report.writers[0].accounting == counts.snapshot()
+
+
+async def test_segments_rotate_by_age_without_traffic_but_not_when_empty(tmp_path: Path) -> None:
+    counts = Counts()
+    writer = making.writer(tmp_path, counts, segment_age=Duration(0.05), flush=Duration(0.02))
+    await writer.start()
+    counts.seen += 1
+    writer.offer(record())
+    await eventually(lambda: Segment(files(tmp_path)[0]).state == "closed")
+    assert len(files(tmp_path)) == 1, "the next one is opened when there is something to write"
+    counts.seen += 1
+    writer.offer(record())
+    await eventually(lambda: len(files(tmp_path)) == 2)
+    await writer.close()
+    whys = [s.footer.why for s in map(Segment, files(tmp_path)) if s.footer]
+    assert whys[0] == "age"
+    assert verify(tmp_path).ok
+
+
+async def test_a_record_is_on_the_disk_within_the_flush_bound(tmp_path: Path) -> None:
+    counts = Counts()
+    writer = making.writer(tmp_path, counts, flush=Duration(1))
+    await writer.start()
+    counts.seen += 1
+    offered = time.monotonic()
+    writer.offer(record())
+    assert counts.snapshot().pending == 1
+    await eventually(lambda: counts.written == 1)
+    assert time.monotonic() - offered < 1
+    segment = Segment(files(tmp_path)[0])
+    assert (segment.state, segment.count) == ("open", 1), "it reads while it is being written"
+    report = verify(tmp_path)
+    assert report.ok
+    assert "is being written at this moment" in report.segments[0].note
+    await writer.close()
+    assert Segment(files(tmp_path)[0]).state == "closed"
+
+
+async def test_two_writers_share_a_folder_and_no_file(tmp_path: Path) -> None:
+    await asyncio.gather(write(tmp_path, many(100)[::2]), write(tmp_path, many(100)[1::2]))
+    assert len(files(tmp_path)) == 2
+    assert list(Capture(tmp_path).records()) == many(100)
+    assert len(verify(tmp_path).writers) == 2
+
+
+async def test_what_cannot_be_packed_is_counted_and_harms_no_other(tmp_path: Path) -> None:
+    counts = Counts()
+    writer = making.writer(tmp_path, counts)
+    await writer.start()
+    assert _offer(writer, counts, record(NOON))
+    assert not _offer(writer, counts, record(path="\ud800"))
+    assert not _offer(writer, counts, record(arrival_ns=-1))
+    assert not _offer(writer, counts, record(body=bytes(codec.MAX_RECORD)))
+    assert _offer(writer, counts, record(NOON + 1))
+    assert "larger than the format allows" in writer.last_error
+    assert writer.healthy
+    await writer.close()
+    assert [one.arrival_ns for one in Capture(tmp_path).records()] == [NOON, NOON + 1]
+    assert (counts.written, counts.dropped) == (2, 3)
+    assert verify(tmp_path).ok
+
+
+async def test_before_the_start_and_after_the_end_everything_is_dropped(tmp_path: Path) -> None:
+    counts = Counts()
+    writer = making.writer(tmp_path, counts)
+    assert not writer.offer(record())
+    await writer.close()
+    await writer.start()
+    await writer.close()
+    await writer.close()
+    assert not writer.offer(record())
+    assert (counts.dropped, counts.queued, writer.healthy) == (2, 0, False)
+
+
+async def test_the_queue_is_bounded_and_drops_are_counted_exactly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = Counts()
+    writer = making.writer(tmp_path, counts, queue_size=Size(64 << 10), block_size=Size(8 << 10), flush=Duration(0.1))
+    await writer.start()
+    free = hang(writer)
+    taken = [one for one in many(1000) if _offer(writer, counts, one)]
+    assert 200 < len(taken) < 64 * 1024 / 200
+    assert counts.dropped == 1000 - len(taken)
+    assert counts.snapshot().reconciles()
+    assert not writer.healthy
+    free.set()
+    await eventually(lambda: writer.healthy and not counts.queued)
+    late = [record(NOON + 5000 + n) for n in range(10)]
+    assert all(_offer(writer, counts, one) for one in late)
+    await writer.close()
+    assert list(Capture(tmp_path).records()) == taken + late
+    report = verify(tmp_path)
+    assert report.ok
+    assert report.writers[0].accounting.dropped == counts.dropped
+    told = [entry.message for entry in caplog.records if entry.levelno >= logging.WARNING]
+    assert ["does not keep up" in told[0], "again" in told[1], len(told)] == [True, True, 2]
+
+
+def _offer(writer: CaptureWriter, counts: Counts, one: Record) -> bool:
+    counts.seen += 1
+    return writer.offer(one)
+
+
+async def test_a_late_disk_is_not_healthy_even_before_anything_is_lost(tmp_path: Path) -> None:
+    counts = Counts()
+    writer = making.writer(tmp_path, counts, flush=Duration(0.05))
+    await writer.start()
+    free = hang(writer)
+    _offer(writer, counts, record())
+    await eventually(lambda: not writer.healthy)
+    free.set()
+    await eventually(lambda: writer.healthy)
+    await writer.close()
+    assert counts.dropped == 0
+
+
+async def test_closing_with_a_disk_that_hangs_ends_in_time(tmp_path: Path) -> None:
+    counts = Counts()
+    writer = making.writer(tmp_path, counts)
+    await writer.start()
+    free = hang(writer)
+    for one in many(50):
+        _offer(writer, counts, one)
+    began = time.monotonic()
+    await writer.close(within=0.3)
+    assert time.monotonic() - began < 2
+    assert (counts.dropped, counts.queued, counts.snapshot().reconciles()) == (50, 0, True)
+    free.set()
+
+
+def test_a_disk_that_hangs_does_not_keep_the_process_from_ending(tmp_path: Path) -> None:
+    script = """
+import asyncio, sys, threading
+from pathlib import Path
+from tests.captures.making import record, writer
+
+async def main():
+    to = writer(Path(sys.argv[1]))
+    await to.start()
+    to._in_worker().submit(threading.Event().wait)
+    to.offer(record())
+    await to.close(0.1)
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], timeout=20, check=False)
+    assert done.returncode == 0
+
+
+async def test_a_folder_that_is_removed_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "captures"
+    counts = Counts()
+    writer = making.writer(folder, counts, flush=Duration(0.02))
+    await writer.start()
+    _offer(writer, counts, record(NOON))
+    await eventually(lambda: counts.written == 1)
+    shutil.rmtree(folder)
+    _offer(writer, counts, record(NOON + 1))
+    await eventually(lambda: counts.written == 2)
+    assert writer.healthy
+    await writer.close()
+    assert [one.arrival_ns for one in Capture(folder).records()] == [NOON + 1]
+    assert verify(folder).ok, "what somebody deleted is not missing at the front"
+    assert ["cannot write" in caplog.messages[0], "again" in caplog.messages[1], len(caplog.messages)] == [1, 1, 2]
+
+
+async def test_a_folder_that_cannot_be_is_told_and_survived(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    counts = Counts()
+    writer = making.writer(blocked / "captures", counts, flush=Duration(0.02))
+    await writer.start()
+    await eventually(lambda: not writer.healthy)
+    assert "captures" in writer.last_error
+    _offer(writer, counts, record())
+    blocked.unlink()
+    await eventually(lambda: counts.written == 1)
+    assert writer.healthy
+    await writer.close()
+    assert verify(blocked / "captures").ok
+
+
+async def test_health_comes_back_without_traffic(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    writer = making.writer(blocked / "captures")
+    await writer.start()
+    assert not writer.healthy
+    blocked.unlink()
+    await eventually(lambda: writer.healthy)
+    await writer.close()
+
+
+async def test_a_segment_that_cannot_be_written_any_more_is_left_and_vouched_for_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = Counts()
+    writer = making.writer(tmp_path, counts, flush=Duration(0.02))
+    await writer.start()
+    _offer(writer, counts, record(NOON))
+    await eventually(lambda: counts.written == 1)
+
+    whole = SegmentFile._write
+    failed = 0
+
+    async def half(self: SegmentFile, data: bytes) -> None:
+        nonlocal failed
+        if failed:
+            return await whole(self, data)
+        failed += 1
+        await self._file.write(data[: len(data) // 2])
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(SegmentFile, "_write", half)
+    _offer(writer, counts, record(NOON + 1))
+    await eventually(lambda: counts.written == 2)
+    await writer.close()
+    first, second = Capture(tmp_path).segments
+    assert (first.state, first.count, second.state, second.count) == ("torn", 1, "closed", 1)
+    assert first.size == first.end, "the torn piece was cut off"
+    report = verify(tmp_path)
+    assert report.ok
+    assert "it is complete" in report.segments[0].note
+
+
+async def test_an_error_in_the_writer_itself_costs_a_block_and_not_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = Counts()
+    writer = making.writer(tmp_path, counts, flush=Duration(0.02))
+    await writer.start()
+    with monkeypatch.context() as broken:
+        broken.setattr(codec.Compressor, "frame", None)
+        _offer(writer, counts, record(NOON))
+        await eventually(lambda: counts.dropped == 1)
+    _offer(writer, counts, record(NOON + 1))
+    await eventually(lambda: counts.written == 1)
+    await writer.close()
+    assert counts.snapshot().reconciles()
+    assert "a block cannot be written" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"block_size": Size(0)},
+        {"block_size": Size(64 << 20), "queue_size": Size(1 << 30)},
+        {"queue_size": Size(1)},
+        {"flush": Duration(0)},
+        {"segment_age": Duration(0)},
+        {"segment_size": Size(0)},
+        {"level": 99},
+        {"unknown": 1},
+    ],
+)
+def test_settings_without_sense_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong)).split("_")[0]):
+        WriterSettings.model_validate(wrong)
