@@ -27,7 +27,7 @@ def traffic() -> list[Record]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    asyncio.run(write(tmp_path / "recordings", traffic(), segment_size=Size(2500), block_size=Size(16 << 10)))
+    asyncio.run(write(tmp_path / "recordings", traffic(), segment_size=Size(1), block_size=Size(16 << 10)))
     return tmp_path / "recordings"
 
 
