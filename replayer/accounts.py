@@ -1,35 +1,44 @@
 """Where every request went. Nothing is missing and nothing is counted twice, at every moment. Pure."""
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from replayer.ceiling import Refusal
-from replayer.transport import Failure, Shortage
+from replayer.transport import Shortage
 
 Shed = Literal[Refusal, Shortage, "late", "stopped"]
 """Why a wanted request was not sent: the ceiling (credit, signal, lever), no connection for it (connections, backoff),
 a sender that was held up (late), or the end of the run (stopped)."""
 
 
-class Accounts(BaseModel):
-    """Counts of requests. `reconciles` ties them together."""
+@dataclass(slots=True)
+class Accounts:
+    """Counts of requests. `reconciles` ties them together. A plain dataclass: several change for every request."""
 
-    model_config = ConfigDict(validate_assignment=False)
-
-    read: int = Field(0, description="records read from the recording, each time it was read")
-    skipped: Counter[str] = Field(default_factory=Counter, description="records that can't be replayed, by reason")
-    wanted: int = Field(0, description="requests that the demand asked for")
-    shed: Counter[str] = Field(default_factory=Counter, description="wanted and not sent, by reason")
+    read: int = 0
+    """Records read from the recording, each time it was read."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Records that can't be replayed, by reason."""
+    wanted: int = 0
+    """Requests that the demand asked for."""
+    shed: Counter[str] = field(default_factory=Counter)
+    """Wanted and not sent, by reason."""
     sent: int = 0
-    answered: int = Field(0, description="whole answers of the target, whatever their status")
-    withheld: Counter[str] = Field(default_factory=Counter, description="answers of the guard: credit, lever")
-    errors: Counter[str] = Field(default_factory=Counter, description="sent and not answered, by kind")
-    unanswered: int = Field(0, description="on their way when the run was stopped")
-    in_flight: int = Field(0, description="on their way now; none at the end")
-    statuses: Counter[int] = Field(default_factory=Counter, description="answers of the target, by status")
-    retried: int = Field(0, description="sent once more, because a stale connection had lost them; not in `sent`")
+    answered: int = 0
+    """Whole answers of the target, whatever their status."""
+    withheld: Counter[str] = field(default_factory=Counter)
+    """Answers of the guard: credit, lever."""
+    errors: Counter[str] = field(default_factory=Counter)
+    """Sent and not answered, by kind."""
+    unanswered: int = 0
+    """On their way when the run was stopped."""
+    in_flight: int = 0
+    """On their way now; none at the end."""
+    statuses: Counter[int] = field(default_factory=Counter)
+    """Answers of the target, by status."""
+    retried: int = 0
+    """Sent once more, because a stale connection had lost them; not counted in `sent`."""
     bytes_sent: int = 0
     bytes_received: int = 0
 
@@ -51,6 +60,3 @@ def outcomes(accounts: Accounts) -> dict[str, int]:
         "error": accounts.errors.total(),
         "unanswered": accounts.unanswered,
     }
-
-
-__all__ = ["Accounts", "Failure", "Shed", "outcomes"]

@@ -26,7 +26,7 @@ def amplify[T](
     neighbours]`` among the arrivals, and in time linearly between the two it falls between: the inverse of the local
     arrival intensity. Below 1x each is kept with that probability. Holds at most ``2 * neighbours`` arrivals.
     """
-    draw = random.Random(seed)  # noqa: S311 - it has to be repeatable, not secret
+    draw = random.Random(seed)
     if factor < MILLION:
         return (arrival for arrival in arrivals if draw.random() * MILLION < factor)
     return _add(arrivals, factor, draw, neighbours)

@@ -16,10 +16,11 @@ the moment of sending, because tokens are renewed: ``request.prefix + tag + requ
 
 import re
 from collections.abc import Container
+from enum import Enum
 from typing import Literal
 
 import loadtag.headers
-from captures.records import Record
+from captures.records import Headers, Record
 
 Skip = Literal["tagged", "unsafe", "connect", "upgrade", "truncated", "malformed"]
 
@@ -34,13 +35,41 @@ REPLACED = frozenset((b"host", b"content-length", b"expect"))
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 """May be sent twice without harm (RFC 9110, 9.2.1), so a lost one may be sent again."""
 
-# What would end a line early and so begin another field or another request (RFC 9112, 11.1).
-_BREAKS = re.compile(rb"[\r\n\0]")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"/[^\x00-\x20\x7f]*|\*")
 _AUTHORITY = re.compile(r"[^\x00-\x20\x7f/]*")
 _TOKEN_LENGTH = 300
 """A token of the longest fields has 297 characters."""
+_Spliced = tuple[bytes, bytes]
+"""What comes before the token (from the end of the line above, one line break) and after it (to the blank line)."""
+_KNOWN_NAMES = 4096
+"""Names of fields whose kind is remembered. A recording has some dozens; one made by an attacker may have more."""
+
+
+class _Kind(Enum):
+    """What is done with a field, by its name alone."""
+
+    KEEP = 1
+    DROP = 2
+    COOKIE = 3
+    CONNECTION = 4
+    UPGRADE = 5
+    TAG = 6  # where a load tag may be: baggage, x-load-test and what could pass for them
+    MALFORMED = 7
+
+
+# Looked up once: every field of every record is asked.
+_KEEP, _DROP, _COOKIE, _TAG = _Kind.KEEP, _Kind.DROP, _Kind.COOKIE, _Kind.TAG
+
+
+def _kind(name: bytes) -> _Kind:
+    lower = name.lower()
+    if not _NAME.fullmatch(name):
+        return _Kind.MALFORMED
+    if loadtag.headers.find([(name, b"loadtest=v1")]):
+        return _Kind.TAG
+    special = {b"cookie": _Kind.COOKIE, b"connection": _Kind.CONNECTION, b"upgrade": _Kind.UPGRADE}
+    return special.get(lower) or (_Kind.DROP if lower in HOP_BY_HOP or lower in REPLACED else _Kind.KEEP)
 
 
 class Request:
@@ -70,66 +99,76 @@ class Encoder:
         self._recorded_host = recorded_host
         # Stands for the token while a request is encoded. Nothing recorded can hold it: it names this run.
         self._place = run_id.ljust(_TOKEN_LENGTH, ".")
+        self._kinds: dict[bytes, _Kind] = {}
+        self._tag = self._splice([])
 
     def encode(self, record: Record) -> Request | Skip:
         """Give the request to send, or why it must not be sent."""
-        skip = self._skip(record)
-        return self._request(record) if skip is None else skip
-
-    def _skip(self, record: Record) -> Skip | None:
-        if loadtag.headers.find(record.headers):
-            return "tagged"  # synthetic traffic must never feed on itself
-        if record.method == "CONNECT":
-            return "connect"
-        if record.method not in self._methods:
-            return "unsafe"
-        if any(name.lower() == b"upgrade" for name, _ in record.headers):
-            return "upgrade"
+        method = record.method
+        if method not in self._methods:
+            return "connect" if method == "CONNECT" else "unsafe"
+        lines, special = self._lines(record.headers)
+        tag = self._special(record.headers, special, lines) if special else self._tag
+        if isinstance(tag, str):
+            return tag
         if record.body_size > len(record.body):
             return "truncated"
-        return None if self._well_formed(record) else "malformed"
-
-    def _well_formed(self, record: Record) -> bool:
-        """Tell whether the request stays one request when it is written out."""
-        return bool(
-            _TARGET.fullmatch(record.path)
-            and _AUTHORITY.fullmatch(record.authority)
-            and all(_NAME.fullmatch(name) and not _BREAKS.search(value) for name, value in record.headers)
-        )
-
-    def _request(self, record: Record) -> Request:
         host = (record.authority if self._recorded_host else "") or self._host
-        fields = [(b"Host", _bytes(host)), *_end_to_end(record.headers)]
-        if record.body or record.method in ("POST", "PUT", "PATCH"):
-            fields.append((b"Content-Length", b"%d" % len(record.body)))
-        fields = loadtag.headers.put(fields, self._place, self._run_id)
-        lines = [_bytes(f"{record.method} {record.path} HTTP/1.1"), *(name + b": " + value for name, value in fields)]
-        member = f"{loadtag.headers.BAGGAGE_KEY}={self._place}".encode()
-        before, after = (b"\r\n".join(lines) + b"\r\n\r\n").split(member)
-        return Request(before + member[: -len(self._place)], after + record.body, record.method)
+        lines[:0] = [_bytes(f"{method} {record.path} HTTP/1.1"), _bytes(f"Host: {host}")]
+        if record.body or method in ("POST", "PUT", "PATCH"):
+            lines.append(b"Content-Length: %d" % len(record.body))
+        before, after = tag
+        head = b"\r\n".join(lines) + before
+        # A value that ended its line would begin another field, or another request (RFC 9112, 11.1).
+        whole = head.count(b"\n") == len(lines) == head.count(b"\r") and b"\0" not in head
+        if not (whole and _TARGET.fullmatch(record.path) and _AUTHORITY.fullmatch(record.authority)):
+            return "malformed"
+        return Request(head, after + record.body, method)
+
+    def _lines(self, headers: Headers) -> tuple[list[bytes], list[tuple[_Kind, bytes]]]:
+        """Give the lines of the end-to-end fields, and what needs a closer look: (kind, value)."""
+        kinds = self._kinds
+        lines: list[bytes] = []
+        special = []
+        cookie = -1
+        for name, value in headers:
+            kind = kinds.get(name) or self._learn(name)
+            if kind is _KEEP or (kind is _COOKIE and cookie < 0):
+                if kind is _COOKIE:
+                    cookie = len(lines)
+                lines.append(name + b": " + value)
+            elif kind is _COOKIE:
+                lines[cookie] += b"; " + value
+            elif kind is not _DROP:
+                special.append((kind, value))
+        return lines, special
+
+    def _special(self, headers: Headers, special: list[tuple[_Kind, bytes]], lines: list[bytes]) -> _Spliced | Skip:
+        """Look at the rare fields. Takes out of `lines` what `Connection` names."""
+        found = {kind for kind, _ in special}
+        if _Kind.MALFORMED in found:
+            return "malformed"
+        if _Kind.TAG in found and loadtag.headers.find(headers):
+            return "tagged"  # synthetic traffic must never feed on itself
+        if _Kind.UPGRADE in found:
+            return "upgrade"
+        options = b",".join(value for kind, value in special if kind is _Kind.CONNECTION).split(b",")
+        named = {option.strip().lower() for option in options}
+        lines[:] = [line for line in lines if line.partition(b":")[0].lower() not in named]
+        return self._splice([(b"baggage", value) for kind, value in special if kind is _Kind.TAG])
+
+    def _learn(self, name: bytes) -> _Kind:
+        if len(self._kinds) >= _KNOWN_NAMES:
+            self._kinds.clear()
+        kind = self._kinds[name] = _kind(name)
+        return kind
+
+    def _splice(self, baggage: list[tuple[bytes, bytes]]) -> _Spliced:
+        fields = loadtag.headers.put(baggage, self._place, self._run_id)
+        text = b"".join(b"\r\n" + name + b": " + value for name, value in fields) + b"\r\n\r\n"
+        before, after = text.split(self._place.encode())
+        return before, after
 
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")  # as records are decoded
-
-
-def _end_to_end(fields: tuple[tuple[bytes, bytes], ...]) -> list[tuple[bytes, bytes]]:
-    named = {
-        option.strip().lower()
-        for name, value in fields
-        if name.lower() == b"connection"
-        for option in value.split(b",")
-    }
-    kept: list[tuple[bytes, bytes]] = []
-    cookie: int | None = None
-    for name, value in fields:
-        lower = name.lower()
-        if lower in HOP_BY_HOP or lower in REPLACED or lower in named:
-            continue
-        if lower == b"cookie" and cookie is not None:
-            kept[cookie] = (kept[cookie][0], kept[cookie][1] + b"; " + value)
-            continue
-        if lower == b"cookie":
-            cookie = len(kept)
-        kept.append((name, value))
-    return kept

@@ -421,7 +421,7 @@ class Run:
 
     async def _wind_down(self, stop: Stop) -> None:
         """After the planned end, wait for what is on its way. At any other, close at once."""
-        if self._demand is not None:
+        if self._demand is not None and self._demand.pending:
             self.accounts.shed["stopped"] += self._demand.pending
         if stop == "ended" and self.pool.in_flight:
             self._drained.clear()
