@@ -128,10 +128,10 @@ class Plan(BaseModel):
     def _check_target(self) -> None:
         if self.sidecars and self.idle_target:
             raise ValueError("an --idle-target has no real traffic and so no --sidecar to follow: give one of the two")
+        if self.of == "live" and not self.sidecars:
+            raise ValueError("--of live follows the real traffic that a sidecar sees: name its control port, --sidecar")
         if self.sidecars or self.idle_target:
             return
-        if self.of == "live":
-            raise ValueError("--of live follows the real traffic that a sidecar sees: name its control port, --sidecar")
         raise ValueError(
             f"{self.to} may carry real users, and nothing here tells how many. Name the control port of the sidecar "
             "before it (--sidecar http://HOST:8901), which ties the load to their traffic; or, if it carries none "

@@ -1,0 +1,124 @@
+"""What is wanted: the recording's own times, or an exact echo of live traffic."""
+
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replayer.ceiling import Heard
+from replayer.demand import INTERVAL_NS, Echo, Raise, Timeline, TopUp
+from rules.units import MILLION, Rate, Share
+
+MS = 1_000_000
+SECOND = 1000 * MS
+MAX_LAG = 100 * MS
+
+
+def echo(share: int = 250_000) -> Echo[int]:
+    return Echo(Raise(Share(share)), count(), MAX_LAG)
+
+
+def drain(demand: Echo[int]) -> list[int]:
+    dues = []
+    while (due := demand.due()) is not None:
+        demand.take()
+        dues.append(due)
+    return dues
+
+
+def test_the_timeline_is_moved_and_otherwise_kept() -> None:
+    timeline = Timeline(iter([(100, "a"), (150, "b")]), first_ns=100, start_ns=7000)
+    assert timeline.due() == 7000
+    assert timeline.take() == "a"
+    assert (timeline.due(), timeline.exhausted) == (7050, False)
+    assert timeline.take() == "b"
+    assert (timeline.due(), timeline.exhausted, timeline.wanted) == (None, True, 2)
+    with pytest.raises(StopIteration):
+        timeline.take()
+
+
+@given(st.lists(st.integers(0, 500), max_size=60), st.integers(0, 3 * MILLION))
+def test_wanted_is_exactly_the_share_of_real_at_every_moment(reals: list[int], share: int) -> None:
+    demand, now, real = echo(share), 0, 0
+    for number in reals:
+        demand.hear(Heard(number, now, now + INTERVAL_NS), now + INTERVAL_NS)
+        now += INTERVAL_NS
+        real += number
+        assert demand.wanted == share * real // MILLION
+        assert demand.pending == demand.wanted
+
+
+def test_the_echo_comes_one_interval_later_spread_as_the_real_ones_were() -> None:
+    demand = echo()
+    demand.hear(Heard(16, 0, INTERVAL_NS), INTERVAL_NS)
+    assert drain(demand) == [INTERVAL_NS, INTERVAL_NS + 5 * MS, INTERVAL_NS + 10 * MS, INTERVAL_NS + 15 * MS]
+
+
+def test_the_echo_ends_with_the_real_traffic() -> None:
+    demand = echo()
+    demand.hear(Heard(400, 0, INTERVAL_NS), INTERVAL_NS)
+    for step in range(1, 50):
+        demand.hear(Heard(0, step * INTERVAL_NS, (step + 1) * INTERVAL_NS), (step + 1) * INTERVAL_NS)
+    assert max(drain(demand)) < 2 * INTERVAL_NS
+
+
+@given(st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 300)), min_size=1, max_size=30))
+def test_what_was_held_up_is_not_caught_up_with(lines: list[tuple[int, int]]) -> None:
+    """However long lines take: nothing is due in the past, and only as much at once as the allowed lag holds."""
+    demand, heard_until, late_ones = echo(MILLION), 0, 0
+    for gap, real in lines:
+        now = heard_until + gap * MS
+        heard = Heard(real, heard_until, now)
+        late = demand.hear(heard, now)
+        dues = drain(demand)
+        assert late + len(dues) == real
+        assert all(now <= due <= now + INTERVAL_NS for due in dues)
+        span = max(1, now - heard_until)
+        assert len(dues) <= 1 + real * min(span, MAX_LAG + INTERVAL_NS) / span + 1
+        heard_until, late_ones = now, late_ones + late
+
+
+def test_reports_of_several_sidecars_are_merged_in_time() -> None:
+    demand = echo(MILLION)
+    demand.hear(Heard(3, 0, 30 * MS), 30 * MS)
+    demand.hear(Heard(3, 5 * MS, 25 * MS), 30 * MS)
+    dues = drain(demand)
+    assert len(dues) == 6
+    assert dues == sorted(dues)
+
+
+def test_requests_are_taken_in_the_order_of_the_recording() -> None:
+    demand = echo(MILLION)
+    demand.hear(Heard(5, 0, INTERVAL_NS), INTERVAL_NS)
+    assert [demand.take() for _ in range(5)] == [0, 1, 2, 3, 4]
+
+
+def test_topping_up_fills_to_the_rate() -> None:
+    wants, wanted, now = TopUp(Rate(500)), 0, 0
+    for _ in range(500):  # ten seconds with 300/s of real traffic
+        wanted += wants(Heard(6, now, now + INTERVAL_NS))
+        now += INTERVAL_NS
+    assert wanted == 2000
+
+
+def test_topping_up_does_not_overshoot_because_arrivals_scatter() -> None:
+    wants, wanted, now = TopUp(Rate(500)), 0, 0
+    for step in range(500):  # 500/s in gusts: nothing is missing
+        wanted += wants(Heard(500 if step % 50 == 0 else 0, now, now + INTERVAL_NS))
+        now += INTERVAL_NS
+    assert wanted <= 10
+
+
+def test_topping_up_has_one_clock_for_several_sidecars() -> None:
+    wants, wanted, now = TopUp(Rate(500)), 0, 0
+    for _ in range(500):
+        wanted += wants(Heard(2, now, now + INTERVAL_NS))
+        wanted += wants(Heard(4, now, now + INTERVAL_NS))
+        now += INTERVAL_NS
+    assert 1990 <= wanted <= 2010
+
+
+def test_topping_up_wants_nothing_above_the_rate() -> None:
+    wants = TopUp(Rate(100))
+    assert sum(wants(Heard(50, i * INTERVAL_NS, (i + 1) * INTERVAL_NS)) for i in range(500)) == 0

@@ -1,0 +1,152 @@
+"""A plan is refused before anything is sent, with the arithmetic."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from replayer.plan import Plan, check_factor
+from replayer.terms import agree
+from rules.exits import Exit, UserError
+from rules.units import MILLION, Factor, Share
+from rules.wire import Accounting, Lever, Signal, State
+
+SIDECAR = "http://127.0.0.1:8901"
+LIVE = {"sidecars": [SIDECAR], "amplify": "1.25x"}
+IDLE = {"idle_target": True}
+
+
+def plan(**changes: Any) -> Plan:
+    return Plan.model_validate({"recording": Path("recordings"), "to": "http://127.0.0.1:8080", **changes})
+
+
+def refusal(**changes: Any) -> str:
+    with pytest.raises(ValidationError) as error:
+        plan(**changes)
+    return str(error.value)
+
+
+def state(max_extra: str = "25%", **changes: Any) -> State:
+    return State(
+        version="1",
+        upstream="http://app",
+        audience=changes.pop("audience", "shop"),
+        started=0,
+        max_extra=Share.parse(max_extra),
+        credit=0,
+        subscribers=0,
+        requests={},
+        signal=Signal(window=10, rate=100),
+        lever=changes.pop("lever", Lever()),
+        accounting=Accounting(),
+        capturing=True,
+    )
+
+
+def test_defaults_follow_the_target() -> None:
+    assert plan(**LIVE).of == "live"
+    idle = plan(**IDLE)
+    assert (idle.of, idle.amplify) == ("recording", Factor(MILLION))
+    assert plan(**IDLE, to="https://shop.example").address == ("shop.example", 443)
+
+
+def test_a_live_target_needs_a_sidecar() -> None:
+    message = refusal()
+    assert "--sidecar" in message
+    assert "--idle-target" in message
+    assert "--sidecar" in refusal(of="live", amplify="1.25x")
+    assert "--sidecar" in refusal(of="live", amplify="1.25x", idle_target=True)
+    assert "one of the two" in refusal(**LIVE, idle_target=True)
+
+
+def test_the_factor_has_to_fit_under_the_ceiling() -> None:
+    message = refusal(**LIVE | {"amplify": "1.5x"}, ceiling="25%")
+    assert "1.5x of live traffic sends 50% of real traffic as extra; the ceiling is 25%" in message
+    assert "lower --amplify to 1.25x" in message
+    assert plan(**LIVE | {"amplify": "1.1x"}, ceiling="10%").extra == Share.parse("10%")  # no float would say so
+
+
+@given(st.integers(1, 10 * MILLION), st.integers(0, 10 * MILLION))
+def test_a_factor_passes_exactly_if_its_extra_does(extra: int, ceiling: int) -> None:
+    factor = Factor(MILLION + extra)
+    if extra <= ceiling:
+        check_factor(factor, Share(ceiling))
+    else:
+        with pytest.raises(ValueError, match="the ceiling is"):
+            check_factor(factor, Share(ceiling))
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({**LIVE, "amplify": "1x"}, "adds nothing"),
+        ({**LIVE, "amplify": "0.5x"}, "adds nothing"),
+        ({"sidecars": [SIDECAR]}, "say how much"),
+        ({**LIVE, "top_up": "500/s"}, "one of the two"),
+        ({**LIVE, "squeeze": True}, "--squeeze"),
+        ({**IDLE, "top_up": "500/s"}, "--top-up"),
+        ({**IDLE, "ceiling": "25%"}, "--sidecar"),
+        ({**IDLE, "amplify": "0x"}, "more than zero"),
+        ({**IDLE, "amplify": 2}, "write it like 1.25x"),
+        ({**IDLE, "duration": "10"}, "write it like 10s"),
+        ({**IDLE, "to": "shop"}, "write it like http://"),
+        ({**IDLE, "to": "http://shop/path"}, "only scheme, host and port"),
+        ({**IDLE, "to": "http://me:secret@shop"}, "only scheme, host and port"),
+        ({**IDLE, "host": "a b"}, "not a host"),
+        ({**IDLE, "host": "a\r\nx: y"}, "not a host"),
+        ({**IDLE, "methods": "GET,P0ST!"}, "write methods like"),
+        ({**IDLE, "tag_lifetime": "1s"}, "between 2s and 1h"),
+        ({**LIVE, "sidecars": ["127.0.0.1:8901"]}, "write it like http://127.0.0.1:8901"),
+        ({**IDLE, "speed": "2x"}, "Extra inputs"),
+    ],
+)
+def test_refused(changes: dict[str, Any], part: str) -> None:
+    assert part in refusal(**changes)
+
+
+def test_a_sidecar_named_twice_grants_once() -> None:
+    assert plan(sidecars=[SIDECAR, SIDECAR + "/"], amplify="1.1x").sidecars == (SIDECAR,)
+
+
+def test_the_plan_survives_its_own_file() -> None:
+    for given_plan in (plan(**LIVE, ceiling="25%", duration="90s"), plan(**IDLE, amplify="3x", methods="get,post")):
+        assert Plan.model_validate_json(given_plan.model_dump_json()) == given_plan
+
+
+# --- what the sidecars' owners say ---
+
+
+def test_the_owner_sets_the_ceiling_and_a_run_can_only_lower_it() -> None:
+    assert agree(plan(**LIVE), {SIDECAR: state()}).ceiling == Share.parse("25%")
+    low = plan(**LIVE | {"amplify": "1.1x"}, ceiling="10%")
+    assert agree(low, {SIDECAR: state()}).ceiling == Share.parse("10%")
+    with pytest.raises(UserError, match="can only lower the ceiling"):
+        agree(plan(**LIVE, ceiling="30%"), {SIDECAR: state()})
+
+
+def test_the_lowest_ceiling_of_several_sidecars_counts() -> None:
+    with pytest.raises(UserError, match="sends 25% of real traffic as extra; the ceiling is 10%"):
+        agree(plan(**LIVE), {SIDECAR: state(), "http://127.0.0.1:8902": state("10%")})
+
+
+def test_top_up_and_recordings_are_cut_by_the_ceiling_and_not_refused() -> None:
+    for changes in ({"top_up": "9000/s"}, {"of": "recording", "amplify": "10x"}):
+        assert agree(plan(sidecars=[SIDECAR], **changes), {SIDECAR: state()}).ceiling == Share.parse("25%")
+
+
+def test_a_pulled_lever_refuses() -> None:
+    with pytest.raises(UserError, match="db is on fire") as error:
+        agree(plan(**LIVE), {SIDECAR: state(lever=Lever(engaged=True, reason="db is on fire", by="ann"))})
+    assert error.value.code == Exit.LEVER
+
+
+def test_audiences() -> None:
+    assert agree(plan(**LIVE), {SIDECAR: state()}).audience == "shop"
+    assert agree(plan(**IDLE, to="http://stage.shop.example:80"), {}).audience == "stage-shop-example"
+    with pytest.raises(UserError, match="accepts only tags for shop"):
+        agree(plan(**LIVE, audience="other"), {SIDECAR: state()})
+    with pytest.raises(UserError, match="different targets"):
+        agree(plan(**LIVE), {SIDECAR: state(), "http://127.0.0.1:8902": state(audience="other")})
