@@ -10,8 +10,11 @@ Data flows down on the left, when recording, and up on the right, when reading:
     segments     names and files
     worker       the thread that compresses and writes
 
-`codec`, `redaction` and `records` are pure. `errors` says what can be wrong with a capture. The format is described
-in `docs/capture-format.md`.
+Beside the flow stand what people look at: `endpoints` (which ones carry the load), `rates` (a picture over time),
+`rendering` (a record as HTTP or curl), `moments` (times in words). `errors` says what can be wrong with a capture.
+
+Pure are `accounting`, `codec`, `endpoints`, `moments`, `rates`, `records`, `redaction` (but for `load_key`) and
+`rendering`. The format is described in `docs/capture-format.md`.
 
 May import `rules`; never `reamp`, `addons`, `replayer` or mitmproxy.
 """
