@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from captures.records import Record
+from reamp.cli import run as front_door
 from reamp.commands.captures import app
 from rules.exits import UserError
 from rules.units import Size
@@ -168,3 +169,14 @@ def test_what_strangers_sent_never_reaches_the_terminal_raw(tmp_path: Path) -> N
         result = run(*arguments)
         assert result.exit_code == 0
         assert not {"\x1b", "\x07", "\u202e"} & set(result.output)
+
+
+def test_the_front_door_turns_verdicts_into_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert front_door(["captures", "verify", str(folder)]) == 0
+    first = min(folder.glob("*.reamp"))
+    first.write_bytes(first.read_bytes()[:-1])
+    assert front_door(["captures", "verify", str(folder)]) == 1
+    assert front_door(["captures", "ls", str(folder / "nowhere")]) == 104
+    told = capsys.readouterr()
+    assert "no capture in" in told.err
+    assert "Traceback" not in told.err + told.out
