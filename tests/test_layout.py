@@ -1,0 +1,81 @@
+"""The rooms and who may import whom, as drawn in the rooms' maps; checked on every import statement there is."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = {
+    "reamp": {"addons", "captures", "loadtag", "replayer", "rules"},
+    "addons": {"captures", "loadtag", "mitmproxy", "rules"},
+    "replayer": {"captures", "loadtag", "rules"},
+    "captures": {"loadtag", "rules"},
+    "rules": set[str](),
+    "loadtag": set[str](),
+}
+"""What each room may import of the others. Only the sidecar's room knows mitmproxy."""
+
+WATCHED = {*ROOMS, "mitmproxy"}
+
+
+def sources(room: str) -> list[Path]:
+    folder = ROOT / ("loadtag/src/loadtag" if room == "loadtag" else room)
+    return sorted(folder.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level packages that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_its_map_allows(room: str) -> None:
+    assert sources(room)
+    for path in sources(room):
+        forbidden = imported(path) & WATCHED - ROOMS[room] - {room}
+        assert not forbidden, f"{path.relative_to(ROOT)} imports {forbidden}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_has_a_map_that_names_its_modules(room: str) -> None:
+    map_ = importlib.import_module(room).__doc__ or ""
+    folder = sources(room)[0].parent
+    for path in folder.iterdir():
+        name = path.stem if path.suffix == ".py" else path.name if (path / "__init__.py").exists() else "_"
+        if not name.startswith("_"):
+            assert f"`{name}`" in map_, f"the map of {room} does not name {name}"
+
+
+def test_the_linter_bans_the_same_imports(tmp_path: Path) -> None:
+    """Planted in a copy of the room, each forbidden import is found by ruff with the repository's own settings."""
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    for room, allowed in ROOMS.items():
+        folder = tmp_path / room
+        folder.mkdir()
+        (folder / "ruff.toml").write_text((ROOT / room / "ruff.toml").read_text())
+        forbidden = sorted(WATCHED - allowed - {room})
+        (folder / "planted.py").write_text("".join(f"import {name}.x\n" for name in forbidden))
+        command = [
+            sys.executable,
+            "-m",
+            "ruff",
+            "check",
+            "--select",
+            "TID251",
+            "--output-format",
+            "concise",
+            str(folder),
+        ]
+        found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path).stdout
+        for line, name in enumerate(forbidden, 1):
+            assert f"planted.py:{line}:" in found, f"{room} may import {name}, says the linter: {found}"
