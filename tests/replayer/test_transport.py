@@ -1,0 +1,498 @@
+"""The transport against an origin that behaves, and one that does not: each with the right outcome, nothing hanging."""
+
+import asyncio
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from replayer.encoding import Request
+from replayer.transport import Failure, Pool, Target
+from rules.wire import Withheld
+from tests.support.origin import Connection, Origin, Script, answering, once, origin
+from tests.support.processes import free_port
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+
+
+def get(method: str = "GET") -> Request:
+    return Request(f"{method} / HTTP/1.1\r\nHost: x\r\nbaggage: loadtest=".encode(), b"\r\n\r\n", method)
+
+
+class Outcomes:
+    """Keeps what it is told: a status, ``withheld:…`` or the kind of failure."""
+
+    def __init__(self) -> None:
+        self.seen: asyncio.Queue[int | str] = asyncio.Queue()
+        self.retries = True
+        self.woken = 0
+
+    def answered(self, _due: int, _sent: int, status: int, _size: int, withheld: Withheld | None) -> None:
+        self.seen.put_nowait(f"withheld:{withheld}" if withheld else status)
+
+    def failed(self, _due: int, _sent: int, failure: Failure) -> None:
+        self.seen.put_nowait(failure)
+
+    def may_retry(self) -> bool:
+        return self.retries
+
+    def ready(self) -> None:
+        self.woken += 1
+
+
+class Sender:
+    """A pool with its sweep, and one request at a time."""
+
+    def __init__(self, port: int, **options: Any) -> None:
+        self.outcomes = Outcomes()
+        settings = {"connect_timeout": 2.0, "timeout": 5.0, "max_connections": 4} | options
+        self.pool = Pool(Target("127.0.0.1", port, **settings), self.outcomes, time.monotonic_ns)
+        self.pool.token = b"token"
+
+    async def send(self, request: Request | None = None) -> int | str:
+        now = time.monotonic_ns()
+        assert self.pool.shortage(now) is None
+        self.pool.send(request or get(), now, now)
+        return await self.next()
+
+    async def next(self) -> int | str:
+        async with asyncio.timeout(4):
+            while self.outcomes.seen.empty():
+                self.pool.sweep(time.monotonic_ns())
+                await asyncio.sleep(0.005)
+            return self.outcomes.seen.get_nowait()
+
+
+def run[T](main: Callable[[], Awaitable[T]]) -> T:
+    async def bounded() -> T:
+        async with asyncio.timeout(20):
+            return await main()
+
+    return uvloop.run(bounded())
+
+
+def exchange(script: Script, *requests: Request, **options: Any) -> tuple[list[int | str], int, int]:
+    """Send one after the other: (outcomes, connections that the origin saw, connections left open)."""
+
+    async def main() -> tuple[list[int | str], int, int]:
+        async with origin(script) as here:
+            sender = Sender(here.port, **options)
+            outcomes = [await sender.send(request) for request in requests]
+            left = len(sender.pool._all)
+            assert sender.pool.in_flight == 0
+            sender.pool.close()
+            return outcomes, here.connections, left
+
+    return run(main)
+
+
+# --- answers ---
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [OK],
+        [EMPTY],
+        [CHUNKED],
+        [CHUNKED[:-5], b"0\r\nTrailer: x\r\n\r\n"],
+        [bytes([byte]) for byte in OK],  # a byte at a time
+        [b"HTTP/1.1 100 Continue\r\n\r\n", OK],
+        [b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + OK],
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n", b"x" * 300_000],
+        [b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n"],
+    ],
+    ids=["length", "empty", "chunked", "trailers", "dribble", "continue", "hints", "large", "old-keep-alive"],
+)
+def test_answered_over_one_kept_connection(answer: list[bytes]) -> None:
+    assert exchange(answering(*answer), get(), get(), get()) == ([200, 200, 200], 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\nETag: x\r\n\r\n", 304),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 404),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", 503),
+        (b"HTTP/1.1 429 Slow Down\r\nContent-Length: 25\r\n\r\nreamp-withheld: credit\r\n\r\n"[:-1], 429),
+    ],
+)
+def test_statuses_are_the_targets_own(answer: bytes, status: int) -> None:
+    assert exchange(answering(answer), get(), get()) == ([status, status], 1, 1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+    ],
+)
+def test_an_answer_to_head_has_no_body(answer: bytes) -> None:
+    assert exchange(answering(answer), get("HEAD"), get("HEAD"), get("HEAD")) == ([200, 200, 200], 1, 1)
+
+
+def test_a_body_after_head_never_becomes_the_next_answer() -> None:
+    assert exchange(answering(OK), get("HEAD"), get("HEAD"))[0] == [200, 200]
+    assert exchange(answering(CHUNKED[:-5]), get("HEAD"), get("HEAD")) == ([200, 200], 2, 0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [b"HTTP/1.1 200 OK\r\n\r\nuntil the end", b" of the connection"],
+        [b"HTTP/1.0 200 OK\r\n\r\n"],
+        [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"],
+        [b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nbody"],
+    ],
+    ids=["close-delimited", "1.0", "close", "continue-close-delimited"],
+)
+def test_an_answer_that_ends_the_connection(answer: list[bytes]) -> None:
+    assert exchange(once(*answer), get(), get()) == ([200, 200], 2, 0)
+
+
+@pytest.mark.parametrize("reason", ["credit", "lever"])
+@pytest.mark.parametrize("cut", [0, 40])
+def test_the_guards_answer_is_withheld_and_no_error_of_the_target(reason: str, cut: int) -> None:
+    status = b"429 No Credit" if reason == "credit" else b"503 Stopped"
+    body = b'{"type":"urn:reamp"}'
+    head = b"HTTP/1.1 %b\r\ncontent-length: %d\r\nReamp-Withheld: %b\r\n\r\n" % (status, len(body), reason.encode())
+    answer = head + body
+    pieces = [answer[:cut], answer[cut:]] if cut else [answer]
+    assert exchange(answering(*pieces), get()) == ([f"withheld:{reason}"], 1, 1)
+
+
+def test_what_follows_an_answer_costs_the_connection() -> None:
+    assert exchange(answering(OK + OK), get(), get()) == ([200, 200], 2, 0)
+    assert exchange(answering(OK + b"garbage"), get(), get()) == ([200, 200], 2, 0)
+
+
+def test_the_token_is_spliced_in() -> None:
+    async def main() -> None:
+        async with origin(answering(OK)) as here:
+            sender = Sender(here.port)
+            await sender.send()
+            sender.pool.token = b"renewed"
+            await sender.send()
+            assert [request.split(b"loadtest=")[1].strip() for request in here.requests] == [b"token", b"renewed"]
+            sender.pool.close()
+
+    run(main)
+
+
+# --- failures ---
+
+
+@pytest.mark.parametrize(
+    ("script", "failure"),
+    [
+        (once(), "closed"),
+        (once(end="reset"), "reset"),
+        (once(b"HTTP/1.1 200 OK\r\nContent-"), "truncated"),
+        (once(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhel"), "truncated"),
+        (once(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhel", end="reset"), "truncated"),
+        (once(b"HTTP/1.1 200 OK\r\n\r\nuntil the end", end="reset"), "truncated"),
+        (once(CHUNKED[:-5]), "truncated"),
+        (once(b"SSH-2.0-OpenSSH\r\n", end="hang"), "protocol"),
+        (once(b"\x16\x03\x01\x02\x00", end="hang"), "protocol"),
+        (once(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", end="hang"), "protocol"),
+        (once(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", end="hang"), "protocol"),
+        (once(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", end="hang"), "protocol"),
+        (once(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", end="hang"), "protocol"),
+        (once(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000, end="hang"), "protocol"),  # fields without end
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_each_failure_has_its_kind(script: Script, failure: str, method: str) -> None:
+    outcomes, _, left = exchange(script, get(method))
+    if method == "HEAD" and outcomes == [200]:
+        return  # only the body was broken, and an answer to HEAD has none
+    assert (outcomes, left) == ([failure], 0)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        once(end="hang"),
+        once(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhel", end="hang"),
+        answering(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+    ids=["silence", "half", "only-continue"],
+)
+def test_time_out(script: Script) -> None:
+    started = time.monotonic()
+    assert exchange(script, get(), timeout=0.2) == (["timeout"], 1, 0)
+    assert 0.2 <= time.monotonic() - started < 2
+
+
+def test_an_answer_without_end_times_out() -> None:
+    async def script(connection: Connection, _here: Origin) -> None:
+        await connection.request()
+        await connection.say(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            await connection.say(b"x" * 10_000)
+            await asyncio.sleep(0.001)
+
+    assert exchange(script, get(), timeout=0.2)[0] == ["timeout"]
+
+
+def test_nobody_listens() -> None:
+    async def main() -> None:
+        sender = Sender(free_port())
+        assert await sender.send() == "refused"
+
+    run(main)
+
+
+def test_a_connection_that_is_never_made_times_out() -> None:
+    async def main() -> None:
+        # A full backlog: the kernel answers no more handshakes.
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen(0)
+            address = listening.getsockname()
+            fillers = [socket.socket() for _ in range(4)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(address)
+            sender = Sender(address[1], connect_timeout=0.2)
+            assert await sender.send() == "connect-timeout"
+            sender.pool.close()
+            for filler in fillers:
+                filler.close()
+
+    run(main)
+
+
+def test_a_name_without_an_address() -> None:
+    async def main() -> None:
+        sender = Sender(80)
+        sender.pool.target = sender.pool.target._replace(host="nowhere.invalid")
+        assert await sender.send() == "dns"
+
+    run(main)
+
+
+# --- stale connections ---
+
+
+def closing_after_one(end: str) -> Script:
+    """Answer one request, and lose the next one on the same connection (as a server does that gives up idle ones)."""
+
+    async def script(connection: Connection, here: Origin) -> None:
+        here.requests.append(await connection.request())
+        await connection.say(OK)
+        await connection.request()
+        connection.reset() if end == "reset" else connection.close()
+
+    return script
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+def test_a_request_lost_on_a_stale_connection_is_sent_once_more(end: str) -> None:
+    assert exchange(closing_after_one(end), get(), get(), get()) == ([200, 200, 200], 3, 1)
+
+
+def test_not_if_the_method_is_not_safe() -> None:
+    assert exchange(closing_after_one("close"), get("POST"), get("POST"))[0] == [200, "closed"]
+
+
+def test_not_without_another_credit() -> None:
+    async def main() -> None:
+        async with origin(closing_after_one("close")) as here:
+            sender = Sender(here.port)
+            sender.outcomes.retries = False
+            assert [await sender.send(), await sender.send()] == [200, "closed"]
+            assert sender.pool.retried == 0
+            sender.pool.close()
+
+    run(main)
+
+
+def test_not_twice() -> None:
+    async def script(connection: Connection, here: Origin) -> None:
+        await connection.request()
+        if here.connections == 1:
+            await connection.say(OK)
+            await connection.request()
+
+    assert exchange(script, get(), get()) == ([200, "closed"], 2, 0)
+
+
+def test_a_connection_that_ends_while_idle_is_forgotten() -> None:
+    async def main() -> None:
+        async with origin(once(OK)) as here:
+            sender = Sender(here.port)
+            assert await sender.send() == 200
+            async with asyncio.timeout(2):
+                while sender.pool.idle:
+                    await asyncio.sleep(0.005)
+            assert await sender.send() == 200
+            assert (here.connections, sender.pool.retried) == (2, 0)
+            sender.pool.close()
+
+    run(main)
+
+
+# --- the pool ---
+
+
+def test_connections_are_bounded_and_each_has_one_request() -> None:
+    async def main() -> None:
+        active = most = 0
+
+        async def script(connection: Connection, _here: Origin) -> None:
+            nonlocal active, most
+            while True:
+                await connection.request()
+                active += 1
+                most = max(most, active)
+                await asyncio.sleep(0.02)
+                active -= 1
+                await connection.say(OK)
+
+        async with origin(script) as here:
+            sender = Sender(here.port, max_connections=4)
+            now = time.monotonic_ns()
+            for _ in range(4):
+                assert sender.pool.shortage(now) is None
+                sender.pool.send(get(), now, now)
+            assert sender.pool.shortage(now) == "connections"
+            assert [await sender.next() for _ in range(4)] == [200] * 4
+            assert sender.outcomes.woken >= 1
+            assert sender.pool.shortage(now) is None
+            assert (here.connections, most) == (4, 4)
+            sender.pool.close()
+
+    run(main)
+
+
+def test_a_dead_target_is_tried_alone_and_ever_more_rarely() -> None:
+    async def main() -> None:
+        sender = Sender(free_port(), max_connections=64)
+        attempts, end = 0, time.monotonic() + 1
+        while time.monotonic() < end:
+            now = time.monotonic_ns()
+            if sender.pool.shortage(now) is None:
+                sender.pool.send(get(), now, now)
+                attempts += 1
+            sender.pool.sweep(now)
+            await asyncio.sleep(0.001)
+        assert 2 <= attempts <= 64 + 8  # at most all at once before the first has failed, then 10, 20, 40, ... ms apart
+        assert sender.pool.shortage(time.monotonic_ns()) == "backoff"
+        sender.pool.close()
+
+    run(main)
+
+
+def test_closing_counts_what_stays_without_an_answer() -> None:
+    async def main() -> None:
+        async with origin(once(end="hang")) as here:
+            sender = Sender(here.port)
+            now = time.monotonic_ns()
+            for _ in range(3):
+                sender.pool.send(get(), now, now)
+            await asyncio.sleep(0.05)
+            assert sender.pool.close() == 3
+            await asyncio.sleep(0.05)
+            assert sender.outcomes.seen.empty()
+            assert sender.pool.in_flight == 0
+
+    run(main)
+
+
+# --- TLS ---
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
+    """A certificate that vouches for itself: what to trust, and what to serve with."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    alternative: x509.GeneralName = x509.DNSName(name)
+    if name[0].isdigit():
+        alternative = x509.IPAddress(ipaddress.ip_address(name))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(who)
+        .issuer_name(who)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    trust, whole = folder / "ca.pem", folder / "server.pem"
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    trust.write_bytes(pem)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    whole.write_bytes(private + pem)
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(whole)
+    return trust, serving
+
+
+@pytest.mark.parametrize(
+    ("certified", "trusting", "name", "outcome"),
+    [
+        ("127.0.0.1", True, None, 200),
+        ("shop.test", True, "shop.test", 200),
+        ("shop.test", True, None, "tls"),
+        ("127.0.0.1", False, None, "tls"),
+    ],
+    ids=["address", "name", "wrong-name", "unknown-authority"],
+)
+def test_tls_is_verified(tmp_path: Path, certified: str, trusting: bool, name: str | None, outcome: int | str) -> None:
+    trust, serving = certificate(tmp_path, certified)
+    context = ssl.create_default_context(cafile=trust if trusting else None)
+
+    async def main() -> None:
+        async with origin(answering(OK), serving) as here:
+            sender = Sender(here.port, tls=context, server_name=name)
+            assert await sender.send() == outcome
+            if outcome == 200:
+                assert await sender.send() == 200
+                assert here.connections == 1
+            sender.pool.close()
+            await asyncio.sleep(0.02)
+
+    run(main)
+
+
+def test_plain_http_where_tls_is_expected_and_the_other_way_round(tmp_path: Path) -> None:
+    _, serving = certificate(tmp_path, "127.0.0.1")
+
+    async def greeting(connection: Connection, _here: Origin) -> None:
+        await connection.reader.read(1)
+        await connection.say(b"HTTP/1.1 400 Plain HTTP\r\nContent-Length: 0\r\n\r\n")
+
+    async def main() -> None:
+        async with origin(greeting) as here:
+            sender = Sender(here.port, tls=ssl.create_default_context())
+            assert await sender.send() == "tls"
+            sender.pool.close()
+        async with origin(answering(OK), serving) as here:
+            sender = Sender(here.port)
+            assert await sender.send() in {"closed", "reset", "protocol"}
+            sender.pool.close()
+
+    run(main)
