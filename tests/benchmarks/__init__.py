@@ -1,0 +1,12 @@
+"""Benchmarks: reamp side by side with the tools that people use today. Run ``python -m tests.benchmarks --help``.
+
+- `replayer`, `sidecar`, `capture_size`: one benchmark each; gives a Markdown table for `docs/benchmarks.md`.
+- `measuring`: processes pinned to a core, CPU time of a process tree, requests as the target counts them.
+- `target`: nginx, as the target and as a reverse proxy. `traffic`: requests as browsers and their scripts send them.
+- `peers`: the tools compared with, where they come from, which are missing. `tables`: medians and Markdown.
+
+Three rules make the figures worth something on a small, noisy machine. What is compared runs *interleaved*, in rounds,
+and the median of the rounds counts. CPU time per request stands beside each rate, for a neighbour can steal a core but
+hardly the CPU time of a request. And all are measured from outside, by the same clock, kernel counters and target.
+Load goes to loopback only.
+"""

@@ -1,0 +1,104 @@
+"""nginx, one worker: the target that all are measured against, and the reverse proxy that shows the limit."""
+
+import http.client
+import re
+from pathlib import Path
+from typing import Self
+
+from tests.support.processes import Process, free_port
+
+ANSWER = '{"item": 4711, "name": "a blue bicycle", "price": 249.0, "currency": "EUR", "stock": 120, "rating": 4.375}\\n'
+"""107 bytes (the last two characters are one line feed to nginx)."""
+
+_ALL = """
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 600s;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    client_body_buffer_size 64k;
+    {body}
+}}
+"""
+
+_TARGET = """
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{ default_type application/json; return 200 '{answer}'; }}
+    }}
+    server {{
+        listen 127.0.0.1:{status};
+        location / {{ stub_status; }}
+    }}
+"""
+
+_PROXY = """
+    upstream app {{ server 127.0.0.1:{app}; keepalive 128; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://app;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+        }}
+    }}
+"""
+
+_REQUESTS = re.compile(r"\n *\d+ +\d+ +(\d+)")
+
+
+class Nginx:
+    """A running nginx in a folder of its own. Ends with the ``with`` block."""
+
+    def __init__(self, folder: Path, prefix: list[str], body: str, port: int, status: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        config = folder / "nginx.conf"
+        config.write_text(_ALL.format(folder=folder, body=body))
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = Process([*prefix, "nginx", "-p", str(folder), "-c", str(config)], folder / "nginx.out")
+        self.pid = self.process.pid
+        self._status = status
+        self._reads = 0
+        self.process.ready(port)
+
+    def requests(self) -> int:
+        """Requests that arrived so far, without those of this question."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._status, timeout=10)
+        try:
+            connection.request("GET", "/")
+            text = connection.getresponse().read().decode()
+        finally:
+            connection.close()
+        self._reads += 1
+        found = _REQUESTS.search(text)
+        if found is None:
+            raise RuntimeError(f"nginx gives no count of requests: {text}")
+        return int(found[1]) - self._reads
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.__exit__(None, None, None)
+
+
+def serving(folder: Path, prefix: list[str]) -> Nginx:
+    """Start the target: every path gives the same small JSON answer."""
+    port, status = free_port(), free_port()
+    return Nginx(folder, prefix, _TARGET.format(port=port, status=status, answer=ANSWER), port, status)
+
+
+def proxying(folder: Path, prefix: list[str], app: str) -> Nginx:
+    """Start nginx as a reverse proxy before `app`."""
+    port = free_port()
+    return Nginx(folder, prefix, _PROXY.format(port=port, app=app.rpartition(":")[2]), port)
