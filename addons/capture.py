@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from addons.passage import Kind, kind_of, milestone_ns
 from captures.accounting import Counts
+from captures.errors import CaptureError
 from captures.records import Record
 from captures.redaction import Redactor, load_key
 from captures.writer import CaptureWriter, WriterSettings
@@ -86,7 +87,7 @@ class Capture:
             return
         try:
             redactor = Redactor(load_key(Path(ctx.options.reamp_redaction_key)))
-        except (OSError, ValueError) as error:
+        except CaptureError as error:
             # Without the key nothing may be recorded, and traffic goes on all the same.
             logger.error("Nothing is recorded: no redaction key: %s", error)  # noqa: TRY400
             return

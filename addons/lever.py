@@ -30,19 +30,20 @@ class LatchingLever:
         """Pull or reset it, for as long as this process lives."""
         self.state = Lever(engaged=engaged, reason=reason, by=by, at=at)
 
-    def persist(self) -> bool:
-        """Write it down for the next process. Waits for the disk, so not for an event loop.
+    def persist(self) -> None:
+        """Write it down for the next process, and keep in the state whether that worked.
 
-        Gives False if that failed. A failed reset fails safe: the file still says pulled.
+        Waits for the disk, so it is not for an event loop. A failed reset fails safe: the file still says pulled.
         """
-        if self.path is None:
-            return False
-        try:
-            _write(self.path, self.state)
-        except OSError as error:
-            logger.error("The lever moved but %s could not be written: %s", self.path, error)  # noqa: TRY400
-            return False
-        return True
+        moved, persisted = self.state, False
+        if self.path is not None:
+            try:
+                _write(self.path, moved)
+                persisted = True
+            except OSError as error:
+                logger.error("The lever moved but %s could not be written: %s", self.path, error)  # noqa: TRY400
+        if self.state is moved:  # and not moved again meanwhile
+            self.state = moved.model_copy(update={"persisted": persisted})
 
 
 def _read(path: Path) -> Lever:

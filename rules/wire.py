@@ -58,6 +58,7 @@ class Lever(Message):
     reason: str = ""
     by: str = ""
     at: float | None = Field(None, description="unix time of the last change")
+    persisted: bool = Field(True, description="whether a restart of the sidecar will find it so")
 
 
 class LeverOrder(Message):

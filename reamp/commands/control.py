@@ -71,6 +71,9 @@ def _move(sidecars: list[str] | None, *, engaged: bool, reason: str) -> None:
             failed = True
             continue
         typer.echo(f"{url}: lever {'pulled' if lever.engaged else 'reset'} by {lever.by}: {lever.reason}")
+        if not lever.persisted:
+            warning = f"{url}: it could not be written down, so a restart of the sidecar will not know it"
+            Console(stderr=True, soft_wrap=True).print(warning, style="yellow", markup=False)
     if failed:
         raise typer.Exit(Exit.FAILED)
 

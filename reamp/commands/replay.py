@@ -1,21 +1,17 @@
 """`reamp replay` and `reamp report`: play a recording back, louder; print what came of it."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import uvloop
 from rich.console import Console
-from rich.table import Table
 
 from reamp.settings import effective
-from replayer.engine import replay as run_plan
-from replayer.folder import Folder, read_report
-from replayer.plan import Plan
-from replayer.prepare import describe, prepare
-from replayer.progress import shown, summary
-from replayer.report import Report
 from rules.exits import Exit
+
+if TYPE_CHECKING:
+    from replayer.plan import Plan
+    from replayer.report import Report
 
 _TARGET, _LOAD, _REQUESTS, _SENDER = "Target and ceiling", "How much", "Requests", "Sender"
 
@@ -168,6 +164,10 @@ def replay(
         "runs": runs,
         "dry_run": dry_run,
     }
+    import uvloop
+
+    from replayer.plan import Plan
+
     plan = effective(Plan, "replay", flags, config)
     console = Console()
     report = uvloop.run(_replay(plan, console))
@@ -182,6 +182,8 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json as it is.")] = False,
 ) -> None:
     """Print what came of a run, from its folder."""
+    from replayer.folder import read_report
+
     found = read_report(run)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
@@ -189,7 +191,14 @@ def report(
         _print(Console(), found)
 
 
-async def _replay(plan: Plan, console: Console) -> Report | None:
+async def _replay(plan: "Plan", console: Console) -> "Report | None":
+    from rich.table import Table
+
+    from replayer.engine import replay as run_plan
+    from replayer.folder import Folder
+    from replayer.prepare import describe, prepare
+    from replayer.progress import shown
+
     prepared = await prepare(plan)
     table = Table(title=f"run {prepared.run_id}", show_header=False, title_justify="left", title_style="bold")
     for what, finding in describe(plan, prepared):
@@ -204,7 +213,9 @@ async def _replay(plan: Plan, console: Console) -> Report | None:
         return await run_plan(plan, prepared, folder, show)
 
 
-def _print(console: Console, found: Report) -> None:
+def _print(console: Console, found: "Report") -> None:
+    from replayer.progress import summary
+
     console.print(summary(found))
     if found.exit_code == Exit.INVALID:
         console.print("The run is invalid: its figures tell about the sender, not about the target.", style="red")

@@ -138,12 +138,14 @@ def test_the_lever_latches_over_a_restart(tmp_path: Path) -> None:
     lever = LatchingLever(path)
     assert not lever.engaged
     lever.move(engaged=True, reason="users suffer", by="ada", at=1.0)
-    assert lever.persist()
+    lever.persist()
+    assert lever.state.persisted
     again = LatchingLever(path)
     assert again.engaged
     assert (again.state.reason, again.state.by) == ("users suffer", "ada")
     again.move(engaged=False, reason="all good", by="ada", at=2.0)
-    assert again.persist()
+    again.persist()
+    assert again.state.persisted
     assert not LatchingLever(path).engaged
 
 
@@ -159,7 +161,8 @@ def test_a_lever_that_cannot_be_written_still_holds_now(tmp_path: Path) -> None:
     lever = LatchingLever(tmp_path / "lever.json")
     lever.path = tmp_path / "file" / "lever.json"
     lever.move(engaged=True, reason="stop", by="ada", at=1.0)
-    assert not lever.persist()
+    lever.persist()
+    assert not lever.state.persisted
     assert lever.engaged
 
 
