@@ -15,8 +15,9 @@ def spread(frames: Iterable[Frame], start_ns: int, end_ns: int, buckets: int) ->
     width = max(end_ns - start_ns, 1) / buckets
     counts = [0.0] * buckets
     for frame in frames:
-        low = (frame.first_ns - start_ns) / width
-        high = max((frame.last_ns - start_ns) / width, low + 1e-9)
+        # A block of one moment gets a width, and at the very end of the span that width lies inside it too.
+        low = min((frame.first_ns - start_ns) / width, buckets - 1e-6)
+        high = min(max((frame.last_ns - start_ns) / width, low + 1e-6), float(buckets))
         for bucket in range(max(0, int(low)), min(buckets - 1, int(high)) + 1):
             overlap = min(high, bucket + 1) - max(low, bucket)
             counts[bucket] += frame.records * max(0.0, overlap) / (high - low)
