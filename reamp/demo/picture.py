@@ -23,7 +23,7 @@ def draw(seen: Evidence, width: int, *, colour: bool) -> str:
     plotext.plot(seconds, extra, label="extra (synthetic)", marker="hd", color="green+", fillx=True)
     for at, label in ((seen.replay_began_ns, "replay"), (seen.cut_ns, "cut"), (seen.lever_ns, "lever")):
         plotext.vline((at - began) / SECOND, color="gray")
-        plotext.text(label, (at - began) / SECOND + 0.3, max(real) * 1.05, color="gray")
+        plotext.text(label, (at - began) / SECOND + 0.3, max(real) * 0.8, color="gray")
     plotext.ylim(0, max(real) * 1.1)
     plotext.xlabel("seconds")
     built: str = plotext.build()
