@@ -9,11 +9,12 @@ Read in the order in which a request comes to be. Pure decisions, without clock,
 - `pacing`: a due request is waited for, sent or shed. There is no catching up.
 - `ceiling`: credit that sidecars granted; the only way out.
 - `tagging`: the signed mark that every request bears, renewed before it expires.
-- `accounts`, `latency`, `report`: where every request went, how long it took, what that makes of the run.
+- `vigil`: the watch over the live signal, and when to give up.
+- `accounts`, `latency`, `snapshot`, `report`: where each request went, how long it took, how things stand, the verdict.
 
 Edges:
 
-- `stock`: reads the recording ahead of need. `alarm`: a timer finer than the event loop's.
+- `stock`: reads the recording ahead of need, as the plan wants it. `alarm`: a timer finer than the event loop's.
 - `transport`: HTTP/1.1 over a bounded pool of connections. `credits`: the sidecars' grant streams.
 - `folder`: plan, journal, histograms and report on the disk. `metrics`: Prometheus. `progress`: the terminal.
 - `engine`: puts them together into one run; `prepare` checks beforehand all that can be checked, for `--dry-run` too.

@@ -132,6 +132,10 @@ class Ceiling:
         """The sidecar whose lever is pulled."""
         return next((source for source in self.sources if source.lever.engaged), None)
 
+    def open(self, now_ns: int) -> bool:
+        """Tell whether anything may be sent at all: no lever is pulled, and at least one signal is fresh."""
+        return self.lever is None and any(source.fresh(now_ns) for source in self.sources)
+
     def lost(self, now_ns: int) -> list[Source]:
         """Tell from which sidecars nothing fresh has come."""
         return [source for source in self.sources if not source.fresh(now_ns)]
@@ -157,6 +161,10 @@ class Unbounded:
     def spend(self, _now_ns: int) -> Refusal | None:
         """Allow it."""
         return None
+
+    def open(self, _now_ns: int) -> bool:
+        """Allow it."""
+        return True
 
     def lost(self, _now_ns: int) -> list[Source]:
         """Tell that no signal is needed."""

@@ -14,17 +14,15 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import httpx
 
 from captures.errors import CaptureError
 from replayer.accounts import Accounts
 from replayer.alarm import alarm
-from replayer.amplification import amplify, squeeze
 from replayer.ceiling import Ceiling, Heard, Source, Unbounded
 from replayer.credits import follow
-from replayer.demand import Demand, Echo, Raise, Timeline, TopUp
+from replayer.demand import Demand
 from replayer.encoding import Request
 from replayer.folder import Folder
 from replayer.latency import Recorder, quantiles
@@ -33,11 +31,12 @@ from replayer.pacing import Pace, pace
 from replayer.plan import Plan
 from replayer.prepare import Prepared, run_seconds
 from replayer.report import Live, Report, Stop, exit_code, faults
-from replayer.stock import Stock, looped, usable
+from replayer.snapshot import Observer, Snapshot
+from replayer.stock import Supply, supply
 from replayer.tagging import Tag
 from replayer.transport import Failure, Pool, Target
+from replayer.vigil import Vigil
 from rules.exits import Exit
-from rules.units import Factor
 from rules.wire import Withheld
 
 BEAT = 0.05
@@ -51,26 +50,6 @@ REFILL = 16
 
 LEAD_NS = 50_000_000
 """Between being ready and the first due request."""
-
-
-class Snapshot(NamedTuple):
-    """What a run looks like now, for whoever shows it. Rates are per second, over the last second."""
-
-    elapsed: float
-    left: float
-    wanted: float
-    allowed: float | None
-    """None: no ceiling."""
-    sent: float
-    real: float | None
-    """None: nothing tells."""
-    ceiling: str
-    real_p95: float | None
-    p95: float | None
-    in_flight: int
-    accounts: Accounts
-    note: str
-    """What is wrong, if something is."""
 
 
 class Run:
@@ -105,17 +84,15 @@ class Run:
             self._clock,
         )
         self._alarm = alarm(self._loop, self._pump)
-        self._demand: Demand[Request] | None = None
-        self._echo: Echo[Request] | None = None
-        self._stock: Stock[tuple[int, Request]] | Stock[Request] | None = None
+        self._supply: Supply | None = None
         self._taken = 0
         self._shortage: str | None = None
         self._start_ns = self._deadline_ns = self._end_ns = 0
         self._beat_ns = 0
         self._second_ns = 0
-        self._before = (0, 0, 0, 0)  # wanted, allowed, sent, real a second ago
-        self._lost: set[str] = set()
-        self._lost_ns: int | None = None
+        self._stalled_ns = 0
+        self._observer = Observer(self.ceiling)
+        self._vigil = Vigil(len(self.ceiling.sources), int(plan.signal_timeout * 1e9))
         self._ratios: dict[str, int] = {}
 
     async def run(self) -> Report:
@@ -137,6 +114,8 @@ class Run:
                         self._begin()
                     stop, reason = await self._stopped
                     await self._wind_down(stop)
+                    if stop == "ended" and self.interrupted:
+                        stop, reason = "interrupted", f"{reason}; the last answers were not waited for"
                 finally:
                     self._alarm.close()
                     for follower in followers:
@@ -181,40 +160,32 @@ class Run:
         self._start_ns = now + LEAD_NS
         self._second_ns = self._start_ns
         try:
-            self._demand = self._new_demand()
-            assert self._stock is not None  # noqa: S101 - set by the line above
-            self._stock.fill(BATCH)
+            prepared = self.prepared
+            self._supply = supply(
+                self.plan,
+                prepared.capture,
+                prepared.encoder,
+                self.accounts,
+                self._start_ns,
+                lambda: self._note("recording loops"),
+            )
+            self._supply.stock.fill(BATCH)
         except CaptureError as error:
             self.stop("failed", str(error))
             return
         if self.plan.duration is not None or self.plan.of == "live":
             self._deadline_ns = self._start_ns + int(run_seconds(self.plan, self.prepared) * 1e9)
-        self._before = (0, self.ceiling.granted, 0, self.ceiling.real)
+        self._observer = Observer(self.ceiling)
         self._note("start", of=self.plan.of, amplify=self.plan.amplify, top_up=self.plan.top_up)
         self._sending = True
         self._pump()
 
-    def _new_demand(self) -> Demand[Request]:
-        plan, prepared = self.plan, self.prepared
-        if plan.of == "live":
-            items = looped(prepared.capture, prepared.encoder, self.accounts, lambda: self._note("recording loops"))
-            wants = TopUp(plan.top_up) if plan.top_up is not None else Raise(plan.extra)  # type: ignore[arg-type]
-            self._stock = stock = Stock(items, len)
-            self._echo = Echo(wants, stock, self._max_lag_ns)
-            return self._echo
-        first_ns = prepared.capture.first_ns or 0
-        arrivals = usable(prepared.capture.records(), prepared.encoder, self.accounts)
-        factor = plan.amplify or Factor(1_000_000)
-        louder = squeeze(arrivals, factor, first_ns) if plan.squeeze else amplify(arrivals, factor, plan.seed)
-        self._stock = timed = Stock(louder, lambda arrival: len(arrival[1]))
-        return Timeline(timed, first_ns, self._start_ns)
-
     # --- sending ---
 
     def _pump(self) -> None:
-        demand = self._demand
-        if not self._sending or demand is None:
+        if not self._sending or self._supply is None:
             return
+        demand = self._supply.demand
         try:
             for _ in range(BATCH):
                 now = self._clock()
@@ -263,17 +234,16 @@ class Run:
         if refusal is not None:
             self.accounts.shed[refusal] += 1
             return True
-        self.pool.token = self._tag.token(time.time())
         self.accounts.sent += 1
         self.lag.pending.append((now - due) // 1000)
         self.pool.send(request, due, now)
         return True
 
     def _refill(self) -> None:
-        if not self._sending or self._stock is None:
+        if not self._sending or self._supply is None:
             return
         try:
-            self._stock.fill(2 * REFILL)
+            self._supply.stock.fill(2 * REFILL)
         except CaptureError as error:
             self.stop("failed", str(error))
 
@@ -284,9 +254,10 @@ class Run:
         if self._ratios.get(source.url) != source.ratio:
             self._ratios[source.url] = source.ratio
             self._note("ceiling", sidecar=source.url, ratio=source.ratio)
-        if self._sending and self._echo is not None:
+        echo = self._supply.echo if self._supply else None
+        if self._sending and echo is not None:
             now = self._clock()
-            late = self._echo.hear(heard, now)
+            late = echo.hear(heard, now)
             if late:
                 # Either the line was long on its way, or it lay here while this process was held up.
                 stalled = now - self._beat_ns > BEAT * 1e9 + self._max_lag_ns
@@ -319,6 +290,14 @@ class Run:
         if not self._sending and not self.pool.in_flight:
             self._drained.set()
 
+    def token(self) -> bytes:
+        """Give the load tag's token, valid now."""
+        return self._tag.token(time.time())
+
+    def may_send(self) -> bool:
+        """Let a request go that waited for its connection, unless the ceiling has closed meanwhile."""
+        return self.ceiling.open(self._clock())
+
     def may_retry(self) -> bool:
         """Let a lost request be sent again, for another credit."""
         return self._sending and self.ceiling.spend(self._clock()) is None
@@ -333,8 +312,12 @@ class Run:
         if self._stopped.done() and self._drained.is_set():
             return
         now = self._clock()
+        held_up = now - self._beat_ns - int(BEAT * 1e9)
         self._beat_ns = now
         self._loop.call_later(BEAT, self._beat)
+        if self._sending and held_up > self._max_lag_ns:
+            self._stalled_ns += held_up
+            self._note("stalled", seconds=round(held_up / 1e9, 3))
         self.pool.sweep(now)
         for recorder in (self.latency, self.service, self.lag):
             recorder.digest()
@@ -350,17 +333,12 @@ class Run:
             self._pulled(self.ceiling.lever)
         if not self._sending:
             return
-        lost = {source.url for source in self.ceiling.lost(now)}
-        for url in lost - self._lost:
+        change = self._vigil.look((source.url for source in self.ceiling.lost(now)), now)
+        for url in change.lost:
             self._note("signal lost", sidecar=url)
-        for url in self._lost - lost:
+        for url in change.found:
             self._note("signal found", sidecar=url)
-        self._lost = lost
-        if not lost or len(lost) < len(self.ceiling.sources):
-            self._lost_ns = None
-            return
-        self._lost_ns = self._lost_ns or now
-        if now - self._lost_ns > self.plan.signal_timeout * 1e9:
+        if change.give_up:
             self.stop("signal-lost", f"the live signal did not come back within {self.plan.signal_timeout}")
 
     def _pulled(self, source: Source) -> None:
@@ -381,37 +359,14 @@ class Run:
                 if recorder is self.latency:
                     p95 = values.get_value_at_percentile(95) / 1e6
         self._second_ns = now
-        self._show(self._snapshot(end, end - start, p95))
-
-    def _snapshot(self, elapsed: float, span: float, p95: float | None) -> Snapshot:
-        demand, sources = self._demand, self.ceiling.sources
-        counts = (demand.wanted if demand else 0, self.ceiling.granted, self.accounts.sent, self.ceiling.real)
-        wanted, allowed, sent, real = (
-            (count - before) / span for count, before in zip(counts, self._before, strict=True)
-        )
-        self._before = counts
-        lasts = run_seconds(self.plan, self.prepared)
-        p95s = [source.signal.p95 for source in sources if source.signal and source.signal.p95 is not None]
-        return Snapshot(
-            elapsed=elapsed,
-            left=max(0.0, lasts - elapsed),
-            wanted=wanted,
-            allowed=allowed if sources else None,
-            sent=sent,
-            real=real if sources else None,
-            ceiling=str(min((source.ratio for source in sources), default="none")),
-            real_p95=max(p95s, default=None),  # the worst of them: it is somebody's
-            p95=p95,
-            in_flight=self.pool.in_flight,
-            accounts=self._current(),
-            note=f"no signal from {', '.join(sorted(self._lost))}" if self._lost else "",
-        )
+        left = max(0.0, run_seconds(self.plan, self.prepared) - end)
+        self._show(self._observer.observe(self._current(), end, end - start, left, p95, self._vigil.lost))
 
     def _current(self) -> Accounts:
         """Give the accounts, with what others count brought up to date."""
         accounts = self.accounts
-        if self._demand is not None:
-            accounts.wanted = self._demand.wanted
+        if self._supply is not None:
+            accounts.wanted = self._supply.demand.wanted
         accounts.retried = self.pool.retried
         accounts.bytes_sent = self.pool.sent_bytes
         accounts.in_flight = self.pool.in_flight
@@ -421,9 +376,9 @@ class Run:
 
     async def _wind_down(self, stop: Stop) -> None:
         """After the planned end, wait for what is on its way. At any other, close at once."""
-        if self._demand is not None and self._demand.pending:
-            self.accounts.shed["stopped"] += self._demand.pending
-        if stop == "ended" and self.pool.in_flight:
+        if self._supply is not None and self._supply.demand.pending:
+            self.accounts.shed["stopped"] += self._supply.demand.pending
+        if stop == "ended" and self.pool.in_flight and not self.interrupted:
             self._drained.clear()
             try:
                 async with asyncio.timeout(self.plan.timeout + 2 * BEAT):
@@ -439,7 +394,9 @@ class Run:
             self._tell(now)
         accounts = self._current()
         lag = quantiles(self.lag.total)
-        invalid = faults(self.plan, accounts, lag)
+        seconds = max(0, self._end_ns - self._start_ns) / 1e9 if self._start_ns else 0.0
+        stalled = self._stalled_ns / 1e9
+        invalid = faults(self.plan, accounts, lag, stalled, seconds)
         return Report(
             run=self.prepared.run_id,
             plan=self.plan.model_dump(mode="json"),
@@ -447,7 +404,8 @@ class Run:
             audience=self.prepared.terms.audience,
             started=started,
             ended=time.time(),
-            seconds=max(0, self._end_ns - self._start_ns) / 1e9 if self._start_ns else 0.0,
+            seconds=seconds,
+            stalled=stalled,
             accounts=accounts,
             sidecars=[
                 Live(url=s.url, real=s.real, granted=s.granted, spent=s.spent, ceiling=s.ratio, signal=s.signal)

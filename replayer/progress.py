@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from replayer.engine import Snapshot
 from replayer.latency import Quantiles
 from replayer.report import Report
+from replayer.snapshot import Snapshot
 from rules.exits import Exit
 from rules.units import Duration
 

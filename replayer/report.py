@@ -44,6 +44,7 @@ class Report(BaseModel):
     started: float = Field(description="unix time")
     ended: float = Field(description="unix time")
     seconds: float = Field(description="from the start until nothing more was sent")
+    stalled: float = Field(0.0, description="seconds in which the sender's process stood still")
     accounts: Accounts
     sidecars: list[Live] = []
     latency: Quantiles = Field(description="from the intended send time to the last byte, whole answers only")
@@ -56,9 +57,16 @@ class Report(BaseModel):
     exit_code: int
 
 
-def faults(plan: Plan, accounts: Accounts, lag: Quantiles) -> list[str]:
-    """Tell why the figures of a run can't be trusted: it was the sender that was slow. Empty: they can."""
+def faults(plan: Plan, accounts: Accounts, lag: Quantiles, stalled: float, seconds: float) -> list[str]:
+    """Tell why the figures of a run can't be trusted: it was the sender that was slow. Empty: they can.
+
+    Bounds: p99 of the lag (`Plan.lag_bound`); the share of requests shed because the sender was late or had no
+    connection for them, and the share of the time in which it stood still (`Plan.late_bound`). The last one matters
+    in a live run, which does not even learn what it missed while it was stopped.
+    """
     found = []
+    if stalled * MILLION > plan.late_bound * seconds:
+        found.append(f"the sender stood still for {stalled:.1f} of {seconds:.1f} s: this machine is too busy")
     if lag.p99 is not None and lag.p99 > plan.lag_bound:
         found.append(f"the sender lagged: p99 of the lag is {lag.p99 * 1000:.1f} ms, the bound {plan.lag_bound}")
     # Sheds for want of a connection count too: the schedule was not kept, and more connections might have kept it.

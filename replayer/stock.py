@@ -1,4 +1,4 @@
-"""Requests read and encoded ahead of need, and no more of them than have to be. Edge: reads the recording.
+"""Requests read and encoded ahead of need, and the demand that a plan makes of them. Edge: reads the recording.
 
 Records are read in the event loop, some at a time, when it is idle. A thread would take the interpreter from the loop
 for milliseconds at a time, which is just what the schedule can't stand.
@@ -6,12 +6,17 @@ for milliseconds at a time, which is just what the schedule can't stand.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 from captures.errors import CaptureError
 from captures.reader import Capture
 from captures.records import Record
 from replayer.accounts import Accounts
+from replayer.amplification import amplify, squeeze
+from replayer.demand import Demand, Echo, Raise, Timeline, TopUp
 from replayer.encoding import Encoder, Request
+from replayer.plan import Plan
+from rules.units import MILLION, Factor, Share
 
 AHEAD = 1024
 """Requests to hold at most."""
@@ -80,3 +85,29 @@ class Stock[T]:
             self._items.append(item)
             self._bytes += self._size(item)
         return True
+
+
+class Supply(NamedTuple):
+    """What a plan wants, and the stock that it is taken from."""
+
+    demand: Demand[Request]
+    stock: Stock[Any]
+    echo: Echo[Request] | None
+    """The demand once more if it follows live traffic, and has to be told of it."""
+
+
+def supply(
+    plan: Plan, capture: Capture, encoder: Encoder, accounts: Accounts, start_ns: int, again: Callable[[], None]
+) -> Supply:
+    """Build it. `start_ns` is when the recorded timeline begins; `again` is told when the recording begins anew."""
+    if plan.of == "live":
+        requests = Stock(looped(capture, encoder, accounts, again), len)
+        wants = TopUp(plan.top_up) if plan.top_up is not None else Raise(plan.extra or Share(0))
+        echo = Echo(wants, requests, int(plan.max_lag * 1e9))
+        return Supply(echo, requests, echo)
+    first_ns = capture.first_ns or 0
+    arrivals = usable(capture.records(), encoder, accounts)
+    factor = plan.amplify or Factor(MILLION)
+    louder = squeeze(arrivals, factor, first_ns) if plan.squeeze else amplify(arrivals, factor, plan.seed)
+    timed = Stock(louder, lambda arrival: len(arrival[1]))
+    return Supply(Timeline(timed, first_ns, start_ns), timed, None)

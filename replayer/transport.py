@@ -15,6 +15,7 @@ What can go wrong, as `Failure` names it:
     truncated         the connection ended or was reset inside the answer
     timeout           no whole answer in time
     protocol          what came is not HTTP/1.1
+    withdrawn         by the time there was a connection, nothing was to be sent any more
 """
 
 import asyncio
@@ -33,7 +34,17 @@ from rules.wire import WITHHELD_HEADER, Withheld
 logger = logging.getLogger(__name__)
 
 Failure = Literal[
-    "dns", "refused", "connect", "connect-timeout", "tls", "closed", "reset", "truncated", "timeout", "protocol"
+    "dns",
+    "refused",
+    "connect",
+    "connect-timeout",
+    "tls",
+    "closed",
+    "reset",
+    "truncated",
+    "timeout",
+    "protocol",
+    "withdrawn",
 ]
 Shortage = Literal["connections", "backoff"]
 
@@ -58,6 +69,12 @@ class Outcomes(Protocol):
 
     def failed(self, due_ns: int, sent_ns: int, failure: Failure) -> None:
         """Take the news that there will be no answer."""
+
+    def token(self) -> bytes:
+        """Give the token that is put into a request at the moment of sending."""
+
+    def may_send(self) -> bool:
+        """Tell whether what waited for its connection may still be sent."""
 
     def may_retry(self) -> bool:
         """Tell whether a request that a stale connection lost may be sent once more (it spends credit again)."""
@@ -85,7 +102,6 @@ class Pool:
         self.target = target
         self.outcomes = outcomes
         self.clock = clock
-        self.token = b""  # what is spliced into each request
         self.idle: list[Connection] = []  # last in, first out: few connections stay warm, the others run out
         self.opened = 0
         self.retried = 0
@@ -260,7 +276,7 @@ class Connection(asyncio.Protocol):
 
     def _write(self, request: Request) -> None:
         pool = self._pool
-        data = request.prefix + pool.token + request.tail
+        data = request.prefix + pool.outcomes.token() + request.tail
         pool.sent_bytes += len(data)
         self._transport.write(data)  # type: ignore[union-attr]
 
@@ -269,6 +285,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         if self.request is None:
             self._transport.abort()
+        elif not self._pool.outcomes.may_send():
+            self.fail("withdrawn")
         else:
             self._write(self.request)
 

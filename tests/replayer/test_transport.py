@@ -36,7 +36,8 @@ class Outcomes:
 
     def __init__(self) -> None:
         self.seen: asyncio.Queue[int | str] = asyncio.Queue()
-        self.retries = True
+        self.retries = self.sends = True
+        self.tag = b"token"
         self.woken = 0
 
     def answered(self, _due: int, _sent: int, status: int, _size: int, withheld: Withheld | None) -> None:
@@ -44,6 +45,12 @@ class Outcomes:
 
     def failed(self, _due: int, _sent: int, failure: Failure) -> None:
         self.seen.put_nowait(failure)
+
+    def token(self) -> bytes:
+        return self.tag
+
+    def may_send(self) -> bool:
+        return self.sends
 
     def may_retry(self) -> bool:
         return self.retries
@@ -59,7 +66,6 @@ class Sender:
         self.outcomes = Outcomes()
         settings = {"connect_timeout": 2.0, "timeout": 5.0, "max_connections": 4} | options
         self.pool = Pool(Target("127.0.0.1", port, **settings), self.outcomes, time.monotonic_ns)
-        self.pool.token = b"token"
 
     async def send(self, request: Request | None = None) -> int | str:
         now = time.monotonic_ns()
@@ -187,7 +193,7 @@ def test_the_token_is_spliced_in() -> None:
         async with origin(answering(OK)) as here:
             sender = Sender(here.port)
             await sender.send()
-            sender.pool.token = b"renewed"
+            sender.outcomes.tag = b"renewed"
             await sender.send()
             assert [request.split(b"loadtest=")[1].strip() for request in here.requests] == [b"token", b"renewed"]
             sender.pool.close()
@@ -275,6 +281,19 @@ def test_a_connection_that_is_never_made_times_out() -> None:
             sender.pool.close()
             for filler in fillers:
                 filler.close()
+
+    run(main)
+
+
+def test_what_waited_for_its_connection_is_not_sent_once_the_ceiling_has_closed() -> None:
+    async def main() -> None:
+        async with origin(answering(OK)) as here:
+            sender = Sender(here.port)
+            sender.outcomes.sends = False
+            assert await sender.send() == "withdrawn"
+            await asyncio.sleep(0.05)
+            assert here.requests == []
+            assert sender.pool.in_flight == 0
 
     run(main)
 

@@ -1,0 +1,212 @@
+"""Accounts, histograms, the verdict, the watch over the signal, the folder, what people see."""
+
+import io
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from replayer.accounts import Accounts
+from replayer.ceiling import Unbounded
+from replayer.folder import Folder, new_run_id, read_report
+from replayer.latency import Quantiles, Recorder, quantiles
+from replayer.plan import Plan
+from replayer.progress import one_line, shown, summary
+from replayer.report import Report, Stop, exit_code, faults
+from replayer.snapshot import Observer
+from replayer.vigil import Change, Vigil
+from rules.exits import Exit, UserError
+
+PLAN = Plan.model_validate({"recording": Path("r"), "to": "http://127.0.0.1:1", "idle_target": True})
+GOOD = Accounts(wanted=10, sent=8, shed=Counter(credit=2), answered=8, statuses=Counter({200: 7, 500: 1}))
+
+
+def report(**changes: Any) -> Report:
+    values: dict[str, Any] = {
+        "run": "20261121-210305-k3f9",
+        "plan": PLAN.model_dump(mode="json"),
+        "audience": "shop",
+        "started": 1.0,
+        "ended": 3.0,
+        "seconds": 2.0,
+        "accounts": GOOD,
+        "latency": Quantiles(),
+        "service": Quantiles(),
+        "lag": Quantiles(),
+        "stop": "ended",
+        "reason": "the recording was played to its end",
+        "valid": True,
+        "exit_code": 0,
+        **changes,
+    }
+    return Report(**values)
+
+
+# --- accounts ---
+
+
+def test_accounts_reconcile_or_do_not() -> None:
+    assert GOOD.reconciles()
+    assert not Accounts(wanted=1).reconciles()
+    assert not Accounts(wanted=1, sent=1).reconciles()
+    assert Accounts(wanted=1, sent=1, unanswered=1).reconciles()
+    assert Accounts(wanted=2, sent=2, withheld=Counter(credit=1), errors=Counter(reset=1)).reconciles()
+    assert not Accounts(wanted=1, sent=1, answered=1).reconciles()  # an answer without a status
+
+
+# --- latency ---
+
+
+@given(st.lists(st.integers(0, 4_000_000_000), max_size=200), st.integers(1, 50))
+def test_what_is_recorded_is_in_the_total_and_in_one_interval(values: list[int], chunk: int) -> None:
+    recorder, intervals = Recorder(), 0
+    for start in range(0, len(values), chunk):
+        recorder.pending.extend(values[start : start + chunk])
+        recorder.digest()
+        if start % 3 == 0:
+            intervals += recorder.interval().total_count
+    intervals += recorder.interval().total_count
+    assert recorder.total.total_count == intervals == len(values) == sum(recorder.buckets)
+    found = quantiles(recorder.total)
+    assert found.count == len(values)
+    if values:
+        top = min(max(values), 3_600_000_000) / 1e6
+        assert found.max == pytest.approx(top, rel=0.002, abs=2e-6)
+        assert found.p50 is not None
+        assert found.p99_9 is not None
+        assert found.p50 <= found.p99_9 <= top * 1.001 + 2e-6
+
+
+def test_percentiles_to_three_digits() -> None:
+    recorder = Recorder()
+    recorder.pending.extend(range(1, 100_001))
+    found = quantiles(recorder.interval())
+    assert (found.p50, found.p95, found.p99) == pytest.approx((0.05, 0.095, 0.099), rel=0.001)
+
+
+# --- the verdict ---
+
+
+@pytest.mark.parametrize(
+    ("accounts", "p99", "stalled", "part"),
+    [
+        (GOOD, 0.01, 0.0, None),
+        (GOOD, None, 0.0, None),
+        (GOOD, 0.06, 0.0, "p99 of the lag is 60.0 ms"),
+        (GOOD, 0.01, 0.5, "stood still for 0.5 of 2.0 s"),
+        (Accounts(wanted=1000, sent=990, shed=Counter(late=10)), 0.01, 0.0, None),
+        (Accounts(wanted=1000, sent=989, shed=Counter(late=11)), 0.01, 0.0, "too slow or too busy"),
+        (Accounts(wanted=1000, sent=900, shed=Counter(connections=100)), 0.01, 0.0, "--max-connections"),
+        (Accounts(wanted=1000, sent=0, shed=Counter(credit=1000)), None, 0.0, None),  # withheld is as it should be
+    ],
+)
+def test_a_run_whose_sender_lagged_is_invalid(
+    accounts: Accounts, p99: float | None, stalled: float, part: str | None
+) -> None:
+    found = faults(PLAN, accounts, Quantiles(p99=p99), stalled, 2.0)
+    assert not found if part is None else part in found[0]
+
+
+@pytest.mark.parametrize(
+    ("stop", "invalid", "accounts", "code"),
+    [
+        ("ended", [], GOOD, Exit.DONE),
+        ("ended", ["lag"], GOOD, Exit.INVALID),
+        ("ended", [], Accounts(wanted=1, sent=1, errors=Counter(refused=1)), Exit.FAILED),
+        ("lever", ["lag"], GOOD, Exit.LEVER),
+        ("signal-lost", [], GOOD, Exit.SIGNAL_LOST),
+        ("interrupted", ["lag"], GOOD, Exit.INTERRUPTED),
+        ("failed", [], GOOD, Exit.FAILED),
+    ],
+)
+def test_exit_codes(stop: Stop, invalid: list[str], accounts: Accounts, code: Exit) -> None:
+    assert exit_code(stop, invalid, accounts) == code
+
+
+# --- the watch ---
+
+
+def test_the_watch_tells_changes_once_and_gives_up_only_when_all_are_silent() -> None:
+    vigil = Vigil(2, patience_ns=100)
+    assert vigil.look([], 0) == Change([], [], False)
+    assert vigil.look(["a"], 10) == Change(["a"], [], False)
+    assert vigil.look(["a"], 500) == Change([], [], False)  # b still grants
+    assert vigil.look(["a", "b"], 510) == Change(["b"], [], False)
+    assert vigil.look(["a", "b"], 610) == Change([], [], False)
+    assert vigil.look(["b"], 611) == Change([], ["a"], False)
+    assert vigil.look(["a", "b"], 700) == Change(["a"], [], False)
+    assert vigil.look(["a", "b"], 801) == Change([], [], True)
+
+
+def test_without_a_sidecar_nothing_is_missed() -> None:
+    assert Vigil(0, 100).look([], 10**12) == Change([], [], False)
+
+
+# --- the folder ---
+
+
+def test_a_journal_line_is_there_at_once(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "run", PLAN)
+    folder.note("start", 5.0, of="live")
+    (line,) = (folder.path / "journal.jsonl").read_text().splitlines()
+    assert json.loads(line) | {"elapsed": 0} == {"at": 5.0, "elapsed": 0, "event": "start", "of": "live"}
+    folder.finish(report())
+    assert read_report(folder.path) == report()
+    assert not list(folder.path.glob("*.part"))
+
+
+def test_run_ids_sort_by_time_and_fit_into_a_tag() -> None:
+    ids = [new_run_id(moment) for moment in (0, 1_795_294_985, 1_795_294_986)]
+    assert ids == sorted(ids)
+    assert ids[1].startswith("20261121-210305-")
+    assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") for name in ids)
+
+
+def test_a_folder_that_can_not_be_made(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("in the way")
+    with pytest.raises(UserError, match="can't be written"):
+        Folder(tmp_path / "runs", "run", PLAN)
+
+
+def test_what_is_no_report(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(UserError, match="not the report of a run"):
+        read_report(tmp_path)
+
+
+# --- what people see ---
+
+
+def test_a_line_now_and_then_where_there_is_no_terminal() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    observer = Observer(Unbounded())
+    with shown(console) as show:
+        for second in range(1, 11):
+            accounts = Accounts(wanted=100 * second, sent=100 * second)
+            show(observer.observe(accounts, second, 1.0, 10 - second, 0.0123, set()))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 3
+    assert lines[0].split("  ")[:4] == ["0:01", "sent 100.0/s", "wanted 100.0/s", "p95 12.3 ms"]
+
+
+def test_a_terminal_is_drawn_in_place() -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with shown(console) as show:
+        show(Observer(Unbounded()).observe(Accounts(wanted=5, sent=5), 1, 1.0, 9, None, {"http://gone"}))
+    assert "no signal from http://gone" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_one_line_and_summary_say_what_is_wrong() -> None:
+    snapshot = Observer(Unbounded()).observe(GOOD, 61, 1.0, 9, 0.002, {"http://gone"})
+    assert one_line(snapshot).startswith("1:01  ")
+    assert one_line(snapshot).endswith("no signal from http://gone: nothing is sent")
+    console = Console(file=io.StringIO(), width=160)
+    console.print(summary(report(valid=False, invalid_because=["the sender lagged"], exit_code=93)))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for part in ("exit code 93", "the sender lagged", "credit: 2", "200: 7, 500: 1", "reconcile"):
+        assert part in text

@@ -1,0 +1,390 @@
+"""Whole runs, as a user starts them: a real app, a control port that grants as told, real signals, real kills."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
+
+from loadtag import headers, keys, parse
+from replayer.folder import read_report
+from replayer.plan import Plan
+from replayer.report import Report
+from rules.exits import Exit
+from tests.support.origin import Connection, Origin, origin
+from tests.support.processes import Process, answers, eventually, free_port, python, reamp, run, shop
+from tests.support.recording import record, write
+
+RATE = 400
+"""Real requests per second that the control port makes up."""
+
+
+class Field:
+    """A shop, a control port, a recording and a key."""
+
+    def __init__(self, folder: Path, app: str, log: Path, control: Process, port: int) -> None:
+        self.folder, self.app, self.log = folder, app, log
+        self._begin = log.stat().st_size  # the shop stays, and so does its log
+        self.control, self.control_url = control, f"http://127.0.0.1:{port}"
+        self.runs = folder / "runs"
+
+    def arguments(self, *more: str) -> list[str]:
+        common = ["--to", self.app, "--key", str(self.folder / "load.key"), "--runs", str(self.runs)]
+        return ["replay", str(self.folder / "recordings"), *common, *more]
+
+    def live(self, *more: str) -> list[str]:
+        return self.arguments("--sidecar", self.control_url, "--amplify", "1.25x", *more)
+
+    def start(self, *arguments: str) -> Process:
+        return Process(reamp(*arguments), self.folder / "replay.out")
+
+    def lines(self) -> list[list[str]]:
+        """What reached the app: unix ns, run or -, request id or -, method, path."""
+        with self.log.open() as file:
+            file.seek(self._begin)
+            return [line.split() for line in file.read().splitlines()]
+
+    def arrivals(self) -> list[float]:
+        """When synthetic requests reached the app (unix seconds)."""
+        return [int(line[0]) / 1e9 for line in self.lines() if line[1] != "-"]
+
+    def flowing(self, count: int = 30) -> None:
+        eventually(lambda: len(self.arrivals()) >= count)
+
+    def report(self) -> Report:
+        (folder,) = self.runs.iterdir()
+        report = read_report(folder)
+        assert report.accounts.reconciles()
+        assert report.accounts.in_flight == 0
+        return report
+
+    def journal(self) -> list[dict[str, object]]:
+        (path,) = self.runs.glob("*/journal.jsonl")
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def events(self) -> list[object]:
+        return [entry["event"] for entry in self.journal()]
+
+    def pull(self) -> None:
+        order = {"engaged": True, "reason": "enough", "by": "ann"}
+        httpx.post(f"{self.control_url}/v1/lever", json=order, trust_env=False).raise_for_status()
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    with shop(tmp_path_factory.mktemp("shop")) as ready:
+        yield ready
+
+
+@pytest.fixture
+def here(tmp_path: Path, app: tuple[str, Path]) -> Iterator[Field]:
+    keys.generate(tmp_path, "load")
+    write(tmp_path / "recordings", (record(i * 0.01, f"/item/{i}") for i in range(300)))
+    port = free_port()
+    command = python("-m", "uvicorn", "tests.support.grants:app", "--port", str(port), "--log-level", "warning")
+    with Process(command, tmp_path / "grants.out", {"GRANT_RATE": str(RATE)}) as control:
+        control.ready(port)
+        yield Field(tmp_path, *app, control, port)
+
+
+# --- the plain way ---
+
+
+def test_an_idle_target_gets_the_recording(here: Field) -> None:
+    done = run(*here.arguments("--idle-target"))
+    assert done.returncode in {Exit.DONE, Exit.INVALID}, done.stdout + done.stderr  # invalid: this machine was too busy
+    report = here.report()
+    assert report.accounts.wanted == 300
+    if report.valid:
+        assert report.accounts.statuses == Counter({200: 300})
+        paths = Counter(line[4] for line in here.lines())
+        assert paths == Counter(f"/item/{i}" for i in range(300))
+    assert "reconcile" in done.stdout
+    assert here.events() == ["plan", "start", "stopped"]
+
+
+def test_the_extra_traffic_is_a_quarter_of_the_real(here: Field) -> None:
+    done = run(*here.live("--duration", "4s"))
+    assert done.returncode in {Exit.DONE, Exit.INVALID}, done.stdout + done.stderr
+    report = here.report()
+    (live,) = report.sidecars
+    assert abs(report.accounts.wanted - RATE) <= 0.1 * RATE  # a quarter of RATE in each of four seconds
+    assert live.spent * 4 <= live.real
+    assert report.accounts.sent == live.spent == len(here.arrivals())
+    assert "recording loops" in here.events()  # 300 records, some 400 requests
+
+
+def test_the_run_folder_is_whole(here: Field) -> None:
+    run(*here.live("--duration", "2500ms", "--ceiling", "25%"))
+    report = here.report()
+    (folder,) = here.runs.iterdir()
+    assert folder.name == report.run
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "journal.jsonl",
+        "latency.hlog",
+        "plan.json",
+        "report.json",
+    ]
+    plan = Plan.model_validate_json((folder / "plan.json").read_text())
+    assert (str(plan.amplify), str(plan.ceiling), plan.of) == ("1.25x", "25%", "live")
+
+    merged = HdrHistogram(1, 3_600_000_000, 3)
+    reader = HistogramLogReader(str(folder / "latency.hlog"), merged)
+    counts: Counter[str] = Counter()
+    while (interval := reader.get_next_interval_histogram()) is not None:
+        counts[interval.get_tag()] += interval.get_total_count()
+        if interval.get_tag() == "latency":
+            merged.add(interval)
+    reader.input_file.close()
+    assert counts == Counter(latency=report.latency.count, service=report.service.count, lag=report.lag.count)
+    assert report.latency.count == report.accounts.answered
+    assert report.lag.count == report.accounts.sent
+    assert report.latency.p50 == pytest.approx(merged.get_value_at_percentile(50) / 1e6)
+
+    again = run("report", str(folder))
+    assert again.returncode == Exit.DONE
+    assert report.run in again.stdout
+    assert Report.model_validate_json(run("report", str(folder), "--json").stdout) == report
+
+
+def test_a_dry_run_sends_nothing(here: Field) -> None:
+    done = run(*here.live("--dry-run"))
+    assert done.returncode == Exit.DONE, done.stdout + done.stderr
+    assert "nothing was sent" in done.stdout
+    assert "25% of real traffic on top" in done.stdout
+    assert here.arrivals() == []
+    assert not here.runs.exists()
+
+
+# --- stopping ---
+
+
+def test_ctrl_c_stops_the_sending_at_once_and_the_report_is_whole(here: Field) -> None:
+    with here.start(*here.live("--duration", "60s")) as replay:
+        here.flowing()
+        pressed = time.time()
+        replay.signal(signal.SIGINT)
+        assert replay.wait() == Exit.INTERRUPTED
+    assert max(here.arrivals()) <= pressed + 0.05
+    report = here.report()
+    assert (report.stop, report.exit_code) == ("interrupted", Exit.INTERRUPTED)
+    assert here.events()[-1] == "stopped"
+
+
+def test_sigterm_does_the_same(here: Field) -> None:
+    with here.start(*here.live("--duration", "60s")) as replay:
+        here.flowing()
+        replay.signal(signal.SIGTERM)
+        assert replay.wait() == Exit.INTERRUPTED
+    assert here.report().stop == "interrupted"
+
+
+def test_ctrl_c_does_not_wait_for_the_last_answers(here: Field) -> None:
+    slow = write(here.folder / "slow", [record(0, "/slow?seconds=5")])
+    with here.start("replay", str(slow), *here.arguments("--idle-target")[2:]) as replay:
+        eventually(here.lines, 30)
+        time.sleep(0.3)  # by then all is sent, and only the answer is waited for
+        pressed = time.monotonic()
+        replay.signal(signal.SIGINT)
+        assert replay.wait() == Exit.INTERRUPTED
+        assert time.monotonic() - pressed < 2
+    report = here.report()
+    assert (report.accounts.sent, report.accounts.unanswered) == (1, 1)
+
+
+def test_the_lever_stops_the_run(here: Field) -> None:
+    with here.start(*here.live("--duration", "60s")) as replay:
+        here.flowing()
+        here.pull()
+        pulled = time.time()
+        assert replay.wait() == Exit.LEVER
+    assert max(here.arrivals()) <= pulled + 0.25
+    report = here.report()
+    assert report.stop == "lever"
+    assert "enough" in report.reason
+    assert "lever" in here.events()
+
+
+def test_a_pulled_lever_lets_no_run_begin(here: Field) -> None:
+    here.pull()
+    done = run(*here.live())
+    assert done.returncode == Exit.LEVER
+    assert "enough" in done.stderr
+    assert here.arrivals() == []
+
+
+# --- losing the signal ---
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_without_a_signal_nothing_is_sent_after_a_second_and_the_run_gives_up(
+    here: Field, number: signal.Signals
+) -> None:
+    with here.start(*here.live("--duration", "60s", "--signal-timeout", "2s")) as replay:
+        here.flowing()
+        here.control.signal(number)
+        cut = time.time()
+        assert replay.wait() == Exit.SIGNAL_LOST
+    assert max(here.arrivals()) <= cut + 1.0
+    assert here.report().stop == "signal-lost"
+    assert "signal lost" in here.events()
+
+
+def test_a_signal_that_comes_back_lets_the_run_go_on(here: Field) -> None:
+    with here.start(*here.live("--duration", "60s", "--signal-timeout", "30s")) as replay:
+        here.flowing()
+        here.control.signal(signal.SIGSTOP)
+        stopped = time.time()
+        time.sleep(2.5)
+        before = len(here.arrivals())
+        here.control.signal(signal.SIGCONT)
+        found = time.time()
+        here.flowing(before + 50)
+        replay.signal(signal.SIGINT)
+        assert replay.wait() == Exit.INTERRUPTED
+    arrivals = here.arrivals()
+    assert not [at for at in arrivals if stopped + 1.0 < at < found]
+    # No burst either: real traffic went on meanwhile, but what it earned has expired.
+    assert sum(found <= at < found + 0.3 for at in arrivals) <= 0.3 * RATE / 4 + RATE / 4
+    assert here.events().count("signal found") == 1
+
+
+def test_the_extra_traffic_follows_the_real_one(here: Field) -> None:
+    with here.start(*here.live("--duration", "60s")) as replay:
+        here.flowing(100)
+        httpx.post(f"{here.control_url}/rate/0", trust_env=False)
+        silent = time.time()
+        time.sleep(1)
+        assert max(here.arrivals()) <= silent + 0.3
+        replay.signal(signal.SIGINT)
+        replay.wait()
+
+
+def test_a_replayer_that_stood_still_does_not_catch_up(here: Field) -> None:
+    with here.start(*here.live("--duration", "60s")) as replay:
+        here.flowing()
+        replay.signal(signal.SIGSTOP)
+        time.sleep(3)
+        replay.signal(signal.SIGCONT)
+        woken = time.time()
+        before = len(here.arrivals())
+        here.flowing(before + 60)
+        replay.signal(signal.SIGINT)
+        assert replay.wait() == Exit.INTERRUPTED
+    burst = sum(woken <= at < woken + 0.2 for at in here.arrivals())
+    assert burst <= (0.2 + 0.1 + 0.05) * RATE / 4 + 10  # what was due then, and the allowed lag; not 3 s of it
+    report = here.report()
+    assert report.stalled >= 2.5
+    assert not report.valid
+    assert "stalled" in here.events()
+    assert report.sidecars[0].spent <= report.sidecars[0].real / 4
+
+
+# --- what goes wrong before and at the far end ---
+
+
+def test_no_sidecar_no_run(here: Field) -> None:
+    gone = f"http://127.0.0.1:{free_port()}"
+    done = run(*here.arguments("--sidecar", gone, "--amplify", "1.25x"))
+    assert done.returncode == Exit.SIGNAL_LOST
+    assert "no sidecar answers there" in done.stderr
+    refused = run(*here.arguments("--amplify", "1.25x"))
+    assert refused.returncode == Exit.CONFIGURATION
+    assert "--idle-target" in refused.stderr
+
+
+def test_mistakes_are_told_in_one_line_each(here: Field, tmp_path: Path) -> None:
+    for arguments, part in (
+        (here.live("--ceiling", "10%"), "lower --amplify to 1.1x"),
+        (here.live("--ceiling", "90%"), "can only lower the ceiling"),
+        (here.arguments("--idle-target", "--duration", "10"), "--duration: '10' is not a duration"),
+        (["replay", str(tmp_path / "nothing"), *here.live()[2:]], "nothing"),
+        (here.arguments("--idle-target", "--methods", "POST"), "nothing that can be replayed: 300 unsafe"),
+        (here.arguments("--idle-target", "--key", str(tmp_path / "load.pub")), "load.pub"),
+        (["report", str(tmp_path)], "no report.json"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == Exit.CONFIGURATION, done.stdout + done.stderr
+        assert part in done.stderr
+        assert "Traceback" not in done.stderr
+    assert here.arrivals() == []
+
+
+def test_a_dead_target_fails_the_run(here: Field) -> None:
+    arguments = here.arguments("--idle-target")
+    arguments[arguments.index(here.app)] = f"http://127.0.0.1:{free_port()}"
+    done = run(*arguments)
+    assert done.returncode == Exit.FAILED, done.stdout + done.stderr
+    report = here.report()
+    assert report.accounts.answered == 0
+    assert set(report.accounts.errors) == {"refused"}
+    assert report.accounts.shed["backoff"] > 0
+    assert report.accounts.sent < 60  # 300 were wanted: the back-off spared it the others
+
+
+def test_metrics_are_served(here: Field) -> None:
+    port = free_port()
+    with here.start(*here.live("--duration", "60s", "--metrics", f"127.0.0.1:{port}")) as replay:
+        eventually(answers(port), 30)
+        here.flowing()
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        replay.signal(signal.SIGINT)
+        replay.wait()
+    assert 'reamp_replay_requests_total{outcome="answered"}' in text
+    assert 'reamp_replay_latency_seconds_bucket{le="+Inf"}' in text
+    assert 'reamp_replay_lag_seconds_bucket{le="0.001"}' in text
+
+
+def test_settings_may_come_from_the_environment(here: Field) -> None:
+    arguments = here.arguments()
+    done = run(
+        *arguments, env={"REAMP_REPLAY_IDLE_TARGET": "1", "REAMP_REPLAY_DURATION": "200ms", "PATH": os.environ["PATH"]}
+    )
+    assert done.returncode in {Exit.DONE, Exit.INVALID}, done.stdout + done.stderr
+    assert 0 < here.report().accounts.wanted <= 30
+
+
+async def test_a_token_that_has_expired_never_arrives(tmp_path: Path) -> None:
+    """The replayer stands still for longer than its token lives, and renews it before the next request."""
+    late: list[float] = []
+    tokens: set[str] = set()
+
+    async def script(connection: Connection, _here: Origin) -> None:
+        while True:
+            found = headers.find([(b"baggage", (await connection.request()).split(b"baggage: ")[1].split(b"\r\n")[0])])
+            assert found is not None
+            assert found.token is not None
+            tokens.add(found.token)
+            if parse(found.token).tag.expires <= time.time():
+                late.append(time.time())
+            await connection.say(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    keys.generate(tmp_path, "load")
+    recording = tmp_path / "recordings"
+    await asyncio.to_thread(write, recording, [record(i * 0.02, "/") for i in range(600)])
+    async with origin(script) as target:
+        arguments = ["--to", f"http://127.0.0.1:{target.port}", "--idle-target", "--key", str(tmp_path / "load.key")]
+        arguments += ["--tag-lifetime", "2s", "--runs", str(tmp_path / "runs")]
+        replay = await asyncio.create_subprocess_exec(
+            *reamp("replay", str(recording), *arguments), stdout=asyncio.subprocess.DEVNULL
+        )
+        async with asyncio.timeout(40):
+            while len(tokens) < 3:
+                await asyncio.sleep(0.05)
+            replay.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(2.5)
+            replay.send_signal(signal.SIGCONT)
+            seen = len(tokens)
+            while len(tokens) < seen + 2:
+                await asyncio.sleep(0.05)
+            replay.send_signal(signal.SIGINT)
+            assert await replay.wait() == Exit.INTERRUPTED
+    assert late == []

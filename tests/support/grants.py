@@ -1,0 +1,106 @@
+"""A control port that grants as told, to test a replayer apart from the sidecar.
+
+Run it as ``GRANT_RATE=400 python -m uvicorn tests.support.grants:app``: it reports so many real requests per second,
+all made up. ``POST /rate/N`` changes the number.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from rules.credit import grant
+from rules.units import Share
+from rules.wire import GRANT_INTERVAL, Accounting, Grant, Lever, LeverOrder, Signal, State
+
+MAX_EXTRA = Share.parse(os.environ.get("GRANT_MAX_EXTRA", "25%"))
+
+
+class Traffic:
+    """Real requests that nobody sent."""
+
+    def __init__(self) -> None:
+        self.rate = float(os.environ.get("GRANT_RATE", "400"))
+        self.lever = Lever()
+        self._since = time.monotonic()
+        self._before = 0.0
+
+    def real(self) -> int:
+        now = time.monotonic()
+        self._before += (now - self._since) * self.rate
+        self._since = now
+        return int(self._before)
+
+    def signal(self) -> Signal:
+        return Signal(window=10, rate=self.rate, error_ratio=0.0, p50=0.001, p95=0.002, p99=0.003)
+
+
+traffic = Traffic()
+
+
+async def state(_request: Request) -> Response:
+    told = State(
+        version="test",
+        upstream="none",
+        audience="test-shop",
+        started=0,
+        max_extra=MAX_EXTRA,
+        credit=0,
+        subscribers=0,
+        requests={},
+        signal=traffic.signal(),
+        lever=traffic.lever,
+        accounting=Accounting(),
+        capturing=True,
+    )
+    return Response(told.model_dump_json(), media_type="application/json")
+
+
+async def credits(request: Request) -> Response:  # noqa: A001 - it is called so
+    ratio = min(MAX_EXTRA, Share(request.query_params.get("ratio", MAX_EXTRA)))
+
+    async def lines() -> AsyncIterator[bytes]:
+        begun, base, before, granted, carry = time.monotonic_ns(), traffic.real(), 0, 0, 0
+        while True:
+            real = traffic.real() - base
+            new, carry = grant(real - before, ratio, 1, carry)
+            granted, before = granted + new, real
+            line = Grant(
+                elapsed_ns=time.monotonic_ns() - begun,
+                real=real,
+                granted=granted,
+                ratio=ratio,
+                lever=traffic.lever,
+                signal=traffic.signal(),
+            )
+            yield line.model_dump_json().encode() + b"\n"
+            await asyncio.sleep(GRANT_INTERVAL)
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+async def lever(request: Request) -> Response:
+    order = LeverOrder.model_validate_json(await request.body())
+    traffic.lever = Lever(engaged=order.engaged, reason=order.reason, by=order.by, at=time.time())
+    return Response(traffic.lever.model_dump_json(), media_type="application/json")
+
+
+async def rate(request: Request) -> Response:
+    traffic.real()
+    traffic.rate = request.path_params["value"]
+    return Response()
+
+
+app = Starlette(
+    routes=[
+        Route("/v1/state", state),
+        Route("/v1/credits", credits),
+        Route("/v1/lever", lever, methods=["POST"]),
+        Route("/rate/{value:float}", rate, methods=["POST"]),
+    ]
+)
