@@ -19,7 +19,7 @@ from replayer.folder import read_report
 from tests.benchmarks import target, traffic
 from tests.benchmarks.measuring import Bench, Sample, measure, pinned
 from tests.benchmarks.peers import find
-from tests.benchmarks.tables import figure, markdown, middle, spread
+from tests.benchmarks.tables import figure, markdown, middle, per_core, spread
 from tests.support.processes import Process, reamp
 from tests.support.processes import run as run_reamp
 from tests.support.recording import write
@@ -161,6 +161,7 @@ def _table(contenders: list[Contender], samples: dict[str, list[Sample]]) -> str
             spread([sample.rate for sample in samples[c.name]]),
             figure(medians[c.name].cpu_us),
             spread([sample.cpu_us for sample in samples[c.name]]),
+            per_core(medians[c.name]),
             f"{medians[c.name].cpu_us / wrk.cpu_us:.2f}",
             f"{medians[c.name].busy:.0%}",
             f"{medians[c.name].target_busy:.0%}",
@@ -174,6 +175,7 @@ def _table(contenders: list[Contender], samples: dict[str, list[Sample]]) -> str
         "least-most",
         "CPU us/request",
         "least-most",
+        "requests/CPU second",
         "x wrk",
         "own core",
         "nginx's core",

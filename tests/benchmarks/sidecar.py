@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tests.benchmarks import target
 from tests.benchmarks.measuring import Bench, Sample, measure, pinned
 from tests.benchmarks.peers import find
-from tests.benchmarks.tables import figure, markdown, middle, spread
+from tests.benchmarks.tables import figure, markdown, middle, per_core, spread
 from tests.benchmarks.target import Nginx
 from tests.support.processes import Process, answers, eventually, free_port, reamp
 from tests.support.processes import run as run_reamp
@@ -151,6 +151,7 @@ def _table(connections: int, samples: dict[tuple[int, str], list[Sample]]) -> st
                 spread([sample.rate for sample in samples[connections, name]]),
                 figure(found.cpu_us),
                 spread([sample.cpu_us for sample in samples[connections, name]]),
+                per_core(found),
                 f"{stock.cpu_us / found.cpu_us:.2f}",
                 f"{found.busy:.0%}",
                 f"{p50s[len(p50s) // 2]:.2f}" if p50s else "",
@@ -162,6 +163,7 @@ def _table(connections: int, samples: dict[tuple[int, str], list[Sample]]) -> st
         "least-most",
         "CPU us/request",
         "least-most",
+        "requests/CPU second",
         "times less CPU than mitmdump",
         "own core",
         "p50 ms",

@@ -32,6 +32,11 @@ def spread(values: Sequence[float]) -> str:
     return f"{figure(min(values))}-{figure(max(values))}"
 
 
+def per_core(sample: Sample) -> str:
+    """Requests that a CPU second is enough for: the rate on a core that nobody else uses."""
+    return f"{1e6 / sample.cpu_us:,.0f}" if sample.cpu_us else ""
+
+
 def figure(value: float) -> str:
     """Three digits that count, and thousands apart."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
