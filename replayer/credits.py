@@ -37,7 +37,8 @@ async def follow(
         try:
             # A stream that is silent for longer than its signal is worth is given up.
             timeout = httpx.Timeout(SIGNAL_TIMEOUT, pool=None)
-            async with client.stream("GET", f"{source.url}/v1/credits", params=asked, timeout=timeout) as response:
+            url, plain = f"{source.url}/v1/credits", {"accept-encoding": "identity"}
+            async with client.stream("GET", url, params=asked, headers=plain, timeout=timeout) as response:
                 response.raise_for_status()
                 source.subscribed()
                 async for line in _newest_lines(response):

@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import httpx
-
 from captures.errors import CaptureError
 from replayer.accounts import Accounts
 from replayer.alarm import alarm
@@ -29,7 +27,7 @@ from replayer.latency import Recorder, quantiles
 from replayer.metrics import RunCollector, serving
 from replayer.pacing import Pace, pace
 from replayer.plan import Plan
-from replayer.prepare import Prepared, run_seconds
+from replayer.prepare import Prepared, control_client, run_seconds
 from replayer.report import Live, Report, Stop, exit_code, faults
 from replayer.snapshot import Observer, Snapshot
 from replayer.stock import Supply, supply
@@ -100,7 +98,7 @@ class Run:
         started = time.time()
         self._note("plan", run=self.prepared.run_id, to=self.plan.to, ceiling=self.prepared.terms.ceiling)
         with serving(self.plan.metrics, RunCollector(self._current, self.latency, self.lag)), _calm():
-            async with httpx.AsyncClient(trust_env=False) as client:
+            async with control_client(self.plan) as client:
                 followers = [
                     self._loop.create_task(
                         follow(client, source, self.prepared.run_id, self._clock, self._hear), name=source.url

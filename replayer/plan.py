@@ -110,6 +110,13 @@ class Plan(BaseModel):
             raise ValueError("has to be between 2s and 1h: short enough to end with the run, long enough to arrive")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _names_both_ends(cls, given: Any) -> Any:
+        if isinstance(given, dict) and not (given.get("recording") and given.get("to")):
+            raise ValueError("name the recording to play and the target to play it to: reamp replay DIR --to URL")
+        return given
+
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         self._check_target()

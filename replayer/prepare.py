@@ -129,7 +129,7 @@ def _recording(plan: Plan, encoder: Encoder) -> tuple[Capture, str]:
 
 async def _states(plan: Plan) -> dict[str, State]:
     states = {}
-    async with httpx.AsyncClient(timeout=CONTROL_TIMEOUT, trust_env=False) as client:
+    async with control_client(plan) as client:
         for url in plan.sidecars:
             try:
                 response = await client.get(f"{url}/v1/state")
@@ -147,14 +147,25 @@ async def _states(plan: Plan) -> dict[str, State]:
     return states
 
 
+def control_client(plan: Plan) -> httpx.AsyncClient:
+    """Make a client for control ports, which trusts whom the plan trusts."""
+    verify = _context(plan) if any(url.startswith("https:") for url in plan.sidecars) else False
+    return httpx.AsyncClient(timeout=CONTROL_TIMEOUT, trust_env=False, verify=verify)
+
+
 def _tls(plan: Plan) -> ssl.SSLContext | None:
     if not plan.tls:
         return None
+    context = _context(plan)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _context(plan: Plan) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=plan.ca)
     except (OSError, ssl.SSLError) as error:
         raise UserError(f"--ca {plan.ca}: {error}") from None
-    context.set_alpn_protocols(["http/1.1"])
     if plan.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -76,7 +76,7 @@ def summary(report: Report) -> Table:
     for fault in report.invalid_because:
         table.add_row("[red]invalid[/red]", fault)
     table.add_row("sent", f"{accounts.sent} in {Duration(round(report.seconds, 1))}{_rate(accounts.sent, report)}")
-    table.add_row("  wanted", f"{accounts.wanted}; shed {_counts(accounts.shed)}")
+    table.add_row("  wanted", f"{accounts.wanted}; shed {_counts(accounts.shed) or 'none'}")
     table.add_row("  answered", f"{accounts.answered}: {_counts(accounts.statuses) or 'none'}")
     table.add_row("  withheld", f"{_counts(accounts.withheld) or 'none'} (refused by the guard; not the target's)")
     table.add_row("  errors", _counts(accounts.errors) or "none")

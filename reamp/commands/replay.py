@@ -41,43 +41,48 @@ def replay(
     ] = None,
     signal_timeout: Annotated[
         str | None,
-        typer.Option(help="Wait this long for a lost signal, sending nothing. [default: 10s]", rich_help_panel=_TARGET),
+        typer.Option(
+            help="Wait this long for a lost signal, sending nothing.", rich_help_panel=_TARGET, show_default="10s"
+        ),
     ] = None,
     amplify: Annotated[
         str | None,
         typer.Option(
-            help="The factor. Of live traffic the total's: 1.25x adds a quarter. [default: 1x of a recording]",
+            help="The factor. Of live traffic the total's: 1.25x adds a quarter.",
             rich_help_panel=_LOAD,
+            show_default="1x of a recording",
         ),
     ] = None,
     of: Annotated[
         str | None,
         typer.Option(
-            help="What is multiplied: live (real traffic now) or recording (its own timeline). "
-            "[default: live with a --sidecar]",
+            help="What is multiplied: live (real traffic now) or recording (its own timeline). ",
             rich_help_panel=_LOAD,
+            show_default="live with a --sidecar",
         ),
     ] = None,
     top_up: Annotated[
         str | None, typer.Option(help="Fill real traffic up to a rate, like 500/s.", rich_help_panel=_LOAD)
     ] = None,
     duration: Annotated[
-        str | None, typer.Option(help="How long. [default: as long as the recording lasts]", rich_help_panel=_LOAD)
+        str | None, typer.Option(help="How long.", rich_help_panel=_LOAD, show_default="as long as the recording lasts")
     ] = None,
     squeeze: Annotated[
         bool | None,
         typer.Option("--squeeze", help="Divide recorded times instead of adding arrivals.", rich_help_panel=_LOAD),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Same seed, same replay. [default: 1]", rich_help_panel=_LOAD)
+        int | None, typer.Option(help="Same seed, same replay.", rich_help_panel=_LOAD, show_default="1")
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(help="Methods that may be sent. [default: GET,HEAD,OPTIONS]", rich_help_panel=_REQUESTS),
+        typer.Option(help="Methods that may be sent.", rich_help_panel=_REQUESTS, show_default="GET,HEAD,OPTIONS"),
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option(help="Host header: target, recorded, or a name. [default: target]", rich_help_panel=_REQUESTS),
+        typer.Option(
+            help="Host header: target, recorded, or a name.", rich_help_panel=_REQUESTS, show_default="target"
+        ),
     ] = None,
     key: Annotated[
         Path | None,
@@ -85,19 +90,19 @@ def replay(
     ] = None,
     audience: Annotated[
         str | None,
-        typer.Option(help="Whom the load tag is for. [default: what the sidecar says]", rich_help_panel=_REQUESTS),
+        typer.Option(help="Whom the load tag is for.", rich_help_panel=_REQUESTS, show_default="what the sidecar says"),
     ] = None,
     tag_lifetime: Annotated[
-        str | None, typer.Option(help="How long a load tag is valid. [default: 1m]", rich_help_panel=_REQUESTS)
+        str | None, typer.Option(help="How long a load tag is valid.", rich_help_panel=_REQUESTS, show_default="1m")
     ] = None,
     connect_timeout: Annotated[
-        str | None, typer.Option(help="Longest wait for a connection. [default: 5s]", rich_help_panel=_SENDER)
+        str | None, typer.Option(help="Longest wait for a connection.", rich_help_panel=_SENDER, show_default="5s")
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="Longest wait for a whole answer. [default: 30s]", rich_help_panel=_SENDER)
+        str | None, typer.Option(help="Longest wait for a whole answer.", rich_help_panel=_SENDER, show_default="30s")
     ] = None,
     max_connections: Annotated[
-        int | None, typer.Option(help="Most connections to the target. [default: 256]", rich_help_panel=_SENDER)
+        int | None, typer.Option(help="Most connections to the target.", rich_help_panel=_SENDER, show_default="256")
     ] = None,
     ca: Annotated[
         Path | None, typer.Option(help="Certificate authorities to trust (PEM).", rich_help_panel=_SENDER)
@@ -108,18 +113,20 @@ def replay(
     ] = None,
     max_lag: Annotated[
         str | None,
-        typer.Option(help="Shed a request that is later than this. [default: 100ms]", rich_help_panel=_SENDER),
+        typer.Option(help="Shed a request that is later than this.", rich_help_panel=_SENDER, show_default="100ms"),
     ] = None,
     metrics: Annotated[
         str | None, typer.Option(help="Serve Prometheus metrics at HOST:PORT.", rich_help_panel=_SENDER)
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option(help="Where the run's folder goes. [default: runs]", rich_help_panel=_SENDER)
+        Path | None, typer.Option(help="Where the run's folder goes.", rich_help_panel=_SENDER, show_default="runs")
     ] = None,
     dry_run: Annotated[
         bool | None, typer.Option("--dry-run", help="Check everything, say what would be sent, send nothing.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration file. [default: reamp.yaml, if there]")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration file.", show_default="reamp.yaml, if there")
+    ] = None,
 ) -> None:
     """Play a recording back, louder, and never past a ceiling tied to real traffic.
 

@@ -107,6 +107,12 @@ def test_refused(changes: dict[str, Any], part: str) -> None:
     assert part in refusal(**changes)
 
 
+def test_both_ends_have_to_be_named() -> None:
+    for given_fields in ({}, {"to": "http://127.0.0.1:8080"}, {"recording": "recordings"}):
+        with pytest.raises(ValidationError, match="reamp replay DIR --to URL"):
+            Plan.model_validate({**IDLE, **given_fields})
+
+
 def test_a_sidecar_named_twice_grants_once() -> None:
     assert plan(sidecars=[SIDECAR, SIDECAR + "/"], amplify="1.1x").sidecars == (SIDECAR,)
 

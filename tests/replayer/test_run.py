@@ -122,6 +122,14 @@ def test_the_extra_traffic_is_a_quarter_of_the_real(here: Field) -> None:
     assert "recording loops" in here.events()  # 300 records, some 400 requests
 
 
+def test_a_recording_on_a_live_target_stays_under_the_ceiling_too(here: Field) -> None:
+    run(*here.arguments("--sidecar", here.control_url, "--of", "recording", "--amplify", "4x"))
+    report = here.report()
+    assert report.accounts.wanted == 1200
+    assert report.accounts.shed["credit"] > 600  # 400/s wanted, 100/s granted, for three seconds
+    assert report.accounts.sent == len(here.arrivals()) <= report.sidecars[0].real / 4
+
+
 def test_the_run_folder_is_whole(here: Field) -> None:
     run(*here.live("--duration", "2500ms", "--ceiling", "25%"))
     report = here.report()
