@@ -21,8 +21,11 @@ from pydantic import ValidationError
 from replayer.plan import Plan
 from replayer.report import Report
 from rules.exits import UserError
+from rules.units import Duration, Factor, Rate, Share
 
 logger = logging.getLogger(__name__)
+
+QUANTITIES = (Duration, Factor, Rate, Share)
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without the ones that are taken for others
 
@@ -60,7 +63,9 @@ class Folder:
 
     def note(self, event: str, now: float, **details: Any) -> None:
         """Add a line to the journal. A full disk does not end a run: real users come to no harm by a missing line."""
-        entry = {"at": round(now, 3), "elapsed": round(now - self._started, 3), "event": event, **details}
+        # Quantities are numbers inside; people are told "25%".
+        plain = {key: str(value) if isinstance(value, QUANTITIES) else value for key, value in details.items()}
+        entry = {"at": round(now, 3), "elapsed": round(now - self._started, 3), "event": event, **plain}
         try:
             self._journal.write(json.dumps(entry, default=str) + "\n")
         except OSError as error:

@@ -21,6 +21,7 @@ from replayer.report import Report, Stop, exit_code, faults
 from replayer.snapshot import Observer
 from replayer.vigil import Change, Vigil
 from rules.exits import Exit, UserError
+from rules.units import Share
 
 PLAN = Plan.model_validate({"recording": Path("r"), "to": "http://127.0.0.1:1", "idle_target": True})
 GOOD = Accounts(wanted=10, sent=8, shed=Counter(credit=2), answered=8, statuses=Counter({200: 7, 500: 1}))
@@ -152,9 +153,15 @@ def test_without_a_sidecar_nothing_is_missed() -> None:
 
 def test_a_journal_line_is_there_at_once(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "run", PLAN)
-    folder.note("start", 5.0, of="live")
+    folder.note("start", 5.0, of="live", ceiling=Share.parse("25%"))
     (line,) = (folder.path / "journal.jsonl").read_text().splitlines()
-    assert json.loads(line) | {"elapsed": 0} == {"at": 5.0, "elapsed": 0, "event": "start", "of": "live"}
+    assert json.loads(line) | {"elapsed": 0} == {
+        "at": 5.0,
+        "elapsed": 0,
+        "event": "start",
+        "of": "live",
+        "ceiling": "25%",
+    }
     folder.finish(report())
     assert read_report(folder.path) == report()
     assert not list(folder.path.glob("*.part"))
