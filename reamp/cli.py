@@ -19,7 +19,7 @@ app = typer.Typer(
     name="reamp",
     help="Load-test in production, safely: record live traffic, play it back louder, never past a ceiling.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
 )

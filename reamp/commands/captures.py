@@ -28,7 +28,7 @@ app = typer.Typer(
     name="captures",
     help="Look into recordings and check that they are whole.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
 )
 
 DEFAULT = Path("recordings")
@@ -47,7 +47,7 @@ _WIDE = 150
 def list_segments(folder: Where = DEFAULT) -> None:
     """List the segments: when, how much, how even, closed or torn.
 
-    [bold]Example:[/bold] reamp captures ls ./recordings
+    Example: `reamp captures ls ./recordings`
     """
     capture = _open(folder)
     console = _console()
@@ -103,11 +103,10 @@ def show(
 ) -> None:
     """Show one record as HTTP, or as a curl command.
 
-    [bold]Examples:[/bold]
+    Examples:
+        reamp captures show ./recordings 17
 
-    reamp captures show ./recordings 17
-
-    reamp captures show ./recordings --at 2026-11-21T20:48:51Z --curl
+        reamp captures show ./recordings --at 2026-11-21T20:48:51Z --curl
     """
     capture = _open(folder)
     record = _find(capture, number, at)
@@ -139,11 +138,10 @@ def top(
 ) -> None:
     """List the endpoints that carry the load. Numbers and ids in paths count as one: /item/{id}.
 
-    [bold]Examples:[/bold]
+    Examples:
+        reamp captures top ./recordings -n 10
 
-    reamp captures top ./recordings -n 10
-
-    reamp captures top ./recordings --by time --json | jq '.endpoints[].path'
+        reamp captures top ./recordings --by time --json | jq '.endpoints[].path'
     """
     capture = _open(folder)
     found = endpoints(capture.records(), by)
@@ -190,7 +188,7 @@ def top(
 def verify(folder: Where = DEFAULT, as_json: AsJson = False) -> None:
     """Read everything and reconcile the accounts. Exits with 1 if anything is damaged, missing or torn off.
 
-    [bold]Example:[/bold] reamp captures verify ./recordings && echo complete
+    Example: `reamp captures verify ./recordings && echo complete`
     """
     with Progress(
         "reading", BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True

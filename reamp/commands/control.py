@@ -19,7 +19,7 @@ TIMEOUT = 5.0
 
 Sidecars = Annotated[
     list[str] | None,
-    typer.Option("--sidecar", help=f"Control port of a sidecar; may be repeated. [default: {DEFAULT_SIDECAR}]"),
+    typer.Option("--sidecar", help="Control port of a sidecar; may be repeated.", show_default=DEFAULT_SIDECAR),
 ]
 
 

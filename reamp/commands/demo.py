@@ -16,7 +16,8 @@ from rules.exits import Exit, UserError
 
 def demo(
     out: Annotated[
-        Path | None, typer.Option(help="Folder to keep everything in. [default: a new one under the temporary folder]")
+        Path | None,
+        typer.Option(help="Folder to keep everything in.", show_default="a new one under the temporary folder"),
     ] = None,
 ) -> None:
     """Show the whole loop on a real app in about a minute; exit 0 only if every promise was measured to hold.

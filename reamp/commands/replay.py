@@ -132,13 +132,13 @@ def replay(
 
     Raise live traffic by a quarter, for as long as the sidecar sees it and grants it:
 
-    [bold]reamp replay recordings --to http://shop:8080 --sidecar http://shop:8901 --amplify 1.25x --key load.key[/bold]
+        reamp replay recordings --to http://shop:8080 --sidecar http://shop:8901 --amplify 1.25x --key load.key
 
     Play the recording onto a staging clone as it was, or three times as loud:
 
-    [bold]reamp replay recordings --to http://staging:8000 --idle-target --amplify 3x --key load.key[/bold]
+        reamp replay recordings --to http://staging:8000 --idle-target --amplify 3x --key load.key
 
-    See first what would happen: add [bold]--dry-run[/bold]. Ctrl-C stops at once and still writes the report.
+    See first what would happen: add **--dry-run**. Ctrl-C stops at once and still writes the report.
 
     Exit codes: 0 done; 90 live signal lost; 91 lever pulled; 93 invalid, the sender lagged; 104 a mistake in the
     settings, nothing was sent; 105 stopped by a signal.

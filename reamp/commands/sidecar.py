@@ -83,40 +83,46 @@ class SidecarSettings(BaseModel):
 
 def sidecar(
     upstream: Annotated[str | None, typer.Option(help="URL of the app, e.g. http://127.0.0.1:8000.")] = None,
-    listen: Annotated[str | None, typer.Option(help="HOST:PORT for users. [default: 127.0.0.1:8080]")] = None,
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT for users.", show_default="127.0.0.1:8080")] = None,
     control: Annotated[
-        str | None, typer.Option(help="HOST:PORT of the control port. [default: 127.0.0.1:8901]")
+        str | None, typer.Option(help="HOST:PORT of the control port.", show_default="127.0.0.1:8901")
     ] = None,
-    captures: Annotated[str | None, typer.Option(help="Folder to record into. [default: recordings]")] = None,
+    captures: Annotated[str | None, typer.Option(help="Folder to record into.", show_default="recordings")] = None,
     no_capture: Annotated[bool, typer.Option("--no-capture", help="Record nothing.")] = False,
     max_extra: Annotated[
         str | None,
-        typer.Option(help="The ceiling: most synthetic traffic, as a share of current real traffic. [default: 25%]"),
+        typer.Option(
+            help="The ceiling: most synthetic traffic, as a share of current real traffic.", show_default="25%"
+        ),
     ] = None,
     public_key: Annotated[
         list[str] | None,
         typer.Option(help="Public key file whose load tags are valid; may be repeated. Without any, no tag is."),
     ] = None,
     audience: Annotated[
-        str | None, typer.Option(help="What load tags have to be addressed to. [default: production]")
+        str | None, typer.Option(help="What load tags have to be addressed to.", show_default="production")
     ] = None,
     untrusted: Annotated[
-        str | None, typer.Option(help="Tags that do not verify: strip them or deny with 403. [default: strip]")
+        str | None, typer.Option(help="Tags that do not verify: strip them or deny with 403.", show_default="strip")
     ] = None,
     state: Annotated[
-        str | None, typer.Option(help="Folder that keeps the lever and the redaction key. [default: .reamp]")
+        str | None, typer.Option(help="Folder that keeps the lever and the redaction key.", show_default=".reamp")
     ] = None,
-    body_limit: Annotated[str | None, typer.Option(help="Keep this much of a request body. [default: 64KiB]")] = None,
-    segment_size: Annotated[str | None, typer.Option(help="New file at this size. [default: 64MiB]")] = None,
-    segment_age: Annotated[str | None, typer.Option(help="New file at this age. [default: 10m]")] = None,
-    flush: Annotated[str | None, typer.Option(help="Most that a kill can lose. [default: 1s]")] = None,
+    body_limit: Annotated[
+        str | None, typer.Option(help="Keep this much of a request body.", show_default="64KiB")
+    ] = None,
+    segment_size: Annotated[str | None, typer.Option(help="New file at this size.", show_default="64MiB")] = None,
+    segment_age: Annotated[str | None, typer.Option(help="New file at this age.", show_default="10m")] = None,
+    flush: Annotated[str | None, typer.Option(help="Most that a kill can lose.", show_default="1s")] = None,
     queue_size: Annotated[
-        str | None, typer.Option(help="Memory for records that wait for the disk. [default: 32MiB]")
+        str | None, typer.Option(help="Memory for records that wait for the disk.", show_default="32MiB")
     ] = None,
     window: Annotated[
-        str | None, typer.Option(help="How far the signal of real users looks back. [default: 10s]")
+        str | None, typer.Option(help="How far the signal of real users looks back.", show_default="10s")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration file. [default: reamp.yaml, if there]")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration file.", show_default="reamp.yaml, if there")
+    ] = None,
 ) -> None:
     """Carry live traffic to an app, record it, and guard it from synthetic load.
 
@@ -124,7 +130,7 @@ def sidecar(
     with secrets replaced. Synthetic requests (those with a valid load tag) pass only while real traffic earns credit
     for them.
 
-    [bold]reamp sidecar --upstream http://127.0.0.1:8000 --listen 0.0.0.0:8080 --public-key load.pub[/bold]
+        reamp sidecar --upstream http://127.0.0.1:8000 --listen 0.0.0.0:8080 --public-key load.pub
     """
     flags: dict[str, Any] = {
         "upstream": upstream,

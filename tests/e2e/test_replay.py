@@ -1,6 +1,7 @@
 """Replays of real recordings onto a real app behind a real sidecar, and every way in which that can break."""
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -15,18 +16,25 @@ from tests.support.client import Client
 from tests.support.crowd import Crowd
 from tests.support.processes import Process, eventually, reamp, run
 from tests.support.relay import Relay
-from tests.support.stack import Stack
+from tests.support.stack import Stack, stack
 
 pytestmark = pytest.mark.timeout(120)
 SECOND = 1_000_000_000
 
 
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 recorded requests of real users, made once."""
+    with stack(tmp_path_factory.mktemp("recording")) as made:
+        with made.sidecar(), Crowd(made.url, 300) as crowd:
+            eventually(lambda: crowd.answered >= 300)
+        return made.captures
+
+
 @pytest.fixture
-def recorded(site: Stack) -> Stack:
-    """A site with 300 recorded requests of real users."""
-    with site.sidecar(), Crowd(site.url, 300) as crowd:
-        eventually(lambda: crowd.answered >= 300)
-    site.captures.rename(site.folder / "recorded")
+def recorded(site: Stack, recording: Path) -> Stack:
+    """A site with that recording."""
+    shutil.copytree(recording, site.folder / "recorded")
     return site
 
 
@@ -138,13 +146,14 @@ def test_a_recording_made_during_a_replay_does_not_feed_the_next_one(recorded: S
 
 async def test_a_replayer_whose_tag_expires_mid_run_neither_earns_nor_is_recorded(site: Stack) -> None:
     """A replayer that does what ours never would: it goes on with a tag whose time is over."""
-    token = site.token("stubborn", seconds=3)
     with site.sidecar(**{"max-extra": "50%"}):
+        token = site.token("stubborn", seconds=3)
         async with Client(site.url) as client:
             for _ in range(10):
                 await client.request("GET", "/")
             assert (await client.request("GET", "/", site.tagged("stubborn", token))).status == 200
             eventually(lambda: time.time() > int(token.split(".")[3]))
+            eventually(lambda: site.state().accounting.written == 10)
             before = site.state()
             for _ in range(40):
                 await client.request("GET", "/", site.tagged("stubborn", token))
