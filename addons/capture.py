@@ -91,10 +91,10 @@ class Capture:
             # Without the key nothing may be recorded, and traffic goes on all the same.
             logger.error("Nothing is recorded: no redaction key: %s", error)  # noqa: TRY400
             return
-        self.writer = CaptureWriter(
-            Path(ctx.options.reamp_captures), WriterSettings(**self._settings), self.counts, redactor, {}
-        )
-        await self.writer.start()
+        folder = Path(ctx.options.reamp_captures)
+        writer = CaptureWriter(folder, WriterSettings(**self._settings), self.counts, redactor)
+        await writer.start()
+        self.writer = writer
 
     async def done(self) -> None:
         """Write out what is left."""
@@ -109,6 +109,9 @@ class Capture:
             self.counts.synthetic += 1
         elif kind is Kind.UNTRUSTED:
             self.counts.untrusted += 1
+        elif flow.error is not None:
+            self.counts.filtered += 1  # malformed: mitmproxy refuses it, and the app never sees it
+            flow.metadata[_SETTLED] = True
         else:
             self.counts.in_flight += 1
         if flow.response is None and flow.error is None and _long(flow.request):
@@ -146,16 +149,17 @@ class Capture:
     def collect(self) -> Iterable[Metric]:
         """Give the metrics to prometheus-client."""
         accounting = self.counts.snapshot().model_dump()
-        pending = accounting.pop("pending")
+        seen, pending = accounting.pop("seen"), accounting.pop("pending")
         records = CounterMetricFamily(
             "reamp_capture_records",
-            "Where every request went: seen is the sum of all the others and of what is pending.",
+            "Where requests went. With what is pending, the sum is what was seen.",
             labels=["outcome"],
         )
         for outcome, count in accounting.items():
             records.add_metric([outcome], count)
         written = self.writer.bytes_written if self.writer else 0
         return [
+            CounterMetricFamily("reamp_capture_seen", "Requests that arrived.", seen),
             records,
             GaugeMetricFamily("reamp_capture_pending", "Requests being answered or waiting for the disk.", pending),
             CounterMetricFamily("reamp_capture_bytes", "Bytes written to the capture log.", written),
@@ -180,19 +184,22 @@ def _record(flow: http.HTTPFlow, body_limit: int) -> Record:
         content = request.raw_content or b""
         body, body_size = content[:body_limit], len(content)
     arrival_ns = milestone_ns(request.timestamp_start)
-    status = response_size = duration_ns = 0
+    status = response_size = ended_ns = 0
     ttfb_ns = -1
     if response is not None:
-        status = response.status_code
         ttfb_ns = max(0, milestone_ns(response.timestamp_start) - arrival_ns)
-        ended_ns = milestone_ns(response.timestamp_end) or arrival_ns + ttfb_ns
-        duration_ns = max(0, ended_ns - arrival_ns)
+        ended_ns = milestone_ns(response.timestamp_end)
         response_size = response.stream.size if isinstance(response.stream, _Tap) else len(response.raw_content or b"")
+        status = response.status_code
+    if flow.error is not None:
+        status = 0  # whatever had come of an answer, the client did not get it whole
+        ended_ns = milestone_ns(flow.error.timestamp)
+    duration_ns = max(0, ended_ns - arrival_ns, ttfb_ns)
     return Record(
         arrival_ns,
         request.method,
         "https" if flow.client_conn.tls else "http",
-        request.host_header or request.authority or request.host,
+        request.host_header or request.authority,
         request.path,
         request.http_version,
         request.headers.fields,

@@ -48,7 +48,7 @@ class Guard:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Let credit in or take it."""
         kind = kind_of(flow)
-        if kind is Kind.REAL:
+        if kind is Kind.REAL and flow.error is None:  # what is malformed never reaches the app, and earns nothing
             self.bucket.earn(self.max_extra, time.monotonic_ns())
         elif kind is Kind.SYNTHETIC:
             if self.lever.engaged:

@@ -47,14 +47,11 @@ class Meter:
 
     def __init__(self) -> None:
         self.arrived = dict.fromkeys(Kind, 0)
+        self.real = 0
+        """Well-formed real requests since the start: those that earn credit."""
         self.ended = {kind: dict.fromkeys(OUTCOMES, 0) for kind in Kind}
         self._times = {kind: _Times() for kind in Kind}
         self._real = SlidingSignal(10, time.monotonic())
-
-    @property
-    def real(self) -> int:
-        """Real requests that arrived since the start."""
-        return self.arrived[Kind.REAL]
 
     def signal(self) -> Signal:
         """Tell what real users get now."""
@@ -82,6 +79,7 @@ class Meter:
         self.arrived[kind] += 1
         if kind is Kind.REAL:
             self._real.arrived(time.monotonic())
+            self.real += flow.error is None
 
     def response(self, flow: http.HTTPFlow) -> None:
         """Count an answer, by whom it was given."""

@@ -66,6 +66,6 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return int(Exit.INTERRUPTED)
     except SystemExit as end:
-        # 2 is what the command-line library says to a wrong flag.
-        return int(Exit.CONFIGURATION) if end.code == 2 else int(end.code or 0)
+        # What the command-line library says to a wrong flag, and to Ctrl-C.
+        return int({2: Exit.CONFIGURATION, 130: Exit.INTERRUPTED}.get(int(end.code or 0), end.code or 0))
     return int(Exit.DONE)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from mitmproxy import exceptions, http
+from mitmproxy.flow import Error
 from mitmproxy.test import taddons, tflow
 
 from addons.chain import Chain, chain
 from addons.passage import Kind, kind_of
 from captures.reader import Capture
+from captures.records import Record
 from loadtag import keys
 
 
@@ -160,4 +162,93 @@ async def test_a_client_that_hangs_up_is_an_error_of_the_window(sidecar: tuple[C
     made.capture.error(flow)
     assert made.meter.signal().error_ratio == 1
     await asyncio.sleep(0)
+    assert made.capture.counts.snapshot().reconciles()
+
+
+async def recorded(made: Chain, folder: Path) -> list[Record]:
+    await made.capture.done()
+    return list(Capture(folder / "recordings").records())
+
+
+async def test_a_record_holds_what_came_and_the_outline_of_its_answer(
+    sidecar: tuple[Chain, taddons.context], tmp_path: Path
+) -> None:
+    made, _ = sidecar
+    flow = tflow.tflow(client_conn=tflow.tclient_conn())
+    flow.client_conn.tls = True
+    flow.request = http.Request.make("POST", "http://ignored/cart?x=1", b"0123456789")
+    flow.request.headers.update({"host": "shop.example", "x": "y"})
+    flow.request.timestamp_start = 1_800_000_000.25
+    arrive(made, flow)
+    flow.response = http.Response.make(201, b"hello")
+    flow.response.timestamp_start = flow.request.timestamp_start + 0.1
+    flow.response.timestamp_end = flow.request.timestamp_start + 0.3
+    answer(made, flow)
+    (record,) = await recorded(made, tmp_path)
+    assert (record.method, record.scheme, record.authority, record.path) == (
+        "POST",
+        "https",
+        "shop.example",
+        "/cart?x=1",
+    )
+    assert (record.http_version, record.body, record.body_size) == ("HTTP/1.1", b"0123456789", 10)
+    assert (b"x", b"y") in record.headers
+    assert record.arrival_ns == 1_800_000_000_250_000_000
+    assert (record.status, record.response_size) == (201, 5)
+    assert record.ttfb_ns == pytest.approx(100e6, abs=1000)
+    assert record.duration_ns == pytest.approx(300e6, abs=1000)
+
+
+async def test_long_bodies_are_passed_through_in_pieces_counted_and_cut(
+    sidecar: tuple[Chain, taddons.context], tmp_path: Path
+) -> None:
+    made, context = sidecar
+    context.options.update(reamp_body_limit="4B")
+    flow = request(transfer_encoding="chunked")
+    flow.request.headers.pop("content-length", None)
+    arrive(made, flow)
+    assert callable(flow.request.stream)
+    assert [flow.request.stream(piece) for piece in (b"012", b"345", b"")] == [b"012", b"345", b""]
+    flow.response = http.Response.make(200)
+    flow.response.headers["content-length"] = "1000000"
+    flow.response.timestamp_start = flow.response.timestamp_end = flow.request.timestamp_start
+    made.capture.responseheaders(flow)
+    assert callable(flow.response.stream)
+    flow.response.stream(b"x" * 999)
+    answer(made, flow)
+    (record,) = await recorded(made, tmp_path)
+    assert (record.body, record.body_size, record.response_size) == (b"0123", 6, 999)
+
+
+async def test_an_answer_that_broke_off_is_recorded_as_none(
+    sidecar: tuple[Chain, taddons.context], tmp_path: Path
+) -> None:
+    """The client did not get it whole; how long it waited is part of the record all the same."""
+    made, _ = sidecar
+    flow = request()
+    arrive(made, flow)
+    flow.response = http.Response.make(200, b"half")
+    flow.response.timestamp_start = flow.request.timestamp_start + 0.1
+    flow.error = Error("the connection was closed", flow.request.timestamp_start + 2)
+    made.meter.error(flow)
+    made.capture.error(flow)
+    (record,) = await recorded(made, tmp_path)
+    assert record.status == 0
+    assert record.duration_ns == pytest.approx(2e9, abs=1000)
+
+
+async def test_what_is_malformed_earns_nothing_and_is_filtered(
+    sidecar: tuple[Chain, taddons.context], tmp_path: Path
+) -> None:
+    """mitmproxy shows such requests to its add-ons with an error already set, and never to the app."""
+    made, _ = sidecar
+    for _ in range(100):
+        flow = request()
+        flow.error = Error("both Content-Length and Transfer-Encoding")
+        arrive(made, flow)
+        made.meter.error(flow)
+        made.capture.error(flow)
+    assert made.guard.credit() == made.meter.real == 0
+    assert await recorded(made, tmp_path) == []
+    assert made.capture.counts.filtered == 100
     assert made.capture.counts.snapshot().reconciles()

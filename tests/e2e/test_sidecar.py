@@ -142,7 +142,8 @@ async def test_of_20_000_mixed_requests_exactly_the_real_ones_are_recorded(site:
         for family in text_string_to_metric_families(metrics)
         for sample in family.samples
     }
-    for outcome in ("seen", "written", "synthetic", "untrusted", "filtered", "sampled_out", "dropped"):
+    assert samples["reamp_capture_seen_total",] == accounting.seen
+    for outcome in ("written", "synthetic", "untrusted", "filtered", "sampled_out", "dropped"):
         assert samples["reamp_capture_records_total", outcome] == getattr(accounting, outcome)
     assert samples["reamp_requests_total", "synthetic", "withheld"] == statuses[429]
     assert samples["reamp_requests_total", "synthetic", "2xx"] == admitted
@@ -220,6 +221,30 @@ async def test_an_app_that_is_gone_and_comes_back(site: Stack) -> None:
         assert state.signal.error_ratio == 1
         assert state.accounting.reconciles()
     assert [record.status for record in site.records()] == [0]
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        b"GET / HTTP/1.1\r\nhost: shop\r\nCookie : session=1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: shop\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"CONNECT shop:443 HTTP/1.1\r\nhost: shop:443\r\n\r\n",
+    ],
+)
+async def test_what_the_proxy_refuses_itself_is_neither_recorded_nor_earns(site: Stack, malformed: bytes) -> None:
+    with site.sidecar(**{"max-extra": "100%"}) as sidecar:
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.listen)
+        writer.write(malformed)
+        status = (await reader.read(100)).split(b" ")[1]
+        writer.close()
+        await writer.wait_closed()
+        assert status == b"400"
+        state = site.state()
+        assert state.credit == 0
+        assert state.accounting.reconciles()
+        sidecar.stop()
+    assert site.seen_by_app() == []
+    assert site.records() == []
 
 
 async def test_clients_that_hang_up_are_accounted_for(site: Stack) -> None:
