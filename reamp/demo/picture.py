@@ -17,10 +17,12 @@ def draw(seen: Evidence, width: int, *, colour: bool) -> str:
     plotext.clear_figure()
     plotext.limit_size(False, False)
     plotext.plotsize(min(width, 110), 22)
-    plotext.theme("pro" if colour else "clear")
+    plotext.canvas_color("default")  # the terminal's own background, dark or light
+    plotext.axes_color("default")
+    plotext.ticks_color("default")
+    plotext.plot(seconds, extra, label="extra (synthetic)", marker="hd", color="green+", fillx=True)
     plotext.plot(seconds, real, label="real, requests/s", marker="braille", color="blue+")
     plotext.plot(seconds, ceiling, label=f"ceiling ({seen.ceiling} of real)", marker="braille", color="red+")
-    plotext.plot(seconds, extra, label="extra (synthetic)", marker="hd", color="green+", fillx=True)
     for at, label in ((seen.replay_began_ns, "replay"), (seen.cut_ns, "cut"), (seen.lever_ns, "lever")):
         plotext.vline((at - began) / SECOND, color="gray")
         plotext.text(label, (at - began) / SECOND + 0.3, max(real) * 0.8, color="gray")

@@ -144,7 +144,7 @@ def _amplification(seen: Evidence) -> Promise:
     start, end = seen.replay_began_ns + 2 * SECOND, seen.cut_ns
     real, extra = between(seen.real, start, end), between(seen.extra, start, end)
     factor = 1 + extra / max(1, real)
-    return Promise("1.25x is reached, not only stayed under", f"{factor:.3f}x before the cut", factor >= 1.22)
+    return Promise("1.25x is reached, not only stayed under", f"{factor:.2f}x before the cut", factor >= 1.22)
 
 
 def _follows(seen: Evidence) -> Promise:
