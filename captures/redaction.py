@@ -22,37 +22,23 @@ from captures.records import Headers
 log = logging.getLogger(__name__)
 
 DEFAULT = (
-    "authorization",
-    "proxy-authorization",
-    "authentication",
-    "cookie",
-    "set-cookie",
-    "cookie2",
-    "set-cookie2",
-    "*api-key",
-    "*apikey",
-    "*api-token",
-    "*access-key",
-    "*subscription-key",
-    "x-*-key",
-    "token",
-    "*-token",
-    "*-secret",
-    "*-password",
-    "*-passwd",
-    "*-credential",
-    "*-credentials",
-    "*-signature",
-    "*-session",
-    "*-session-id",
-    "*-sessionid",
-    "*-auth",
-    "x-auth-*",
-    "*-authorization",
-    "*-jwt",
-    "*-jwt-assertion",
+    # what somebody proves who they are with
+    *("*auth*", "*cookie*", "*credential*", "*oidc*", "*principal*", "*saml*", "*sess*", "*ticket*", "*userinfo*"),
+    *("sid", "*-sid", "otp", "*-otp"),
+    # what must not be known at all
+    *("*key*", "pass", "*-pass", "*passcode*", "*passphrase*", "*passw*", "*pwd*", "*secret*", "pw", "*-pw"),
+    # what opens something for whoever holds it
+    *("*assertion*", "*bearer*", "*csrf*", "*dpop*", "*hmac*", "*jwt*", "*signature*", "*token*", "*xsrf*"),
+    # what only sounds like it
+    *("!authority", "!:authority", "!x-forwarded-authority"),  # where a request goes
+    *("!idempotency-key", "!x-idempotency-key"),  # which request it is
+    *("!sec-websocket-key",),  # a random number that shows that the server speaks WebSocket
+    *("!www-authenticate", "!proxy-authenticate"),  # the question, not the answer
 )
-"""Header names, lower case, with ``*`` for anything: ``*-token`` covers x-csrf-token, x-amz-security-token, ..."""
+"""Header names, lower case, with ``*`` for anything; ``!`` before a name: this one not. An underscore is a hyphen.
+
+A word counts wherever it stands in a name: what is replaced needlessly costs a replay one header's value, and what is
+forgotten costs a user's account."""
 
 KEY_SIZE = 32
 PREFIX = b"redacted-"
@@ -78,7 +64,7 @@ class Redactor:
     def __init__(self, key: bytes, names: tuple[str, ...] = DEFAULT) -> None:
         if len(key) != KEY_SIZE:
             raise ValueError(f"the key has to be {KEY_SIZE} bytes")
-        self.names = tuple(name.lower() for name in names)
+        self.names = tuple(map(_normal, names))
         self._key = key
         self._rules: dict[bytes, Rule | None] = {}
         self._cached = lru_cache(maxsize=_CACHED_VALUES)(self._apply)
@@ -98,31 +84,37 @@ class Redactor:
             except KeyError:
                 rule = self._learn(name)
             if rule is not None:
-                if changed is None:
-                    changed = list(headers)
-                changed[position] = (
-                    name,
-                    self._cached(rule, value) if len(value) <= _CACHED_SIZE else rule(value),
-                )
+                redacted = self._cached(rule, value) if len(value) <= _CACHED_SIZE else rule(value)
+                if redacted != value:
+                    if changed is None:
+                        changed = list(headers)
+                    changed[position] = (name, redacted)
         return headers if changed is None else tuple(changed)
 
     def pseudonym(self, value: bytes) -> bytes:
-        """Give the stand-in for one secret; nothing stays nothing."""
-        if not value:
+        """Give the stand-in for one secret, whatever blanks and quotes it stands in; nothing stays nothing."""
+        secret = value.strip()
+        if len(secret) > 1 and secret[:1] == secret[-1:] == b'"':
+            secret = secret[1:-1].strip()
+        if not secret:
             return value
-        return PREFIX + urlsafe_b64encode(hashlib.blake2b(value, key=self._key, digest_size=12).digest())
+        return PREFIX + urlsafe_b64encode(hashlib.blake2b(secret, key=self._key, digest_size=12).digest())
 
     def _learn(self, name: bytes) -> Rule | None:
         """Find the rule for a header name, once: names repeat all day."""
-        lower = name.lower()
-        text = lower.decode("latin-1")
+        text = _normal(name.decode("latin-1"))
         rule: Rule | None = None
-        if any(fnmatch.fnmatchcase(text, pattern) for pattern in self.names):
-            rule = self._special.get(lower, Redactor.pseudonym).__get__(self)
+        if text == "host":
+            rule = _host
+        elif self._is_secret(text):
+            rule = self._special.get(text, Redactor.pseudonym).__get__(self)
         if len(self._rules) >= _CACHED_NAMES:
             self._rules.clear()
         self._rules[name] = rule
         return rule
+
+    def _is_secret(self, name: str) -> bool:
+        return f"!{name}" not in self.names and any(fnmatch.fnmatchcase(name, pattern) for pattern in self.names)
 
     @staticmethod
     def _apply(rule: Rule, value: bytes) -> bytes:
@@ -130,9 +122,9 @@ class Redactor:
 
     def _authorization(self, value: bytes) -> bytes:
         """Keep ``Bearer``, replace the rest."""
-        scheme, space, rest = value.partition(b" ")
-        if space and scheme.lower() in _SCHEMES:
-            return scheme + space + self.pseudonym(rest.strip())
+        scheme, *rest = value.split(maxsplit=1) or [value]
+        if rest and scheme.lower() in _SCHEMES:
+            return scheme + b" " + self.pseudonym(rest[0])
         return self.pseudonym(value)
 
     def _cookie(self, value: bytes) -> bytes:
@@ -146,19 +138,34 @@ class Redactor:
 
     def _pair(self, pair: bytes) -> bytes:
         name, equals, value = pair.partition(b"=")
-        if equals:
-            return name + equals + self.pseudonym(value.strip())
+        if value.strip(b" \t="):
+            return name + equals + self.pseudonym(value)
+        # No value: the name is all there is, and what follows it may be the padding of base64.
         bare = pair.strip()
         return pair.replace(bare, self.pseudonym(bare)) if bare else pair
 
     _special = {  # noqa: RUF012 - never changed
-        b"authorization": _authorization,
-        b"proxy-authorization": _authorization,
-        b"cookie": _cookie,
-        b"cookie2": _cookie,
-        b"set-cookie": _set_cookie,
-        b"set-cookie2": _set_cookie,
+        "authorization": _authorization,
+        "proxy-authorization": _authorization,
+        "cookie": _cookie,
+        "cookie2": _cookie,
+        "set-cookie": _set_cookie,
+        "set-cookie2": _set_cookie,
     }
+
+
+def _normal(name: str) -> str:
+    """Give a header's name as most servers understand it, however a client wrote it."""
+    return name.strip().lower().replace("_", "-")
+
+
+def without_userinfo(authority: str) -> str:
+    """Cut ``user:secret@`` off a host."""
+    return authority.rpartition("@")[2]
+
+
+def _host(value: bytes) -> bytes:
+    return value.rpartition(b"@")[2]
 
 
 def load_key(path: Path) -> bytes:
