@@ -27,8 +27,13 @@ MAX_FOOTER = 4 << 20
 MAX_FRAMES = 100_000
 MAX_RECORD = 8 << 20
 MAX_BLOCK = 16 << 20
+MAX_PAYLOAD = MAX_BLOCK + (MAX_BLOCK >> 8)  # noise grows: what zstd calls its compress bound
 MAX_HEADERS = 4096
 MAX_TIME = 1 << 63
+
+MAX_BODY = MAX_RECORD - (1 << 20)
+"""The most of a body that a record has room for whatever its headers are: a proxy takes some 64 KiB of them, and
+pseudonyms make cookies up to seven times as long."""
 
 _FRAME = struct.Struct(">BBQBQBI5sBIBI")
 FRAME_HEAD = _FRAME.size
@@ -55,7 +60,8 @@ class Header(BaseModel):
     writer: str = Field(description="the same in all segments of one writer")
     sequence: int = Field(ge=1, description="1, 2, 3, ... over the segments of one writer")
     software: str = Field(description="name and version of what wrote it")
-    flush_ns: int = Field(ge=0, description="most that a crash can cost")
+    flush_ns: int = Field(ge=0, description="a finished request is in the file within this if the disk keeps up")
+    queue_size: int = Field(ge=1, description="bytes of packed records that may wait if it does not keep up")
     block_size: int = Field(ge=1, description="uncompressed bytes at which a block is full")
     redaction: dict[str, Any] = Field(description="what was replaced, and which key did it (never the key)")
     accounting: Accounting = Field(description="when the segment was opened")
@@ -222,7 +228,7 @@ def frame_head(head: bytes, offset: int) -> Frame | None:
     array, u1, first, u2, last, u3, count, codec, u4, _, binary, length = _FRAME.unpack_from(head)
     if (array, u1, u2, u3, u4, binary) != (_ARRAY_6, _UINT64, _UINT64, _UINT32, _UINT32, _BIN32):
         return None
-    if codec[0] != _ZSTD[0] or not first <= last < MAX_TIME or not count or length > MAX_BLOCK:
+    if codec[0] != _ZSTD[0] or not first <= last < MAX_TIME or not count or length > MAX_PAYLOAD:
         return None
     return Frame(offset, first, last, count, FRAME_HEAD + length)
 
@@ -265,8 +271,11 @@ def pack_header(header: Header) -> bytes:
 
 
 def pack_footer(footer: Footer, index: Index, offset: int) -> bytes:
-    """Pack the footer that starts at `offset`, and the trailer that leads to it."""
-    return _seal({**footer.model_dump(mode="json"), "index": index}) + _TRAILER.pack(_UINT64, offset)
+    """Pack the footer that starts at `offset`, and the trailer that leads to it. Raises ValueError if too large."""
+    packed = _seal({**footer.model_dump(mode="json"), "index": index})
+    if len(packed) > MAX_FOOTER:
+        raise ValueError(f"a footer of {len(packed)} bytes is larger than the format allows")
+    return packed + _TRAILER.pack(_UINT64, offset)
 
 
 def _seal(fields: dict[str, Any]) -> bytes:

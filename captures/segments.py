@@ -68,6 +68,7 @@ class SegmentFile:
         """Write all of `data` at the end, or leave the file as it was."""
         if self._torn:
             await self._cut()
+        await self._check(self.size)  # writing beyond the end of a file that was cut would leave a hole
         self._torn = True
         try:
             await self._write(data)
@@ -85,11 +86,20 @@ class SegmentFile:
             if not written:
                 raise OSError(errno.EIO, "nothing was written")
             rest = rest[written:]
-        if not (await self._run(os.fstat, self._file.fileno())).st_nlink:
+        await self._check(self.size + len(data))
+
+    async def _check(self, size: int) -> None:
+        """Make sure that the file is still there, and as long as what was written into it."""
+        found = await self._run(os.fstat, self._file.fileno())
+        if not found.st_nlink:
             raise FileNotFoundError(errno.ENOENT, "the segment was deleted while it was being written")
+        if found.st_size != size:
+            raise OSError(errno.EIO, "the segment was changed by somebody else while it was being written")
 
     async def _cut(self) -> None:
-        await self._file.truncate(self.size)
+        found = await self._run(os.fstat, self._file.fileno())
+        if found.st_size > self.size:  # never longer: that would fill up with zeros what somebody else cut off
+            await self._file.truncate(self.size)
         await self._file.seek(self.size)
         self._torn = False
 
@@ -101,11 +111,14 @@ class SegmentFile:
         with suppress(OSError):
             await self._file.close()
 
-    async def discard(self) -> None:
-        """Let go of a file that holds nothing yet, and remove it."""
+    async def discard(self) -> bool:
+        """Let go of a file that holds nothing yet, and remove it. False: it is still there."""
         await self.close()
-        with suppress(OSError):
-            await self._run(self.path.unlink)
+        try:
+            await self._run(self.path.unlink, missing_ok=True)
+        except OSError:
+            return False
+        return True
 
     async def _run[**P, T](self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.wrap_future(self._worker.submit(function, *args, **kwargs))

@@ -16,7 +16,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from captures import codec
 from captures.accounting import Counts
 from captures.records import Record
-from captures.redaction import Redactor
+from captures.redaction import Redactor, without_userinfo
 from captures.segments import SegmentFile, segment_name
 from captures.worker import Worker
 from rules.units import Duration, Size
@@ -42,9 +42,9 @@ class WriterSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     segment_size: Size = Field(Size(64 << 20), description="a segment is closed when it is this large")
-    segment_age: Duration = Field(Duration(600), description="a segment with records is closed when it is this old")
+    segment_age: Duration = Field(Duration(600), description="a segment is closed when its first record is this old")
     block_size: Size = Field(Size(256 << 10), description="records compressed together, in bytes before compression")
-    flush: Duration = Field(Duration(1), description="the most that a crash can cost: records are written within this")
+    flush: Duration = Field(Duration(1), description="records are written within this, if the disk keeps up")
     queue_size: Size = Field(Size(32 << 20), description="packed records that may wait for the disk before any is lost")
     level: int = Field(3, ge=1, le=19, description="zstd level")
 
@@ -81,9 +81,10 @@ class _Block:
 class _Open:
     """The segment that is being written, and what its footer will say."""
 
-    def __init__(self, file: SegmentFile, opened: float) -> None:
+    def __init__(self, file: SegmentFile) -> None:
         self.file = file
-        self.opened = opened
+        self.since = 0.0
+        """When the first record came in: a segment ages from then on."""
         self.records = 0
         self.index: codec.Index = []
 
@@ -132,6 +133,7 @@ class CaptureWriter:
 
         self._failing = False
         self._overflowing = False
+        self._unfit_told = False
         self._wake = asyncio.Event()
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -148,10 +150,10 @@ class CaptureWriter:
     async def start(self) -> None:
         """Start writing, and try to open the first segment so that a wrong folder shows at once (in `healthy`)."""
         self._loop = asyncio.get_running_loop()
-        self._worker = Worker("reamp-capture")
+        self._closing = False
         try:
             await self._open()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the proxy has to start
             self._failed(error)
         self._task = asyncio.create_task(self._run(), name="reamp-capture")
 
@@ -159,18 +161,25 @@ class CaptureWriter:
 
     def offer(self, record: Record) -> bool:
         """Take one real request. False: it was dropped, and counted as such. Takes microseconds, never raises."""
+        loop = self._loop
+        if loop is None:
+            self._too_late()
+            return False
         try:
+            if "@" in record.authority:
+                record = record._replace(authority=without_userinfo(record.authority))
             headers = self._redactor.headers(record.headers)
             block = self._block
             packed = codec.pack_record(self._pack, record, headers, self._previous_ns if block else 0)
         except Exception as error:  # noqa: BLE001 - a record that cannot be packed must not touch its request
-            self.last_error = f"a record cannot be packed: {type(error).__name__}: {error}"
-            self._counts.dropped += 1
+            self._unfit(f"a record cannot be packed: {_words(error)}")
             return False
         size = len(packed)
-        loop = self._loop
-        if loop is None or self._waiting + size > self._settings.queue_size or size > codec.MAX_RECORD:
-            self._refused(size)
+        if size > codec.MAX_RECORD:
+            self._unfit(f"a record of {size} bytes is larger than the format allows")
+            return False
+        if self._waiting + size > self._settings.queue_size:
+            self._overflow()
             return False
         arrival = record.arrival_ns
         if block is None:
@@ -190,11 +199,23 @@ class CaptureWriter:
             self._seal()
         return True
 
-    def _refused(self, size: int) -> None:
+    def _unfit(self, why: str) -> None:
         self._counts.dropped += 1
-        if size > codec.MAX_RECORD:
-            self.last_error = f"a record of {size} bytes is larger than the format allows"
-        elif self._loop is not None and not self._overflowing:
+        self.last_error = why
+        if not self._unfit_told:  # once for each segment: the next such record may be the next request
+            self._unfit_told = True
+            log.warning("capture: %s: such records are dropped", why)
+
+    def _too_late(self) -> None:
+        # `close` counted what was in flight as dropped; the first ones that end after it are those.
+        if self._counts.in_flight < 0:
+            self._counts.in_flight += 1
+        else:
+            self._counts.dropped += 1
+
+    def _overflow(self) -> None:
+        self._counts.dropped += 1
+        if not self._overflowing:
             self._overflowing = True
             log.warning("capture: the disk does not keep up, %d bytes are waiting: dropping records", self._waiting)
 
@@ -216,16 +237,10 @@ class CaptureWriter:
             try:
                 if await self._step():
                     return
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, another segment may go better
                 await self._failed_segment(error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-            except Exception:
-                log.exception("capture: a block cannot be written, and is dropped")
-                if self._sealed:
-                    self._forget(self._sealed[0])
-                    self._counts.dropped += self._sealed.popleft().count
-                await asyncio.sleep(pause)
             else:
                 pause = _FIRST_PAUSE
 
@@ -259,7 +274,7 @@ class CaptureWriter:
             return "end"
         if not segment.records:
             return None
-        age = time.monotonic() - segment.opened
+        age = time.monotonic() - segment.since
         reasons = {
             "size": segment.file.size >= settings.segment_size,
             "age": age >= settings.segment_age,
@@ -271,7 +286,7 @@ class CaptureWriter:
         """Wait for a block, or until the segment is too old."""
         left = None
         if self._segment is not None and self._segment.records:
-            left = max(0.0, self._segment.opened + self._settings.segment_age - time.monotonic())
+            left = max(0.0, self._segment.since + self._settings.segment_age - time.monotonic())
         try:
             async with asyncio.timeout(left):
                 await self._wake.wait()
@@ -288,32 +303,39 @@ class CaptureWriter:
             created_ns=created,
             writer=self._writer,
             sequence=self._sequence + 1,
-            software=f"reamp {version('reamp')}",
+            software=_software(),
             flush_ns=round(float(settings.flush) * 1e9),
+            queue_size=int(settings.queue_size),
             block_size=int(settings.block_size),
             redaction=self._redactor.describe(),
             accounting=self._counts.snapshot(),
             extra=self._extra,
         )
+        packed = codec.pack_header(header)
         path = self._folder / segment_name(created, self._writer, self._sequence + 1)
         file = await SegmentFile.create(path, self._in_worker())
-        opened = time.monotonic()
+        self._sequence += 1
         try:
-            packed = codec.pack_header(header)
             await file.append(packed)
         except BaseException:
-            await file.discard()
+            await self._discard(file)
             raise
         self.bytes_written += len(packed)
-        self._sequence += 1
-        self._segment = _Open(file, opened)
+        self._unfit_told = False
+        self._segment = _Open(file)
 
     async def _write(self, segment: _Open, block: _Block) -> None:
         if block.frame is None:
-            block.frame = await self._threaded(block.compress, self._compressor)
+            try:
+                block.frame = await self._threaded(block.compress, self._compressor)
+            except Exception:
+                log.exception("capture: a block cannot be compressed, and is dropped")
+                self._drop()
+                return
         offset = segment.file.size
         await segment.file.append(block.frame)
         # From here on the block is in the file: no await until all the books say so.
+        segment.since = segment.since or time.monotonic()
         segment.index.append((offset, block.first_ns, block.last_ns, block.count))
         segment.records += block.count
         self._sealed.popleft()
@@ -321,6 +343,18 @@ class CaptureWriter:
         self._counts.written += block.count
         self.bytes_written += len(block.frame)
         self._recovered()
+
+    def _drop(self) -> None:
+        """Give the oldest waiting block up."""
+        block = self._sealed.popleft()
+        self._forget(block)
+        self._counts.dropped += block.count
+
+    def _drop_in_flight(self) -> None:
+        """Give up what is still being answered: when it ends, nothing is recorded any more."""
+        if self._counts.in_flight > 0:
+            self._counts.dropped += self._counts.in_flight
+            self._counts.in_flight = 0
 
     def _forget(self, block: _Block) -> None:
         self._waiting -= block.size
@@ -331,6 +365,8 @@ class CaptureWriter:
         segment = self._segment
         if segment is None:
             return
+        if why == "end":
+            self._drop_in_flight()
         footer = segment.footer(why, self._counts)
         await segment.file.append(footer)
         self.bytes_written += len(footer)
@@ -341,27 +377,30 @@ class CaptureWriter:
         return await asyncio.wrap_future(self._in_worker().submit(function, *args, **kwargs))
 
     def _in_worker(self) -> Worker:
-        if self._worker is None:
-            raise RuntimeError("the writer was not started")
+        self._worker = self._worker or Worker("reamp-capture")
         return self._worker
 
     # --- when the disk fails ---
 
-    async def _failed_segment(self, error: OSError) -> None:
+    async def _failed_segment(self, error: Exception) -> None:
         """Leave a segment that cannot be written. On a full disk it stays: another file would not fit either."""
         self._failed(error)
         segment = self._segment
-        if segment is None or error.errno in _DISK_FULL:
+        if segment is None or (isinstance(error, OSError) and error.errno in _DISK_FULL):
             return
         self._segment = None
         if segment.records:
             await segment.file.close()
         else:
-            self._sequence -= 1
-            await segment.file.discard()
+            await self._discard(segment.file)
 
-    def _failed(self, error: OSError) -> None:
-        self.last_error = f"{self._folder}: {error.strerror or os.strerror(error.errno or 0)}"
+    async def _discard(self, file: SegmentFile) -> None:
+        """Remove the newest file, which holds no record; its number is free again once it is gone."""
+        if await file.discard():
+            self._sequence -= 1
+
+    def _failed(self, error: Exception) -> None:
+        self.last_error = f"{self._folder}: {_words(error)}"
         if not self._failing:
             self._failing = True
             log.warning("capture: cannot write to %s; traffic goes on, records wait", self.last_error)
@@ -379,27 +418,41 @@ class CaptureWriter:
     async def close(self, within: float = 3.0) -> None:
         """Write what is waiting, close the segment, and be done within `within` seconds.
 
-        What cannot be written until then is counted as dropped. (If the disk hangs, the block that it hangs on may
-        still turn up in the file; it counts as dropped.)
+        What cannot be written until then is counted as dropped, and so is what is still being answered: the last
+        footer knows of nothing pending. (If the disk hangs, the block that it hangs on may still turn up in the file;
+        it counts as dropped.)
         """
-        if self._task is None:
-            return
         self._seal()
         self._loop = None  # takes no more
+        self._drop_in_flight()
         self._closing = True
         self._wake.set()
-        await asyncio.wait({self._task}, timeout=within)
-        if not self._task.done():
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=0.2)
-        self._task = None
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=within)
+            if not self._task.done():
+                self._task.cancel()
+                await asyncio.wait({self._task}, timeout=0.2)
+            self._task = None
         lost = sum(block.count for block in self._sealed)
-        for block in self._sealed:
-            self._forget(block)
-        self._counts.dropped += lost
-        self._sealed.clear()
+        while self._sealed:
+            self._drop()
         if self._segment is not None:
             log.warning("capture: the last segment was not closed, %d records could not be written", lost)
             await asyncio.wait({asyncio.ensure_future(self._segment.file.close())}, timeout=0.2)
+            self._segment = None
         if self._worker is not None:
             self._worker.shutdown()
+            self._worker = None
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or os.strerror(error.errno or 0)
+    return f"{type(error).__name__}: {error}"
+
+
+def _software() -> str:
+    try:
+        return f"reamp {version('reamp')}"
+    except PackageNotFoundError:  # from a checkout that was not installed
+        return "reamp"

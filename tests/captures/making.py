@@ -76,7 +76,7 @@ def frame(block: Sequence[Record]) -> bytes:
     return codec.Compressor(3).frame(min(arrivals), max(arrivals), len(block), packed(block))
 
 
-def header(sequence: int = 1, writer: str = "w1", written: int = 0) -> bytes:
+def header(sequence: int = 1, writer: str = "w1", written: int = 0, accounting: Accounting | None = None) -> bytes:
     """Make the header of a segment, as short as may be."""
     return codec.pack_header(
         codec.Header(
@@ -87,9 +87,10 @@ def header(sequence: int = 1, writer: str = "w1", written: int = 0) -> bytes:
             sequence=sequence,
             software="test",
             flush_ns=1_000_000_000,
+            queue_size=32 << 20,
             block_size=1,
             redaction={},
-            accounting=Accounting(seen=written, written=written),
+            accounting=accounting or Accounting(seen=written, written=written),
         )
     )
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from captures import codec
 from captures.errors import CaptureError
 from captures.records import Record
+from rules.wire import Accounting
 from tests.captures import making
 from tests.captures.making import NOON, record
 
@@ -75,6 +76,38 @@ WRONG: tuple[object, ...] = (None, 1.5, {}, True)
 def test_records_of_a_wrong_shape_are_named(row: object) -> None:
     with pytest.raises(CaptureError):
         codec.unpack_records(msgpack.packb(row), 1)
+
+
+def test_a_full_block_of_noise_reads_though_compression_makes_it_longer() -> None:
+    block = [record(NOON + n, body=making.noise(codec.MAX_BLOCK // 2 - 1000), body_size=1) for n in range(2)]
+    data = making.frame(block)
+    assert len(data) > sum(map(len, making.packed(block)))
+    frame = codec.frame_head(data, 0)
+    assert frame is not None
+    assert codec.read_frame(data, frame) == block
+    assert len(zstandard.ZstdCompressor(level=1).compress(making.noise(codec.MAX_BLOCK))) <= codec.MAX_PAYLOAD
+
+
+def test_a_payload_that_no_block_can_have_is_no_frame() -> None:
+    head = bytearray(making.frame([record()])[: codec.FRAME_HEAD])
+    for length, fits in ((codec.MAX_PAYLOAD, True), (codec.MAX_PAYLOAD + 1, False)):
+        head[-4:] = length.to_bytes(4)
+        assert (codec.frame_head(bytes(head), 0) is not None) == fits
+
+
+def test_the_largest_body_fits_whatever_its_headers_are() -> None:
+    headers = tuple((b"x-%d" % n, bytes(2000)) for n in range(500))
+    (packed,) = making.packed([record(body=bytes(codec.MAX_BODY), headers=headers)])
+    assert len(packed) <= codec.MAX_RECORD
+
+
+def test_a_footer_that_no_reader_would_take_is_not_made() -> None:
+    footer = codec.Footer(closed_ns=NOON, why="end", records=1, first_ns=0, last_ns=1, accounting=Accounting())
+    entry = (codec.MAX_TIME - 1, codec.MAX_TIME - 1, codec.MAX_TIME - 1, 2**32 - 1)
+    full = codec.pack_footer(footer, [entry] * codec.MAX_FRAMES, 0)
+    assert len(full) <= codec.MAX_FOOTER, "as many blocks as a segment can have always fit"
+    with pytest.raises(ValueError, match="larger than the format allows"):
+        codec.pack_footer(footer, [entry] * 2 * codec.MAX_FRAMES, 0)
 
 
 def test_a_bomb_is_not_unpacked() -> None:
