@@ -2,6 +2,7 @@
 
     UserError
         CaptureError       the folder, file or key file cannot be used: the message names it and says what to do
+            GoneError      a file was deleted after it was listed: no damage, it is no part of the capture any more
 
 What is wrong *inside* a segment that can still be read is no exception: it is `Damage`, collected while reading.
 """
@@ -13,6 +14,10 @@ from rules.exits import UserError
 
 class CaptureError(UserError):
     """This is not a capture, or not one that can be read. The message names the file."""
+
+
+class GoneError(CaptureError):
+    """The file was there a moment ago."""
 
 
 class Damage(NamedTuple):

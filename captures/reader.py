@@ -10,35 +10,43 @@ from typing import Literal
 
 from captures import codec
 from captures.codec import Footer, Frame, Header
-from captures.errors import CaptureError, Damage
+from captures.errors import CaptureError, Damage, GoneError
 from captures.records import Record
 from captures.segments import SUFFIX, is_being_written
 
 _SCAN = 1 << 20  # bytes read at a time when looking for the next frame after damage
 _SCAN_BUDGET = 4  # times the size of the file: what may be checksummed while looking, so that no file costs for ever
 
+# Blocks held whole while their records are due. With blocks of 256 KiB some 130 MiB as Python objects; a busy sidecar
+# keeps one or two of them due at a time, so this is enough for a fleet.
+_WHOLE = 256
+
 
 class Segment:
     """One file of a capture. Opening it reads its header and footer; its blocks are read on demand.
 
-    `header` is None if it is damaged; `footer` is None if there is none (then `state` says why). What turns out to
-    be unreadable is added to `damage`. Raises CaptureError if the file is no segment or cannot be opened.
+    `header` is None if it is damaged or still on its way; `footer` is None if there is none (then `state` says why).
+    What turns out to be unreadable is added to `damage`. Raises CaptureError if the file is no segment or cannot be
+    opened, and GoneError if it is not there any more.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damage: list[Damage] = []
         self.footer: Footer | None = None
-        self.end = 0
-        """Where the last whole frame ends; after it come the footer, or the bytes of a torn tail."""
         try:
             with path.open("rb") as file:
-                self.size = os.fstat(file.fileno()).st_size
+                # First who holds it, then how long it is: a writer that closes it in between leaves no torn file.
                 self._open = is_being_written(file.fileno())
+                self.size = os.fstat(file.fileno()).st_size
                 start = file.read(min(self.size, codec.MAX_HEADER))
+        except FileNotFoundError:
+            raise GoneError(f"{path} is not there any more") from None
         except OSError as error:
             raise CaptureError(f"{path}: {os.strerror(error.errno or 0)}") from None
         self.header, self._start = self._read_header(start)
+        self.end = self._start
+        """Where the last whole frame ends; after it come the footer, or the bytes of a torn tail."""
         self._walked: list[Frame] = []
         found = self._find_footer()
         if found is None:
@@ -46,7 +54,9 @@ class Segment:
         else:
             self.footer, _ = found
         if self.header is None and not self.count:
-            raise CaptureError(f"{path} is not a capture: {self.damage[0].what}")
+            if not self._open:
+                raise CaptureError(f"{path} is not a capture: {self.damage[0].what}")
+            self.damage.clear()  # nothing is broken: the header is on its way
 
     @property
     def state(self) -> Literal["closed", "open", "torn"]:
@@ -92,13 +102,14 @@ class Segment:
             yield from self.read(frame)
 
     def _bytes(self, offset: int, length: int) -> bytes:
-        if length > codec.FRAME_HEAD + codec.MAX_BLOCK:
+        if length > codec.FRAME_HEAD + codec.MAX_PAYLOAD:
             raise CaptureError("the block is larger than the format allows")
         try:
             with self.path.open("rb", buffering=0) as file:
                 return os.pread(file.fileno(), length, offset)
         except OSError as error:
-            raise CaptureError(f"it cannot be read: {os.strerror(error.errno or 0)}") from None
+            kind = GoneError if isinstance(error, FileNotFoundError) else CaptureError
+            raise kind(f"it cannot be read: {os.strerror(error.errno or 0)}") from None
 
     def _damaged(self, offset: int, what: str) -> None:
         damage = Damage(offset, what)
@@ -107,6 +118,8 @@ class Segment:
 
     def _read_header(self, start: bytes) -> tuple[Header | None, int]:
         """Read the header (None if it is damaged) and give the offset of the first frame."""
+        if not start and self._open:
+            return None, 0
         if not start:
             raise CaptureError(f"{self.path} is empty")
         try:
@@ -193,26 +206,33 @@ class Segment:
 class Capture:
     """All segments of a folder (or one file), as one stream of records in order of arrival.
 
-    Unreadable files and blocks are left out and listed in `damage`. Raises CaptureError if there is nothing to read.
+    What does not read, and what is there twice, is left out and listed in `damage`. Raises CaptureError if there is
+    nothing to read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.segments: list[Segment] = []
-        self._unreadable: list[str] = []
-        for file in segment_files(path):
-            try:
-                self.segments.append(Segment(file))
-            except CaptureError as error:
-                self._unreadable.append(str(error))
+        self._left_out: list[str] = []
+        known: dict[tuple[str, int], str] = {}
+        for file, found in open_segments(path):
+            if isinstance(found, CaptureError):
+                self._left_out.append(str(found))
+                continue
+            if found.header is not None:
+                first = known.setdefault((found.header.writer, found.header.sequence), file.name)
+                if first != file.name:
+                    self._left_out.append(f"{file} is left out: {first} is the same segment")
+                    continue
+            self.segments.append(found)
         if not self.segments:
-            raise CaptureError("\n".join(self._unreadable[:5]))
+            raise CaptureError("\n".join(self._left_out[:5]) or f"no capture in {path}: it holds no *{SUFFIX} files")
 
     @property
     def damage(self) -> list[str]:
         """What was found unreadable so far, in words, with the file's name."""
         found = [f"{segment.path.name} {damage}" for segment in self.segments for damage in segment.damage]
-        return [*self._unreadable, *found]
+        return [*self._left_out, *found]
 
     @property
     def count(self) -> int:
@@ -233,11 +253,17 @@ class Capture:
         """All records with ``start_ns <= arrival_ns < end_ns``, sorted by arrival.
 
         Records are written as their requests *end*, so blocks overlap in time. A block is opened when the stream
-        reaches its first arrival: in memory are only those blocks whose span covers the current moment.
+        reaches its first arrival, and held until the stream has passed its last.
+
+        One request that took an hour makes its block span an hour. So that a capture full of such requests does not end
+        up in memory, only so many blocks are held whole. Of any further one the records that are due now are kept,
+        and as many again as it gave before; the rest is read again when the stream reaches it. Doubling keeps both
+        in bounds: a block is read again but a few times, and little more is held of it than its early records.
         """
         low = 0 if start_ns is None else start_ns
         high = codec.MAX_TIME if end_ns is None else end_ns
         order = count()  # settles equal times in the order of the files, and keeps heapq from comparing further
+        whole = 0
         heap: list[tuple[int, int, Segment | _Unread | _Run]] = [
             (first, next(order), segment) for segment in self.segments if (first := segment.first_ns) is not None
         ]
@@ -247,48 +273,79 @@ class Capture:
             if isinstance(item, Segment):
                 for frame in item.frames():
                     if frame.first_ns < high and frame.last_ns >= low:
-                        heapq.heappush(heap, (frame.first_ns, next(order), _Unread(item, frame)))
-                continue
-            run = item.read(low, high) if isinstance(item, _Unread) else item
-            if run.position == len(run.records):
+                        heapq.heappush(heap, (frame.first_ns, next(order), _Unread(item, frame, frame.first_ns)))
                 continue
             until = heap[0][0] if heap else codec.MAX_TIME
+            if isinstance(item, _Unread):
+                run = item.read(low, high)
+                if whole < _WHOLE:
+                    run.whole = True
+                    whole += 1
+                elif rest := item.shorten(run, until):
+                    heapq.heappush(heap, (rest.first_ns, next(order), rest))
+            else:
+                run = item
             start = run.position
             run.position = bisect_right(run.records, until, lo=start, key=_arrival)
             yield from run.records[start : run.position]
             if run.position < len(run.records):
                 heapq.heappush(heap, (run.records[run.position].arrival_ns, next(order), run))
+            elif run.whole:
+                whole -= 1
 
 
 class _Run:
-    """The records of a block, sorted by arrival, and how far they were given out."""
+    """Records of a block, sorted by arrival, and how far they were given out."""
 
-    __slots__ = ("position", "records")
+    __slots__ = ("position", "records", "whole")
 
     def __init__(self, records: list[Record]) -> None:
         self.records = records
         self.position = 0
+        self.whole = False
 
 
 class _Unread:
-    """A block that the stream has not reached."""
+    """A block, without its first `given` records, that the stream has not reached."""
 
-    __slots__ = ("frame", "segment")
+    __slots__ = ("first_ns", "frame", "given", "segment")
 
-    def __init__(self, segment: Segment, frame: Frame) -> None:
+    def __init__(self, segment: Segment, frame: Frame, first_ns: int, given: int = 0) -> None:
         self.segment = segment
         self.frame = frame
+        self.first_ns = first_ns
+        self.given = given
 
     def read(self, low: int, high: int) -> _Run:
         records = self.segment.read(self.frame)
         records.sort(key=_arrival)
         if self.frame.first_ns < low or self.frame.last_ns >= high:
             records = records[bisect_left(records, low, key=_arrival) : bisect_left(records, high, key=_arrival)]
-        return _Run(records)
+        return _Run(records[self.given :])
+
+    def shorten(self, run: _Run, until: int) -> "_Unread | None":
+        """Keep of `run` what is due, and as much as was given before; give the rest, if any, as yet unread."""
+        count = max(1, self.given, bisect_right(run.records, until, key=_arrival))
+        rest = run.records[count:]
+        if not rest:
+            return None
+        del run.records[count:]
+        return _Unread(self.segment, self.frame, rest[0].arrival_ns, self.given + count)
 
 
 def _arrival(record: Record) -> int:
     return record.arrival_ns
+
+
+def open_segments(path: Path) -> Iterator[tuple[Path, Segment | CaptureError]]:
+    """Open each file of a capture, or say why it can't be opened. One that goes away meanwhile is no part of it."""
+    for file in segment_files(path):
+        try:
+            yield file, Segment(file)
+        except GoneError:
+            continue
+        except CaptureError as error:
+            yield file, error
 
 
 def segment_files(path: Path) -> list[Path]:

@@ -3,20 +3,23 @@
 Three parties keep books without seeing each other's: the frames (each says how many records it holds), the footers
 (each says how many records the segment holds), and the sidecar's counters (snapshots in header and footer). In order,
 for a segment, means: the blocks hold what they promise, their sum is the footer's, the footer's is the difference of
-`written` between footer and header, and both snapshots reconcile.
+`written` between footer and header, and both snapshots reconcile. Between two segments of one writer nothing is
+written: the second one opens with the `written` that the first one closed with, and no counter ever goes down.
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, computed_field
 
+from captures.codec import Header
 from captures.errors import CaptureError
 from captures.moments import SECOND, iso
-from captures.reader import Segment, segment_files
-from rules.units import Duration
+from captures.reader import Segment, open_segments, segment_files
+from rules.units import Duration, Size
 from rules.wire import Accounting
 
 
@@ -44,6 +47,8 @@ class WriterReport(BaseModel):
     segments: int
     records: int
     accounting: Accounting = Field(description="the last one written down")
+    accounted: int = Field(description="the segment at whose opening or closing that was")
+    covered: bool = Field(description="whether the last segment was closed, so that nothing came after it")
     problems: list[str] = []
 
 
@@ -73,26 +78,37 @@ Progress = Callable[[int, int], None]
 
 def verify(folder: Path, progress: Progress | None = None) -> Report:
     """Read all of a capture and reconcile its books. Raises CaptureError if there is none at all."""
-    files = segment_files(folder)
-    total, done = sum(file.stat().st_size for file in files if file.exists()), 0
+    total, done = sum(map(_size, segment_files(folder))), 0
+
+    def tell(before: int, within: int) -> None:
+        if progress is not None:
+            progress(before + within, total)
+
+    tell(0, 0)
     reports: list[SegmentReport] = []
     books: dict[str, list[_Book]] = {}
-    for file in files:
-        try:
-            segment = Segment(file)
-        except CaptureError as error:
-            size = file.stat().st_size if file.exists() else 0
-            reports.append(SegmentReport(file=file.name, state="unreadable", bytes=size, damage=[str(error)]))
+    for file, segment in open_segments(folder):
+        if isinstance(segment, CaptureError):
+            damage = [str(segment)]
+            reports.append(SegmentReport(file=file.name, state="unreadable", bytes=_size(file), damage=damage))
             continue
-        report = _read(segment)
+        report = _read(segment, partial(tell, done))
+        if report.damage and not file.exists():
+            continue  # deleted while it was read: as if it had been deleted before
         reports.append(report)
         if segment.header is not None:
             books.setdefault(segment.header.writer, []).append(_Book(segment, report))
         done += segment.size
-        if progress is not None:
-            progress(done, total)
+        tell(done, 0)
     writers = [_reconcile(writer, sorted(kept, key=lambda book: book.sequence)) for writer, kept in books.items()]
     return Report(folder=str(folder), segments=reports, writers=writers)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 class _Book:
@@ -104,11 +120,14 @@ class _Book:
         self.sequence = segment.header.sequence
         self.at_open = segment.header.accounting
         self.at_close = segment.footer.accounting if segment.footer else None
-        self.flush_ns = segment.header.flush_ns
-        self.state = segment.state
+
+    @property
+    def known(self) -> Accounting:
+        """The last accounts that the segment holds."""
+        return self.at_close or self.at_open
 
 
-def _read(segment: Segment) -> SegmentReport:
+def _read(segment: Segment, tell: Callable[[int], None]) -> SegmentReport:
     """Read one segment whole, a block at a time."""
     report = SegmentReport(file=segment.path.name, state=segment.state, bytes=segment.size)
     if segment.header is not None:
@@ -119,6 +138,7 @@ def _read(segment: Segment) -> SegmentReport:
         report.blocks += 1
         promised += frame.records
         records = segment.read(frame)
+        tell(frame.offset + frame.length)
         if not records:
             continue  # the segment has noted why
         report.records += len(records)
@@ -129,9 +149,11 @@ def _read(segment: Segment) -> SegmentReport:
         report.first_ns = first if report.first_ns is None else min(first, report.first_ns)
         report.last_ns = last if report.last_ns is None else max(last, report.last_ns)
     report.damage = [*map(str, segment.damage), *strange, *_books(segment, promised)]
-    if segment.state != "closed" and segment.header is not None:
-        report.note = _without_footer(segment.state, report, segment.header.flush_ns, segment.size - segment.end)
-        report.lost = segment.state == "torn"
+    if segment.state == "open":
+        report.note = f"is being written at this moment; {_extent(report)}"
+    elif segment.state == "torn" and segment.header is not None:
+        report.note = _torn(report, segment.header, segment.size - segment.end)
+        report.lost = True
     return report
 
 
@@ -151,20 +173,27 @@ def _books(segment: Segment, promised: int) -> list[str]:
         written = footer.accounting.written - header.accounting.written
         if written != footer.records:
             wrong.append(f"the counters say {written} records were written, the footer says {footer.records}")
-        if footer.accounting.seen < header.accounting.seen:
-            wrong.append("the counters went backwards")
+        wrong += _went_down(header.accounting, footer.accounting)
     return wrong
 
 
-def _without_footer(state: str, report: SegmentReport, flush_ns: int, rest: int) -> str:
-    until = f"reads up to {iso(report.last_ns)}" if report.last_ns is not None else "holds no whole block"
-    if state == "open":
-        return f"is being written at this moment; {until}"
+def _went_down(before: Accounting, after: Accounting) -> list[str]:
+    """Name the counters that went down, which none but `pending` ever does."""
+    later = after.model_dump()
+    down = [name for name, value in before.model_dump().items() if name != "pending" and later[name] < value]
+    return [f"the counters went backwards: {', '.join(down)}"] if down else []
+
+
+def _extent(report: SegmentReport) -> str:
+    return f"reads up to {iso(report.last_ns)}" if report.last_ns is not None else "holds no whole block"
+
+
+def _torn(report: SegmentReport, header: Header, rest: int) -> str:
     tail = f" ({rest} bytes of a torn block after it)" if rest > 0 else ""
-    bound = Duration(flush_ns / SECOND)
     return (
-        f"has no footer: the sidecar was killed or crashed, or the disk failed. It {until}{tail}; "
-        f"at most {bound} of traffic after that was lost"
+        f"has no footer: the sidecar was killed or crashed, or the disk failed. It {_extent(report)}{tail}. "
+        f"Lost are at most {Duration(header.flush_ns / SECOND)} of finished requests if the disk kept up, otherwise "
+        f"also what waited for it, up to {Size(header.queue_size)}; and whatever was still being answered"
     )
 
 
@@ -173,21 +202,28 @@ def _reconcile(writer: str, books: list[_Book]) -> WriterReport:
     problems = []
     for book, after in pairwise(books):
         if after.sequence == book.sequence:
-            problems.append(f"segment {book.sequence} is there twice: {book.report.file} and {after.report.file}")
-        elif after.sequence > book.sequence + 1:
+            one, other = book.report.file, after.report.file
+            problems.append(f"segment {book.sequence} is there twice: {one} and {other} (only {one} is replayed)")
+            continue
+        between = f"between segments {book.sequence} and {after.sequence}, "
+        if after.sequence > book.sequence + 1:
             missing = f"{book.sequence + 1}" + (
                 f" to {after.sequence - 1}" if after.sequence > book.sequence + 2 else ""
             )
             problems.append(f"segment {missing} is missing")
         elif book.at_close is None:
             _vouch(book, after)
+        elif (lost := after.at_open.written - book.at_close.written) > 0:
+            problems.append(f"{between}{_records(lost)} counted as written that neither holds")
+        problems += [between + line for line in _went_down(book.known, after.at_open)]
     last = books[-1]
-    known = last.at_close or last.at_open
     return WriterReport(
         writer=writer,
         segments=len(books),
         records=sum(book.report.records for book in books),
-        accounting=known,
+        accounting=last.known,
+        accounted=last.sequence,
+        covered=last.at_close is not None,
         problems=problems,
     )
 
@@ -201,8 +237,14 @@ def _vouch(book: _Book, after: _Book) -> None:
         report.note = (
             "has no footer (the writer left it when the disk failed), but it is complete: the next one says so"
         )
+    elif missing > 0:
+        report.note += f"; by the accounts of the next segment, {_records(missing)} missing"
     else:
-        report.note += f"; by the accounts of the next segment, {missing} records are missing"
+        report.note += f"; by the accounts of the next segment, {_records(-missing)} too many: they may be in both"
+
+
+def _records(count: int) -> str:
+    return f"{count} record is" if count == 1 else f"{count} records are"
 
 
 def _words(accounting: Accounting) -> str:

@@ -2,6 +2,9 @@
 
 import asyncio
 import random
+import subprocess
+import sys
+import time
 
 from captures.accounting import Counts
 from captures.reader import Capture
@@ -92,6 +95,29 @@ async def test_closing_on_a_full_disk_ends_in_time_and_counts_what_is_lost(disk:
     report = verify(folder)
     assert report.segments[0].state == "torn"
     assert not report.segments[0].damage
+
+
+def test_a_kill_while_the_disk_is_full_costs_what_waited_for_it_and_that_is_said(disk: Disk) -> None:
+    flush_ns = 100_000_000
+    command = [sys.executable, "-m", "tests.captures.steady_writer", str(disk.folder), "100ms"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        first = int(process.stdout.readline())
+        while not list(disk.folder.glob("*.reamp")) or Capture(disk.folder).last_ns is None:
+            time.sleep(0.01)
+        disk.fill()
+        while time.time_ns() - (Capture(disk.folder).last_ns or 0) < 5 * flush_ns:
+            time.sleep(0.01)
+        process.kill()
+        killed_at = time.time_ns()
+        offered = [first, *map(int, process.stdout.read().splitlines())]
+    found = [one.arrival_ns for one in Capture(disk.folder).records()]
+    assert found == offered[: len(found)]
+    assert killed_at - offered[len(found)] > 2 * flush_ns, "far more is gone than the disk's usual pace would cost"
+    (segment,) = verify(disk.folder).segments
+    assert (segment.state, segment.lost) == ("torn", True)
+    assert "at most 100ms of finished requests if the disk kept up, otherwise also" in segment.note
+    assert "what waited for it, up to 32MiB" in segment.note
 
 
 async def test_a_read_only_folder_is_told_and_taken_up_when_it_can_be_written(disk: Disk) -> None:

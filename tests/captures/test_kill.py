@@ -32,4 +32,4 @@ def test_a_killed_writer_loses_no_more_than_the_flush_bound(tmp_path: Path, at_l
     (segment,) = report.segments
     assert (segment.state, segment.records, segment.damage) == ("torn", len(found), [])
     assert "has no footer" in segment.note
-    assert "at most 1s of traffic after that was lost" in segment.note
+    assert "at most 1s of finished requests if the disk kept up" in segment.note

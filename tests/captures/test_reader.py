@@ -1,3 +1,6 @@
+import fcntl
+import gc
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captures import codec
+from captures import codec, reader
 from captures.codec import Frame
 from captures.errors import CaptureError
 from captures.reader import Capture, Segment, segment_files
@@ -120,6 +123,52 @@ def test_memory_holds_only_the_blocks_around_the_current_moment(tmp_path: Path, 
     assert len(reads) == 100
 
 
+def test_memory_stays_flat_when_every_block_holds_a_request_that_took_for_ever(
+    tmp_path: Path, reads: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_WHOLE", 4)
+    blocks = [
+        [record(NOON + 10_000 + 100 * block + place) for place in range(20)]
+        + [record(NOON + 3 * block), record(NOON + 5000 + 3 * block)]
+        for block in range(100)
+    ]
+    (tmp_path / "a.reamp").write_bytes(b"".join(making.segment(blocks)))
+    expected = sorted(one.arrival_ns for block in blocks for one in block)
+    del blocks
+    found, most = [], 0
+    before = alive()
+    for position, one in enumerate(Capture(tmp_path).records()):
+        found.append(one.arrival_ns)
+        if position % 50 == 0:
+            most = max(most, alive() - before)
+    assert found == expected
+    assert most < 600, "four blocks, and two or three early records of each of the others"
+    assert len(reads) <= 4 * 100
+    assert arrivals(list(Capture(tmp_path).records(NOON + 5000, NOON + 10_050))) == [
+        at for at in expected if NOON + 5000 <= at < NOON + 10_050
+    ]
+
+
+def alive() -> int:
+    return sum(type(thing) is Record for thing in gc.get_objects())
+
+
+@given(requests, st.integers(1, 9), st.integers(0, 3))
+def test_order_does_not_depend_on_how_much_is_held(
+    tmp_path_factory: pytest.TempPathFactory, spans: list[tuple[int, int]], block_size: int, held: int
+) -> None:
+    folder = tmp_path_factory.mktemp("capture")
+    made = [record(NOON + at, duration_ns=took, body_size=n) for n, (at, took) in enumerate(spans)]
+    made.sort(key=lambda one: one.arrival_ns + one.duration_ns)
+    blocks = [made[at : at + block_size] for at in range(0, len(made), block_size)]
+    (folder / "a.reamp").write_bytes(b"".join(making.segment(blocks)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "_WHOLE", held)
+        found = list(Capture(folder).records())
+    assert arrivals(found) == sorted(arrivals(made))
+    assert sorted(found) == sorted(made)
+
+
 def test_a_slice_reads_only_its_own_blocks(tmp_path: Path, reads: list[Frame]) -> None:
     long_capture(tmp_path)
     found = list(Capture(tmp_path).records(NOON + 5000, NOON + 5200))
@@ -150,7 +199,9 @@ def test_a_torn_file_reads_exactly_the_blocks_before_the_tear_wherever_it_is(tmp
         assert report.records == 3 * whole
         (segment,) = report.segments
         if segment.state == "torn":
-            assert "at most 1s of traffic after that was lost" in segment.note
+            assert "at most 1s of finished requests" in segment.note
+            torn_bytes = cut - max(end for end in ends if end <= cut)
+            assert (f"({torn_bytes} bytes of a torn block" in segment.note) == (torn_bytes > 0)
         else:
             assert cut > len(data) - codec.TRAILER - 1
 
@@ -283,6 +334,85 @@ def test_no_capture_is_said_in_words(tmp_path: Path) -> None:
         Capture(tmp_path)
     with pytest.raises(CaptureError, match="there is no such folder"):
         Capture(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("content", [b"", making.header()[:60], making.header()])
+def test_a_file_that_a_writer_has_just_begun_is_open(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.reamp"
+    path.write_bytes(content)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        segment = Segment(path)
+        assert (segment.state, segment.count, segment.damage) == ("open", 0, [])
+        assert Capture(tmp_path).damage == []
+        report = verify(tmp_path)
+        assert report.ok
+        assert report.segments[0].note == "is being written at this moment; holds no whole block"
+
+
+def test_a_foreign_file_stays_foreign_when_somebody_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.reamp"
+    path.write_bytes(b"hello\n" * 9)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(CaptureError, match="is not a capture"):
+            Segment(path)
+
+
+def test_a_segment_that_is_closed_while_it_is_opened_is_not_torn(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = file.read_bytes()
+    *whole, footer = making.segment(BLOCKS)
+    file.write_bytes(b"".join(whole))
+
+    def ask(_descriptor: int) -> bool:
+        with file.open("ab") as writer:  # the writer is done between what is asked first and second
+            writer.write(footer)
+        return False
+
+    monkeypatch.setattr(reader, "is_being_written", ask)
+    assert Segment(file).state == "closed"
+    assert file.read_bytes() == data
+
+
+def test_a_segment_that_goes_away_before_it_is_opened_is_no_part_of_the_capture(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = file.with_name("gone.reamp")
+    listed = [gone, file]
+    monkeypatch.setattr(reader, "segment_files", lambda _path: listed)
+    monkeypatch.setattr("captures.verify.segment_files", lambda _path: listed)
+    capture = Capture(file.parent)
+    assert (list(capture.records()), capture.damage) == (ALL, [])
+    report = verify(file.parent)
+    assert (report.ok, [one.file for one in report.segments]) == (True, [file.name])
+    del listed[1]
+    with pytest.raises(CaptureError, match="no capture in"):
+        Capture(file.parent)
+
+
+def test_a_segment_that_is_deleted_while_it_is_verified_is_no_part_of_the_capture(file: Path) -> None:
+    last = file.with_name("z.reamp")
+    last.write_bytes(b"".join(making.segment(BLOCKS, writer="w2")))
+
+    def told(done: int, _total: int) -> None:
+        if done:
+            file.unlink(missing_ok=True)
+
+    report = verify(file.parent, told)
+    assert (report.ok, [one.file for one in report.segments]) == (True, ["z.reamp"])
+
+
+def test_what_is_there_twice_is_read_once(file: Path) -> None:
+    alias = file.with_name("alias.reamp")
+    alias.symlink_to(file)
+    os.link(file, file.with_name("zz.reamp"))
+    capture = Capture(file.parent)
+    assert list(capture.records()) == ALL
+    assert capture.count == len(ALL)
+    assert [line.partition(" is left out: ")[2] for line in capture.damage] == [
+        f"{file.name} is the same segment",
+        f"{file.name} is the same segment",
+    ]
 
 
 def test_a_file_that_goes_away_while_reading_is_damage(file: Path) -> None:

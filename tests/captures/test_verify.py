@@ -4,6 +4,7 @@ import pytest
 
 from captures import codec
 from captures.errors import CaptureError
+from captures.reader import Segment
 from captures.records import Record
 from captures.verify import Report, verify
 from rules.wire import Accounting
@@ -49,7 +50,35 @@ def test_old_segments_may_be_removed_and_a_hole_may_not_be(tmp_path: Path) -> No
 def test_a_copy_beside_the_original_is_noticed(tmp_path: Path) -> None:
     (path, *_) = series(tmp_path, 2)
     (tmp_path / "1-copy.reamp").write_bytes(path.read_bytes())
-    assert problems(verify(tmp_path)) == ["segment 1 is there twice: 1-copy.reamp and 1.reamp"]
+    assert problems(verify(tmp_path)) == [
+        "segment 1 is there twice: 1-copy.reamp and 1.reamp (only 1-copy.reamp is replayed)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("opens_with", "said"),
+    [
+        (Accounting(seen=5, written=5), "2 records are counted as written that neither holds"),
+        (Accounting(seen=9, written=4, filtered=5), "1 record is counted as written that neither holds"),
+        (Accounting(seen=3, written=2, dropped=1), "the counters went backwards: written"),
+        (Accounting(seen=2, written=3, pending=-1), "the counters went backwards: seen"),
+        (Accounting(seen=3, written=3), ""),
+        (Accounting(seen=4, written=3, pending=1), ""),
+    ],
+)
+def test_closed_neighbours_are_held_against_each_other(tmp_path: Path, opens_with: Accounting, said: str) -> None:
+    put(tmp_path, 1, segment(BLOCKS))
+    after = opens_with.model_copy(update={"seen": opens_with.seen + 3, "written": opens_with.written + 3})
+    put(tmp_path, 2, _with_footer(_footer(3, after), BLOCKS, 2, opens_with))
+    expected = [f"between segments 1 and 2, {said}"] if said else []
+    assert problems(verify(tmp_path)) == expected
+
+
+def test_drops_never_go_down(tmp_path: Path) -> None:
+    closed, opened = Accounting(seen=5, written=3, dropped=2), Accounting(seen=6, written=3, dropped=1, filtered=2)
+    put(tmp_path, 1, _with_footer(_footer(3, closed), BLOCKS))
+    put(tmp_path, 2, _with_footer(_footer(0, opened), [], 2, opened))
+    assert problems(verify(tmp_path)) == ["between segments 1 and 2, the counters went backwards: dropped"]
 
 
 def _footer(records: int = 3, accounting: Accounting | None = None) -> codec.Footer:
@@ -63,8 +92,11 @@ def _footer(records: int = 3, accounting: Accounting | None = None) -> codec.Foo
     )
 
 
-def _with_footer(footer: codec.Footer, blocks: list[list[Record]]) -> list[bytes]:
-    *pieces, _ = segment(blocks)
+def _with_footer(
+    footer: codec.Footer, blocks: list[list[Record]], sequence: int = 1, opens_with: Accounting | None = None
+) -> list[bytes]:
+    *pieces, _ = segment(blocks, sequence)
+    pieces[0] = making.header(sequence, accounting=opens_with)
     offset, index = len(pieces[0]), []
     for block, piece in zip(blocks, pieces[1:], strict=True):
         index.append((offset, block[0].arrival_ns, block[-1].arrival_ns, len(block)))
@@ -87,6 +119,24 @@ def test_books_that_do_not_agree_are_told(tmp_path: Path, footer: codec.Footer, 
     assert any(said in line for line in problems(report))
 
 
+def test_accounts_at_open_that_do_not_reconcile_are_told(tmp_path: Path) -> None:
+    odd = Accounting(seen=7, written=0)
+    put(tmp_path, 1, _with_footer(_footer(3, Accounting(seen=7, written=3, pending=4)), BLOCKS, 1, odd))
+    (problem,) = problems(verify(tmp_path))
+    assert problem.startswith("the accounts at open do not reconcile: seen 7, written 0")
+
+
+@pytest.mark.parametrize("name", ["seen", "synthetic", "untrusted", "filtered", "sampled_out", "dropped"])
+def test_counters_that_go_backwards_within_a_segment_are_told(tmp_path: Path, name: str) -> None:
+    at_open = {"seen": 9, "pending": 4, "synthetic": 1, "untrusted": 1, "filtered": 1, "sampled_out": 1, "dropped": 1}
+    at_close = {**at_open, "written": 3, "pending": 1}
+    at_close[name] -= 1
+    at_close["pending"] += -1 if name == "seen" else 1
+    footer = _footer(3, Accounting(**at_close))
+    put(tmp_path, 1, _with_footer(footer, BLOCKS, 1, Accounting(**at_open)))
+    assert problems(verify(tmp_path)) == [f"the counters went backwards: {name}"]
+
+
 def test_a_lost_block_shows_even_if_the_file_was_put_together_again(tmp_path: Path) -> None:
     put(tmp_path, 1, _with_footer(_footer(3), BLOCKS[:1]))
     assert "the footer says 3 records, the blocks say 2" in problems(verify(tmp_path))
@@ -104,9 +154,24 @@ def test_a_torn_last_segment_is_told_in_words(tmp_path: Path) -> None:
     assert (one.state, one.lost) == ("torn", True)
     assert one.note == (
         "has no footer: the sidecar was killed or crashed, or the disk failed. "
-        "It reads up to 2026-11-21T12:00:00.000Z (3 bytes of a torn block after it); "
-        "at most 1s of traffic after that was lost"
+        "It reads up to 2026-11-21T12:00:00.000Z (3 bytes of a torn block after it). Lost are at most 1s of finished "
+        "requests if the disk kept up, otherwise also what waited for it, up to 32MiB; "
+        "and whatever was still being answered"
     )
+
+
+def test_a_torn_segment_of_a_header_alone_holds_no_torn_block(tmp_path: Path) -> None:
+    put(tmp_path, 1, [making.header()])
+    assert "It holds no whole block. Lost are" in verify(tmp_path).segments[0].note
+
+
+def test_accounts_of_a_segment_without_footer_are_those_from_its_opening(tmp_path: Path) -> None:
+    put(tmp_path, 1, segment(BLOCKS))
+    (whole,) = verify(tmp_path).writers
+    assert (whole.covered, whole.accounted) == (True, 1)
+    put(tmp_path, 2, segment(BLOCKS, sequence=2, written=3)[:-1])
+    (torn,) = verify(tmp_path).writers
+    assert (torn.covered, torn.accounted, torn.accounting.written) == (False, 2, 3)
 
 
 def test_a_torn_segment_before_another_is_complete_exactly_if_the_next_one_says_so(tmp_path: Path) -> None:
@@ -116,7 +181,15 @@ def test_a_torn_segment_before_another_is_complete_exactly_if_the_next_one_says_
     put(tmp_path, 1, segment(BLOCKS)[:-2])
     report = verify(tmp_path)
     assert not report.ok
-    assert "by the accounts of the next segment, 1 records are missing" in report.segments[0].note
+    assert "by the accounts of the next segment, 1 record is missing" in report.segments[0].note
+
+
+def test_a_torn_segment_that_holds_more_than_was_counted_is_told(tmp_path: Path) -> None:
+    put(tmp_path, 1, segment(BLOCKS)[:-1])
+    put(tmp_path, 2, segment(BLOCKS[1:], sequence=2, written=2))
+    report = verify(tmp_path)
+    assert not report.ok
+    assert "by the accounts of the next segment, 1 record is too many: they may be in both" in report.segments[0].note
 
 
 def test_an_unreadable_file_is_part_of_the_report(tmp_path: Path) -> None:
@@ -128,11 +201,13 @@ def test_an_unreadable_file_is_part_of_the_report(tmp_path: Path) -> None:
     assert "is empty" in report.segments[1].damage[0]
 
 
-def test_progress_is_told_in_bytes(tmp_path: Path) -> None:
+def test_progress_is_told_in_bytes_from_the_start_and_by_the_block(tmp_path: Path) -> None:
     sizes = [path.stat().st_size for path in series(tmp_path, 2)]
+    ends = [frame.offset + frame.length for frame in Segment(tmp_path / "1.reamp").frames()]
     told: list[tuple[int, int]] = []
     verify(tmp_path, lambda done, total: told.append((done, total)))
-    assert told == [(sizes[0], sum(sizes)), (sum(sizes), sum(sizes))]
+    assert {total for _, total in told} == {sum(sizes)}
+    assert [done for done, _ in told] == [0, *ends, sizes[0], *(sizes[0] + end for end in ends), sum(sizes)]
 
 
 def test_without_a_capture_there_is_nothing_to_verify(tmp_path: Path) -> None:
