@@ -1,6 +1,7 @@
 """`reamp captures`: look into recordings and check them."""
 
 import json
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,8 @@ from typing import Annotated
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+from rich.padding import Padding
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -40,7 +42,8 @@ Where = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 
 _BUCKETS = 20
-_WIDE = 150
+_WIDE, _NARROW = 150, 130  # columns: from here on whole names, below this only what tells segments apart
+_SHORT_NAME = len("8f3a01bc-000001.reamp")
 
 
 @app.command("ls")
@@ -51,15 +54,21 @@ def list_segments(folder: Where = DEFAULT) -> None:
     """
     capture = _open(folder)
     console = _console()
+    rows = [_row(segment, wide=console.width >= _WIDE) for segment in capture.segments]
     table = _table()
-    table.add_column("segment", overflow="fold")
+    table.add_column("segment", overflow="fold", min_width=min(_SHORT_NAME, max(len(row[0]) for row in rows)))
     table.add_column("from (UTC)", no_wrap=True)
-    for name in ("span", "records", "size", "B/record", "rate"):
+    for name in ("span", "records", "size"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("over time", min_width=_BUCKETS, no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for segment in capture.segments:
-        table.add_row(*_row(segment, wide=console.width >= _WIDE))
+    if console.width >= _NARROW:
+        table.add_column("B/record", justify="right", no_wrap=True)
+        table.add_column("rate", justify="right", no_wrap=True)
+        table.add_column("over time", min_width=_BUCKETS, no_wrap=True)
+    else:
+        rows = [[*row[:5], row[-1]] for row in rows]
+    table.add_column("state", min_width=len("closed"), no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
     first, last = capture.first_ns, capture.last_ns
     size = sum(segment.size for segment in capture.segments)
@@ -84,7 +93,7 @@ def _row(segment: Segment, *, wide: bool) -> list[str | Text]:
         f"{segment.count:,}",
         _size(segment.size),
         f"{segment.size / max(segment.count, 1):.1f}",
-        f"{segment.count / seconds:.4g}/s" if seconds else "",
+        f"{segment.count / seconds:.4g}/s" if seconds >= 1 else "",  # of less than a second there is no rate
         sparkline(spread(segment.frames(), first, last, _BUCKETS)),
         state,
     ]
@@ -110,10 +119,9 @@ def show(
     """
     capture = _open(folder)
     record = _find(capture, number, at)
-    if curl:
-        _complain(capture)
-        if record.body_size > len(record.body):
-            typer.echo(f"# only {len(record.body)} of {record.body_size} bytes of the body were kept", err=True)
+    _complain(capture)
+    if curl and record.body_size > len(record.body):
+        typer.echo(f"# only {len(record.body)} of {record.body_size} bytes of the body were kept", err=True)
     typer.echo(as_curl(record) if curl else as_http(record))
 
 
@@ -122,7 +130,8 @@ def _find(capture: Capture, number: int, at: str | None) -> Record:
         start = None if at is None else parse(at)
     except ValueError as error:
         raise UserError(f"--at: {error}") from None
-    record = next(islice(capture.records(start), number - 1, None), None)
+    wanted = islice(_told(capture.records(start), min(number, capture.count)), number - 1, None)
+    record = next(wanted, None)
     if record is None:
         since = "" if at is None else f" from {at} on"
         raise UserError(f"there is no record number {number}{since}: the capture holds {capture.count}")
@@ -144,7 +153,7 @@ def top(
         reamp captures top ./recordings --by time --json | jq '.endpoints[].path'
     """
     capture = _open(folder)
-    found = endpoints(capture.records(), by)
+    found = endpoints(_told(capture.records(), capture.count), by)
     count = sum(endpoint.count for endpoint in found)
     total_ns = sum(endpoint.total_ns for endpoint in found)
     _complain(capture)
@@ -190,14 +199,12 @@ def verify(folder: Where = DEFAULT, as_json: AsJson = False) -> None:
 
     Example: `reamp captures verify ./recordings && echo complete`
     """
-    with Progress(
-        "reading", BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
+    with _bar(DownloadColumn()) as bar:
         task = bar.add_task("read", total=None)
         try:
             report = verify_capture(folder, lambda done, total: bar.update(task, completed=done, total=total))
         except CaptureError as error:
-            raise _where(error) from None
+            raise _where(folder, error) from None
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
@@ -211,19 +218,27 @@ def _print_report(report: Report) -> None:
     for segment in report.segments:
         console.print(_verdict(segment))
         span = f", {iso(segment.first_ns)} to {iso(segment.last_ns)}" if segment.first_ns and segment.last_ns else ""
-        console.print(f"    {segment.records:,} records, {segment.blocks:,} blocks, {_size(segment.bytes)}{span}")
+        console.print(_below(f"{segment.records:,} records, {segment.blocks:,} blocks, {_size(segment.bytes)}{span}"))
         for line in segment.damage:
-            console.print(Text(f"    damage: {printable(line)}", style="red"))
+            console.print(_below(f"damage: {printable(line)}", "red"))
         if segment.note:
-            console.print(Text(f"    {segment.note}", style="red" if segment.lost else ""))
+            console.print(_below(segment.note, "red" if segment.lost else ""))
     for writer in report.writers:
         accounts = writer.accounting
         parts = " + ".join(f"{value:,} {name}" for name, value in accounts.model_dump().items() if name != "seen")
-        console.print(f"writer {printable(writer.writer)}: {accounts.seen:,} seen = {parts.replace('_', ' ')}")
+        console.print(f"writer {printable(writer.writer)}")
+        console.print(_below(f"{accounts.seen:,} seen = {parts.replace('_', ' ')}"))
+        if not writer.covered:
+            console.print(_below(f"as segment {writer.accounted} was opened; what came then is not accounted for yet"))
         for line in writer.problems:
-            console.print(Text(f"    {printable(line)}", style="red"))
+            console.print(_below(printable(line), "red"))
     words = "whole, and its accounts reconcile" if report.ok else "NOT in order"
     console.print(Text(f"{report.records:,} records: the capture is {words}", style="green" if report.ok else "red"))
+
+
+def _below(line: str, style: str = "") -> Padding:
+    """Put a line under a heading, also where it wraps."""
+    return Padding(Text(line, style=style), (0, 0, 0, 4), expand=False)
 
 
 def _verdict(segment: SegmentReport) -> Text:
@@ -239,11 +254,24 @@ def _open(folder: Path) -> Capture:
     try:
         return Capture(folder)
     except CaptureError as error:
-        raise _where(error) from None
+        raise _where(folder, error) from None
 
 
-def _where(error: CaptureError) -> UserError:
-    return UserError(f"{error}\nSay where the recordings are: reamp captures ls DIR", error.code)
+def _where(folder: Path, error: CaptureError) -> UserError:
+    hint = "\nSay where the recordings are: reamp captures ls DIR" if folder == DEFAULT else ""
+    return UserError(f"{error}{hint}", error.code)
+
+
+def _bar(count: ProgressColumn) -> Progress:
+    console = Console(stderr=True)
+    columns = ("reading", BarColumn(), count, TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _told(records: Iterator[Record], total: int) -> Iterator[Record]:
+    """Give `records` on and show how far they have come."""
+    with _bar(MofNCompleteColumn()) as bar:
+        yield from bar.track(records, total=total)
 
 
 def _complain(capture: Capture) -> None:
@@ -252,9 +280,9 @@ def _complain(capture: Capture) -> None:
 
 
 def _console() -> Console:
-    """Make a console that cuts nothing off when its output goes to a file or a pipe."""
+    """Make a console that cuts nothing off, and wraps nothing, when its output goes to a file or a pipe."""
     console = Console(highlight=False, markup=False, emoji=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=200)
+    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=1000)
 
 
 def _table() -> Table:

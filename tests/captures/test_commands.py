@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 from typer.testing import CliRunner, Result
 
 from captures.records import Record
@@ -53,6 +54,50 @@ def test_ls_shows_what_is_torn_and_what_is_no_segment(folder: Path) -> None:
     assert "x.reamp is empty" in result.stderr
 
 
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 80 columns."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+
+
+def seen(result: Result) -> list[str]:
+    return [line.rstrip() for line in Text.from_ansi(result.stdout).plain.splitlines()]
+
+
+@pytest.mark.usefixtures("terminal")
+def test_ls_tells_segments_and_their_state_in_eighty_columns(folder: Path) -> None:
+    lines = seen(run("ls", folder))
+    assert max(map(len, lines)) <= 80
+    for path in folder.glob("*.reamp"):
+        (row,) = [line for line in lines if path.name.partition("Z-")[2] in line]
+        assert row.endswith("closed")
+        assert "2026-11-21 12:00" in row
+
+
+@pytest.mark.usefixtures("terminal")
+def test_verify_wraps_below_its_headings(folder: Path) -> None:
+    last = max(folder.glob("*.reamp"))
+    last.write_bytes(last.read_bytes()[:-30])
+    lines = seen(run("verify", folder))
+    start = next(number for number, line in enumerate(lines) if "has no footer" in line)
+    assert all(line.startswith("    ") for line in lines[start : start + 4])
+    assert "being answered" in " ".join(lines[start : start + 4])
+
+
+def test_ls_gives_no_rate_of_an_instant(tmp_path: Path) -> None:
+    asyncio.run(write(tmp_path, [record(NOON), record(NOON + MS)]))
+    assert "/s" not in run("ls", tmp_path).stdout
+
+
+@pytest.mark.usefixtures("terminal")
+def test_long_reading_shows_how_far_it_is(folder: Path) -> None:
+    assert "610/610" in run("top", folder).stderr
+    assert "/600" in run("show", folder, 600).stderr
+    assert "reading" in run("verify", folder).stderr
+
+
 def test_show_gives_one_request_as_http(folder: Path) -> None:
     result = run("show", folder, 3)
     assert result.exit_code == 0
@@ -62,6 +107,19 @@ def test_show_gives_one_request_as_http(folder: Path) -> None:
         "Host: shop.example",
     ]
     assert "# answered 200, 512 bytes, first byte after 2.000 ms, all after 10.000 ms" in result.stdout
+
+
+def damaged(folder: Path) -> Path:
+    first = min(folder.glob("*.reamp"))
+    data = bytearray(first.read_bytes())
+    data[len(data) // 2] ^= 4
+    first.write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize("arguments", [["show"], ["show", "--curl"], ["top"], ["top", "--json"]])
+def test_damage_that_was_met_is_told(folder: Path, arguments: list[str]) -> None:
+    assert "damaged: " in run(*arguments, damaged(folder)).stderr
 
 
 @pytest.mark.parametrize("moment", ["2026-11-21T12:00:30.1Z", "2026-11-21 13:00:30.1+01:00", "1795262430.1"])
@@ -125,11 +183,7 @@ def test_verify_says_that_all_is_there(folder: Path) -> None:
 
 
 def test_verify_exits_with_one_on_damage(folder: Path) -> None:
-    first = min(folder.glob("*.reamp"))
-    data = bytearray(first.read_bytes())
-    data[len(data) // 2] ^= 4
-    first.write_bytes(data)
-    result = run("verify", folder)
+    result = run("verify", damaged(folder))
     assert result.exit_code == 1
     assert "damage: at byte" in result.stdout
     assert "NOT in order" in result.stdout
@@ -141,7 +195,15 @@ def test_verify_exits_with_one_on_a_torn_tail(folder: Path) -> None:
     last.write_bytes(last.read_bytes()[:-30])
     result = run("verify", folder)
     assert result.exit_code == 1
-    assert "at most 1s of traffic after that was lost" in result.stdout
+    assert "at most 1s of finished requests if the disk kept up" in result.stdout
+
+
+def test_verify_claims_no_accounts_that_were_not_written_down(tmp_path: Path) -> None:
+    asyncio.run(write(tmp_path, traffic()))
+    (file,) = tmp_path.glob("*.reamp")
+    file.write_bytes(file.read_bytes()[:-30])
+    told = run("verify", tmp_path).stdout
+    assert "as segment 1 was opened; what came then is not accounted for yet" in told
 
 
 @pytest.mark.parametrize("command", ["ls", "show", "top", "verify"])
@@ -149,11 +211,11 @@ def test_without_a_capture_the_user_is_told_what_to_do(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for arguments in ([command], [command, tmp_path]):
+    for arguments, hint in (([command], True), ([command, tmp_path], False)):
         error = run(*arguments).exception
         assert isinstance(error, UserError)
         assert "no capture in" in str(error)
-        assert "Say where the recordings are: reamp captures ls DIR" in str(error)
+        assert ("Say where the recordings are: reamp captures ls DIR" in str(error)) == hint
 
 
 def test_the_default_folder_is_recordings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
