@@ -17,9 +17,9 @@ from captures.segments import SUFFIX, is_being_written
 _SCAN = 1 << 20  # bytes read at a time when looking for the next frame after damage
 _SCAN_BUDGET = 4  # times the size of the file: what may be checksummed while looking, so that no file costs for ever
 
-# Blocks held whole while their records are due. With blocks of 256 KiB some 130 MiB as Python objects; a busy sidecar
+# Blocks held whole while their records are due. Of 256 KiB each they take some 100 MiB as Python objects; a sidecar
 # keeps one or two of them due at a time, so this is enough for a fleet.
-_WHOLE = 256
+_WHOLE = 128
 
 
 class Segment:

@@ -228,13 +228,28 @@ async def test_what_is_still_being_answered_at_the_end_is_dropped_and_counted_on
     await writer.close()
     expected = Accounting(seen=4, written=1, dropped=3)
     assert verify(tmp_path).writers[0].accounting == counts.snapshot() == expected
-    counts.seen += 1  # and one comes that late
+    counts.seen += 1  # and one comes after it
     counts.in_flight += 1
     for _ in range(4):
         counts.in_flight -= 1
         assert not writer.offer(record())
         assert counts.snapshot().reconciles()
     assert counts.snapshot() == Accounting(seen=5, written=1, dropped=4)
+
+
+async def test_what_comes_while_the_last_segment_is_closed_is_not_pending_in_it_either(tmp_path: Path) -> None:
+    counts = Counts()
+    writer = making.writer(tmp_path, counts)
+    await writer.start()
+    _offer(writer, counts, record())
+    free = hang(writer)
+    closing = asyncio.create_task(writer.close())
+    await asyncio.sleep(0)
+    counts.seen += 1
+    counts.in_flight += 1
+    free.set()
+    await closing
+    assert verify(tmp_path).writers[0].accounting == Accounting(seen=2, written=1, dropped=1)
 
 
 async def test_a_start_that_was_broken_off_leaves_nothing_uncounted(tmp_path: Path) -> None:
@@ -274,8 +289,10 @@ async def test_a_header_too_large_is_told_and_what_waits_for_it_counted(tmp_path
     await writer.start()
     assert "larger than the format allows" in writer.last_error
     assert _offer(writer, counts, record())
+    counts.seen += 1
+    counts.in_flight += 1
     await writer.close(within=0.1)
-    assert (counts.dropped, counts.queued, files(tmp_path)) == (1, 0, [])
+    assert (counts.snapshot(), files(tmp_path)) == (Accounting(seen=2, dropped=2), [])
 
 
 async def test_software_that_was_not_installed_records_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,19 +473,28 @@ async def test_a_segment_that_cannot_be_written_any_more_is_left_and_vouched_for
 async def test_a_piece_that_fails_is_cut_off_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = await SegmentFile.create(tmp_path / "a.reamp", Worker("test"))
     await file.append(b"whole")
+    path = tmp_path / "a.reamp"
+    left = 100
+
+    async def half(self: SegmentFile, data: bytes) -> None:
+        await self._file.write(data[: len(data) // 2])
+        os.truncate(path, min(left, path.stat().st_size))
+        raise OSError(5, "Input/output error")
+
     with monkeypatch.context() as failing:
-
-        async def half(self: SegmentFile, data: bytes) -> None:
-            await self._file.write(data[: len(data) // 2])
-            raise OSError(5, "Input/output error")
-
         failing.setattr(SegmentFile, "_write", half)
         with pytest.raises(OSError, match="Input"):
             await file.append(b"piece")
-    assert (tmp_path / "a.reamp").read_bytes() == b"whole"
+    assert path.read_bytes() == b"whole"
     await file.append(b" again")
+    assert path.read_bytes() == b"whole again"
+
+    left = 3  # and somebody else cuts it even shorter meanwhile
+    monkeypatch.setattr(SegmentFile, "_write", half)
+    with pytest.raises(OSError, match="Input"):
+        await file.append(b"piece")
     await file.close()
-    assert (tmp_path / "a.reamp").read_bytes() == b"whole again"
+    assert path.read_bytes() == b"who", "nothing is filled up with zeros"
 
 
 @pytest.mark.parametrize("left", [0, 300, 10**6])
