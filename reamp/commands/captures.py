@@ -43,7 +43,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other prog
 
 _BUCKETS = 20
 _WIDE, _NARROW = 150, 130  # columns: from here on whole names, below this only what tells segments apart
-_SHORT_NAME = len("8f3a01bc-000001.reamp")
+_SHORT_NAME = len("8f3a01bc-000001")
 
 
 @app.command("ls")
@@ -80,7 +80,7 @@ def list_segments(folder: Where = DEFAULT) -> None:
 
 
 def _row(segment: Segment, *, wide: bool) -> list[str | Text]:
-    name = segment.path.name if wide else segment.path.name.partition("Z-")[2] or segment.path.name
+    name = segment.path.name if wide else segment.path.stem.partition("Z-")[2] or segment.path.name
     first, last = segment.first_ns, segment.last_ns
     state = Text(segment.state, style={"closed": "green", "open": "cyan", "torn": "red"}[segment.state])
     if first is None or last is None:
@@ -89,7 +89,7 @@ def _row(segment: Segment, *, wide: bool) -> list[str | Text]:
     return [
         printable(name),
         iso(first)[:19].replace("T", " "),
-        str(Duration(round(seconds, 1))),
+        str(Duration(round(seconds, 1 if seconds < 60 else None))),
         f"{segment.count:,}",
         _size(segment.size),
         f"{segment.size / max(segment.count, 1):.1f}",
@@ -286,7 +286,7 @@ def _console() -> Console:
 
 
 def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
 
 
 def _size(count: int) -> str:

@@ -6,12 +6,14 @@ import pytest
 from rich.text import Text
 from typer.testing import CliRunner, Result
 
+from captures import codec
 from captures.records import Record
 from reamp.cli import run as front_door
 from reamp.commands.captures import app
 from rules.exits import UserError
 from rules.units import Size
-from tests.captures.making import MS, NOON, record, write
+from rules.wire import Accounting
+from tests.captures.making import MS, NOON, record, segment, write
 
 SECOND = 1000 * MS
 
@@ -71,9 +73,29 @@ def test_ls_tells_segments_and_their_state_in_eighty_columns(folder: Path) -> No
     lines = seen(run("ls", folder))
     assert max(map(len, lines)) <= 80
     for path in folder.glob("*.reamp"):
-        (row,) = [line for line in lines if path.name.partition("Z-")[2] in line]
+        (row,) = [line for line in lines if path.stem.partition("Z-")[2] in line]
         assert row.endswith("closed")
         assert "2026-11-21 12:00" in row
+
+
+@pytest.mark.usefixtures("terminal")
+def test_ls_has_room_for_a_day_and_millions(tmp_path: Path) -> None:
+    head, block, _ = segment([[record(NOON), record(NOON + 86_399 * SECOND)]])
+    day = codec.Footer(
+        closed_ns=NOON,
+        why="end",
+        records=9_999_999,
+        first_ns=NOON,
+        last_ns=NOON + 86_399 * SECOND,
+        accounting=Accounting(),
+    )
+    index = [(len(head), NOON, NOON + 86_399 * SECOND, 9_999_999)]
+    footer = codec.pack_footer(day, index, len(head) + len(block))
+    (tmp_path / "20261121T120000.000000Z-8f3a01bc-000001.reamp").write_bytes(head + block + footer)
+    assert seen(run("ls", tmp_path))[2].split() == [
+        *("8f3a01bc-000001", "2026-11-21", "12:00:00", "23h59m59s", "9,999,999"),
+        *(f"{len(head + block + footer)}", "B", "closed"),
+    ]
 
 
 @pytest.mark.usefixtures("terminal")
