@@ -24,9 +24,9 @@ def refusal(client: str, host: str, authorization: str, content_type: str, token
     scheme, _, given = authorization.partition(" ")
     if token and scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
         return None
-    if authorization:
-        return _forbidden(401, "The bearer token is not the control token of this sidecar.")
     if not _is_loopback(client):
+        if authorization:
+            return _forbidden(401, "The bearer token is not the control token of this sidecar.")
         return _forbidden(
             401,
             "Changing something from another machine needs the control token: start the sidecar with"

@@ -8,8 +8,9 @@ from typing import Any
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from pydantic import ValidationError
 
-from addons.passage import Kind, kind_of, milestone_ns
+from addons.passage import Kind, is_long, kind_of, milestone_ns
 from captures.accounting import Counts
 from captures.errors import CaptureError
 from captures.records import Record
@@ -18,9 +19,6 @@ from captures.writer import CaptureWriter, WriterSettings
 from rules.units import Duration, Size, UnitError
 
 logger = logging.getLogger(__name__)
-
-STREAM_ABOVE = 64 * 1024
-"""Bytes of a body from which it is passed on as it comes instead of whole."""
 
 _SETTLED = "reamp_settled"
 
@@ -78,7 +76,10 @@ class Capture:
                 "queue_size": Size.parse(ctx.options.reamp_queue_size),
             }
             WriterSettings(**self._settings)
-        except (UnitError, ValueError) as error:
+        except ValidationError as error:
+            reasons = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+            raise exceptions.OptionsError(f"reamp capture options: {reasons}") from error
+        except UnitError as error:
             raise exceptions.OptionsError(f"reamp capture options: {error}") from error
 
     async def running(self) -> None:
@@ -88,8 +89,9 @@ class Capture:
         try:
             redactor = Redactor(load_key(Path(ctx.options.reamp_redaction_key)))
         except CaptureError as error:
-            # Without the key nothing may be recorded, and traffic goes on all the same.
-            logger.error("Nothing is recorded: no redaction key: %s", error)  # noqa: TRY400
+            # Without the key nothing may be recorded, and traffic goes on all the same. (A warning: an error that is
+            # logged at start would end the process.)
+            logger.warning("Nothing is recorded: no redaction key: %s", error)
             return
         folder = Path(ctx.options.reamp_captures)
         writer = CaptureWriter(folder, WriterSettings(**self._settings), self.counts, redactor)
@@ -114,12 +116,12 @@ class Capture:
             flow.metadata[_SETTLED] = True
         else:
             self.counts.in_flight += 1
-        if flow.response is None and flow.error is None and _long(flow.request):
+        if flow.response is None and flow.error is None and is_long(flow.request):
             flow.request.stream = _Tap(self._body_limit if kind is Kind.REAL else 0)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Let long or endless answers (downloads, server-sent events) through as they come."""
-        if flow.response and _long(flow.response):
+        if flow.response and is_long(flow.response):
             flow.response.stream = _Tap(0)
 
     def response(self, flow: http.HTTPFlow) -> None:
@@ -164,16 +166,6 @@ class Capture:
             GaugeMetricFamily("reamp_capture_pending", "Requests being answered or waiting for the disk.", pending),
             CounterMetricFamily("reamp_capture_bytes", "Bytes written to the capture log.", written),
         ]
-
-
-def _long(message: http.Message) -> bool:
-    """Whether the body is long or of unknown length."""
-    length = message.headers.get("content-length")
-    if length is None:
-        return "transfer-encoding" in message.headers or (
-            isinstance(message, http.Response) and message.status_code not in (101, 204, 304)
-        )
-    return length.isdecimal() and int(length) > STREAM_ABOVE
 
 
 def _record(flow: http.HTTPFlow, body_limit: int) -> Record:

@@ -28,4 +28,4 @@ def chain() -> Chain:
     """Put one sidecar's add-ons together."""
     tag, meter, capture = Tag(), Meter(), Capture()
     guard = Guard(meter)
-    return Chain(tag, meter, guard, capture, Control(meter, guard, capture))
+    return Chain(tag, meter, guard, capture, Control(tag, meter, guard, capture))

@@ -22,10 +22,21 @@ from addons.access import refusal
 from addons.capture import Capture
 from addons.guard import Guard
 from addons.meter import Meter
+from addons.tag import Tag
 from rules.units import Share, parse_address
 from rules.wire import GRANT_INTERVAL, PROBLEM_JSON, Grant, LeverOrder, Message, Problem, State
 
 logger = logging.getLogger(__name__)
+
+
+MAX_SUBSCRIBERS = 32
+"""Replayers on the grant stream at once. Each costs the proxy's loop a little, fifty times a second."""
+
+MAX_ORDER = 8192
+"""Bytes that a lever order may have."""
+
+SEND_BUFFER = 16 * 1024
+"""Bytes that the kernel may hold back for a reader of the control port: a reader that hangs shall be noticed soon."""
 
 
 class _Server(uvicorn.Server):
@@ -39,13 +50,14 @@ class _Server(uvicorn.Server):
 class Control:
     """Serves the control port in the proxy's own event loop, so that its answers need no locks to be exact."""
 
-    def __init__(self, meter: Meter, guard: Guard, capture: Capture) -> None:
-        self.meter, self.guard, self.capture = meter, guard, capture
+    def __init__(self, tag: Tag, meter: Meter, guard: Guard, capture: Capture) -> None:
+        self.tag, self.meter, self.guard, self.capture = tag, meter, guard, capture
         self.address = ""
         self._token = ""
         self._started = time.time()
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._persisting = asyncio.Lock()
         self._registry = CollectorRegistry()
         for collector in (meter, guard, capture):
             self._registry.register(collector)
@@ -144,17 +156,18 @@ class Control:
         if problem:
             return _problem(problem)
         try:
-            order = LeverOrder.model_validate_json(await request.body())
+            order = LeverOrder.model_validate_json(await _short_body(request))
         except ValidationError as error:
             details = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             return _problem(Problem(type="urn:reamp:malformed", title="Not a lever order", status=400, detail=details))
         lever = self.guard.lever
-        self.guard.granter.advance(self.meter.real, paused=lever.engaged)
+        self.guard.granter.advance(self.meter.real, time.monotonic_ns(), paused=lever.engaged)
         if lever.engaged and not order.engaged:
             self.guard.bucket.clear()  # what was earned while all stood still is not spent at once
         lever.move(order.engaged, order.reason, order.by or client, time.time())
         logger.warning("Lever %s by %s: %s", "pulled" if order.engaged else "reset", lever.state.by, order.reason)
-        await asyncio.get_running_loop().run_in_executor(None, lever.persist)
+        async with self._persisting:  # one at a time, each writing what holds by then
+            await asyncio.get_running_loop().run_in_executor(None, lever.persist)
         return _json(lever.state)
 
     async def _credits(self, request: Request) -> Response:
@@ -168,19 +181,26 @@ class Control:
                     detail="ratio is a whole number of millionths of a credit per real request.",
                 )
             )
-        stream = self._grants(Share(asked) if asked else None, request.query_params.get("run", "?")[:64])
+        if len(self.guard.granter.subscriptions) >= MAX_SUBSCRIBERS:
+            detail = f"{MAX_SUBSCRIBERS} replayers listen already."
+            return _problem(Problem(type="urn:reamp:busy", title="Too many replayers", status=503, detail=detail))
+        # Whose tag is not valid here would be sending what nobody counts: better that it gets no credit at all.
+        judged = self.tag.judge(request.headers.raw)
+        if isinstance(judged, str):
+            return _problem(Problem(type="urn:reamp:tag", title="Load tag refused", status=403, detail=judged))
+        stream = self._grants(Share(asked) if asked else None, judged.run_id)
         return StreamingResponse(stream, media_type="application/x-ndjson", headers={"cache-control": "no-store"})
 
     async def _grants(self, asked: Share | None, run: str) -> AsyncIterator[bytes]:
-        granter, lever = self.guard.granter, self.guard.lever
-        granter.advance(self.meter.real, lever.engaged)
+        granter = self.guard.granter
         mine = granter.join(asked, self.meter.real, time.monotonic_ns())
         logger.info("Run %s listens for credit, at most %s of real traffic", run, mine.ratio)
         try:
             while True:
-                granter.advance(self.meter.real, lever.engaged)
+                now, lever = time.monotonic_ns(), self.guard.lever
+                granter.read(mine, self.meter.real, now, lever.engaged)
                 grant = Grant(
-                    elapsed_ns=time.monotonic_ns() - mine.joined_ns,
+                    elapsed_ns=now - mine.joined_ns,
                     real=mine.real,
                     granted=mine.granted,
                     ratio=mine.ratio,
@@ -190,7 +210,7 @@ class Control:
                 yield grant.model_dump_json().encode() + b"\n"
                 await asyncio.sleep(GRANT_INTERVAL)
         finally:
-            granter.leave(mine, self.meter.real)
+            granter.leave(mine, self.meter.real, time.monotonic_ns())
             logger.info("Run %s listens no more", run)
 
 
@@ -199,6 +219,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         listening.bind((host, port))
         listening.listen(128)
         listening.setblocking(False)
@@ -206,6 +227,16 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise
     return listening
+
+
+async def _short_body(request: Request) -> bytes:
+    """Read a body, but no more of it than an order can have: a longer one fails to parse."""
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_ORDER:
+            break
+    return body[:MAX_ORDER]
 
 
 def _json(message: Message) -> Response:

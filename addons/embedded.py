@@ -6,6 +6,7 @@ The stock set of add-ons costs more than half of the time of a small request, an
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,12 +18,17 @@ from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.master import Master
 
 from addons.chain import Chain, chain
+from addons.mending import mend
 from rules.exits import UserError
 
 CORE_OPTIONS: dict[str, Any] = {
     "keep_host_header": True,  # the app sees the host that its users typed
     "connection_strategy": "lazy",  # a refused synthetic request costs the app not even a connection
+    "rawtcp": False,  # an upgrade to what is not HTTP would be a way around the guard
 }
+
+DRAIN = 5.0
+"""Seconds that requests under way are given to finish when the sidecar is told to end."""
 
 
 class _StartErrors(logging.Handler):
@@ -56,31 +62,49 @@ async def serve(settings: Mapping[str, Any], started: Callable[[Chain], None]) -
     Raises UserError if a setting is wrong or a port is taken.
     """
     addons = chain()
+    mend()
     opts = options.Options()
     master = Master(opts)
-    errors = _StartErrors()
+    proxyserver, errors = Proxyserver(), _StartErrors()
     try:
-        master.addons.add(
-            Core(), Proxyserver(), NextLayer(), TlsConfig(), errors, *addons.addons(), _Started(addons, started)
-        )
+        ours = [errors, *addons.addons(), _Started(addons, errors, started)]
+        master.addons.add(Core(), proxyserver, NextLayer(), TlsConfig(), *ours)
         opts.update(**CORE_OPTIONS, **settings)
     except exceptions.OptionsError as error:
         errors.finish()
         raise UserError(str(error)) from None
     loop = asyncio.get_running_loop()
+    ending: list[asyncio.Task[None]] = []
+
+    def end() -> None:
+        if ending:
+            master.shutdown()  # asked twice: at once
+        else:
+            ending.append(loop.create_task(_drain(master, proxyserver, addons)))
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, master.shutdown)
+        loop.add_signal_handler(number, end)
     try:
         await master.run()
     finally:
         errors.finish()
 
 
+async def _drain(master: Master, proxyserver: Proxyserver, addons: Chain) -> None:
+    """Take no new connections, let what is under way finish (for a bounded time), then end."""
+    await proxyserver.servers.update([])
+    deadline = time.monotonic() + DRAIN
+    while addons.meter.in_flight and time.monotonic() < deadline:  # noqa: ASYNC110 - counted, not announced
+        await asyncio.sleep(0.02)
+    master.shutdown()
+
+
 class _Started:
     """Last in the chain: when it runs, all the others do."""
 
-    def __init__(self, addons: Chain, started: Callable[[Chain], None]) -> None:
-        self._addons, self._started = addons, started
+    def __init__(self, addons: Chain, errors: _StartErrors, started: Callable[[Chain], None]) -> None:
+        self._addons, self._errors, self._started = addons, errors, started
 
     def running(self) -> None:
-        self._started(self._addons)
+        if not self._errors.messages:
+            self._started(self._addons)

@@ -11,10 +11,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from addons.granting import Granter
 from addons.lever import LatchingLever
 from addons.meter import Meter
-from addons.passage import Kind, kind_of
+from addons.passage import REFUSED, Kind, kind_of
 from addons.refusal import refuse
 from rules.credit import Bucket
 from rules.units import Share, UnitError
+from rules.wire import WITHHELD_HEADER
 
 
 class Guard:
@@ -32,7 +33,9 @@ class Guard:
         loader.add_option(
             "reamp_max_extra", str, "25%", "The ceiling: most synthetic traffic allowed, as a share of real traffic."
         )
-        loader.add_option("reamp_lever", str, "", "File that remembers the lever over a restart.")
+        loader.add_option(
+            "reamp_lever", str, ".reamp/lever.json", "File that remembers the lever over a restart. Empty: none does."
+        )
 
     def configure(self, updated: set[str]) -> None:
         """Take over the ceiling and find the lever as it was left."""
@@ -57,6 +60,11 @@ class Guard:
             elif not self.bucket.spend(time.monotonic_ns()):
                 detail = f"Synthetic traffic has reached its ceiling, {self.max_extra} of current real traffic."
                 refuse(flow, 429, "credit", "No credit for synthetic traffic", detail)
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """Keep the mark of a refusal for our own: an app that sets it would have its errors overlooked."""
+        if flow.response and REFUSED not in flow.metadata:
+            flow.response.headers.pop(WITHHELD_HEADER, None)
 
     def credit(self) -> float:
         """Tell how many synthetic requests could pass now."""

@@ -41,7 +41,7 @@ class LatchingLever:
                 _write(self.path, moved)
                 persisted = True
             except OSError as error:
-                logger.error("The lever moved but %s could not be written: %s", self.path, error)  # noqa: TRY400
+                logger.warning("The lever moved but %s could not be written: %s", self.path, error)
         if self.state is moved:  # and not moved again meanwhile
             self.state = moved.model_copy(update={"persisted": persisted})
 
@@ -52,8 +52,8 @@ def _read(path: Path) -> Lever:
     except FileNotFoundError:
         return Lever()
     except (OSError, ValidationError) as error:
-        # In doubt, stop: a file that can't be read may have said so.
-        logger.error("%s can't be read, so the lever counts as pulled: %s", path, error)  # noqa: TRY400
+        # In doubt, stop: a file that can't be read may have said so. (A warning: errors at start end the process.)
+        logger.warning("%s can't be read, so the lever counts as pulled: %s", path, error)
         return Lever(engaged=True, reason=f"{path.name} could not be read", by="reamp")
 
 

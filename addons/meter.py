@@ -53,6 +53,11 @@ class Meter:
         self._times = {kind: _Times() for kind in Kind}
         self._real = SlidingSignal(10, time.monotonic())
 
+    @property
+    def in_flight(self) -> int:
+        """Requests being answered, of all kinds."""
+        return sum(self.arrived.values()) - sum(sum(outcomes.values()) for outcomes in self.ended.values())
+
     def signal(self) -> Signal:
         """Tell what real users get now."""
         return self._real.signal(time.monotonic())
@@ -84,8 +89,7 @@ class Meter:
     def response(self, flow: http.HTTPFlow) -> None:
         """Count an answer, by whom it was given."""
         kind = kind_of(flow)
-        if REFUSED in flow.metadata:
-            self.ended[kind]["denied" if flow.metadata[REFUSED] == "tag" else "withheld"] += 1
+        if self._was_refused(flow, kind):
             return
         status = flow.response.status_code if flow.response else 500
         self.ended[kind][f"{min(max(status // 100, 1), 5)}xx"] += 1
@@ -98,9 +102,18 @@ class Meter:
     def error(self, flow: http.HTTPFlow) -> None:
         """Count a request that was never (wholly) answered."""
         kind = kind_of(flow)
+        if self._was_refused(flow, kind):
+            return
         self.ended[kind]["error"] += 1
         if kind is Kind.REAL:
             self._real.finished(time.monotonic(), None, error=True)
+
+    def _was_refused(self, flow: http.HTTPFlow, kind: Kind) -> bool:
+        """Count what the sidecar itself refused, whether it answered that or closed the connection."""
+        reason = flow.metadata.get(REFUSED)
+        if reason is not None:
+            self.ended[kind]["denied" if reason == "tag" else "withheld"] += 1
+        return reason is not None
 
     def collect(self) -> Iterable[Metric]:
         """Give the metrics to prometheus-client."""

@@ -21,6 +21,20 @@ RUN = "reamp_run"
 REFUSED = "reamp_refused"
 
 
+STREAM_ABOVE = 64 * 1024
+"""Bytes of a body from which it is passed on as it comes instead of whole."""
+
+
+def is_long(message: http.Message) -> bool:
+    """Whether the body is long or of unknown length."""
+    length = message.headers.get("content-length")
+    if length is None:
+        return "transfer-encoding" in message.headers or (
+            isinstance(message, http.Response) and message.status_code not in (101, 204, 304)
+        )
+    return not length.isdecimal() or int(length) > STREAM_ABOVE
+
+
 def kind_of(flow: http.HTTPFlow) -> Kind:
     """Tell a flow's kind. A flow that nobody classified counts as untrusted: it earns nothing and is not recorded."""
     return Kind(flow.metadata.get(KIND, Kind.UNTRUSTED))

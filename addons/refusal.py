@@ -4,7 +4,7 @@ from typing import Literal
 
 from mitmproxy import http
 
-from addons.passage import REFUSED
+from addons.passage import REFUSED, is_long
 from rules.wire import PROBLEM_JSON, WITHHELD_HEADER, Problem
 
 Reason = Literal["credit", "lever", "tag"]
@@ -20,6 +20,10 @@ def refuse(flow: http.HTTPFlow, status: int, reason: Reason, title: str, detail:
     if reason != "tag":
         fields |= {WITHHELD_HEADER: reason, "retry-after": "1"}
     flow.metadata[REFUSED] = reason
+    if is_long(flow.request):
+        # mitmproxy would collect the whole body before it sends an answer. What is refused is not worth the memory.
+        flow.kill()
+        return
     # An answer to HEAD has no body, whatever it says of its length.
     body = b"" if flow.request.method == "HEAD" else problem.model_dump_json().encode()
     flow.response = http.Response.make(status, body, fields)

@@ -25,6 +25,7 @@ class Tag:
     def __init__(self) -> None:
         self.verifier = loadtag.Verifier([], audience="")
         self._deny = False
+        self._audience = ""
 
     def load(self, loader: Loader) -> None:
         """Declare the options."""
@@ -49,13 +50,25 @@ class Tag:
         if {"reamp_public_key", "reamp_audience"} & updated:
             try:
                 public = [key for file in ctx.options.reamp_public_key for key in keys.load_public(Path(file))]
+                self._audience = ctx.options.reamp_audience
                 self.verifier = loadtag.Verifier(public, ctx.options.reamp_audience)
             except (keys.KeyFileError, OSError, ValueError) as error:
                 raise exceptions.OptionsError(f"reamp_public_key: {error}") from error
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Classify the request before anything else sees it."""
+        try:
+            self._classify(flow)
+        except Exception:
+            # Apps trust a tag that they get to see. If it could not be judged, it must not get there.
+            logger.exception("A request could not be classified")
+            flow.metadata[KIND] = Kind.UNTRUSTED.value
+            for name in ("baggage", headers.RUN_HEADER):
+                flow.request.headers.pop(name, None)
+
+    def _classify(self, flow: http.HTTPFlow) -> None:
         found = headers.find(flow.request.headers.fields)
+        self._limit_upgrade(flow.request, tagged=found is not None)
         if found is None:
             flow.metadata[KIND] = Kind.REAL.value
             return
@@ -71,6 +84,32 @@ class Tag:
         flow.request.headers.fields = tuple(headers.strip(flow.request.headers.fields))
         if self._deny:
             refuse(flow, 403, "tag", "Load tag refused", "The request bears a load tag that does not verify.")
+
+    @staticmethod
+    def _limit_upgrade(request: http.Request, *, tagged: bool) -> None:
+        """Take away an upgrade to what can't be seen into: what came through it would be neither judged nor counted.
+
+        Real users may have WebSockets. A server that is not asked for another protocol answers in this one
+        (RFC 9110, 7.8).
+        """
+        if any(len(name) == 7 and name.lower() == b"upgrade" for name, _ in request.headers.fields) and (
+            tagged or request.headers["upgrade"].strip().lower() != "websocket"
+        ):
+            del request.headers["upgrade"]
+
+    def judge(self, fields: Sequence[tuple[bytes, bytes]]) -> loadtag.LoadTag | str:
+        """Give the valid tag that header fields bear, or say for people why there is none."""
+        found = headers.find(fields)
+        if found is None or not found.token:
+            return "The request has to bear a load tag."
+        try:
+            return self.verifier.verify(found.token, time.time())
+        except loadtag.TagError as error:
+            return {
+                "unknown-key": "This sidecar does not know the key that signed the load tag (--public-key).",
+                "audience": f"The load tag is not addressed to this sidecar (--audience {self._audience}).",
+                "expired": "The load tag has expired: do the clocks of both machines agree?",
+            }.get(error.reason, f"The load tag does not verify: {error.reason}.")
 
     def _verified(self, token: str | None) -> loadtag.LoadTag | None:
         try:

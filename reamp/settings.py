@@ -8,11 +8,13 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from rules.exits import UserError
 
 CONFIG_FILE = Path("reamp.yaml")
+SECTIONS = {"replay", "sidecar"}
 
 
 def effective[M: BaseModel](model: type[M], section: str, flags: Mapping[str, Any], file: Path | None = None) -> M:
@@ -26,7 +28,7 @@ def effective[M: BaseModel](model: type[M], section: str, flags: Mapping[str, An
     prefix = f"REAMP_{section.upper()}_"
 
     layered = type("Layered", (BaseSettings, model), {"model_config": SettingsConfigDict(env_prefix=prefix)})
-    merged = EnvSettingsSource(layered)()
+    merged = _from_environment(layered, model, prefix)
     try:
         return model.model_validate({**from_file, **merged, **given})
     except ValidationError as error:
@@ -48,6 +50,33 @@ def effective[M: BaseModel](model: type[M], section: str, flags: Mapping[str, An
         raise UserError("\n".join(lines)) from None
 
 
+class _Environment(EnvSettingsSource):
+    """Lists are written as people write them in a shell: separated by commas."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Read one value that is not plain text."""
+        text = str(value).strip()
+        if text.startswith(("[", "{")):
+            return super().decode_complex_value(field_name, field, value)
+        return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _from_environment(layered: type[BaseSettings], model: type[BaseModel], prefix: str) -> dict[str, Any]:
+    for name in os.environ:
+        setting = name.removeprefix(prefix).lower()
+        if name.startswith(prefix) and setting not in model.model_fields:
+            raise UserError(f"{name}: there is no such setting" + _meant(setting, model))
+    try:
+        return _Environment(layered)()
+    except SettingsError as error:
+        raise UserError(f"the environment: {error}: write lists like a,b") from None
+
+
+def _meant(name: str, model: type[BaseModel]) -> str:
+    close = difflib.get_close_matches(name, model.model_fields, 1)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
 def _section(model: type[BaseModel], section: str, file: Path | None) -> dict[str, Any]:
     if file is None and not CONFIG_FILE.exists():
         return {}
@@ -56,16 +85,15 @@ def _section(model: type[BaseModel], section: str, file: Path | None) -> dict[st
         content = yaml.safe_load(path.read_text()) or {}
     except OSError as error:
         raise UserError(f"{path}: {os.strerror(error.errno or 0)}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {error}") from None
-    values = content.get(section) or {} if isinstance(content, dict) else None
+    if not isinstance(content, dict) or not set(content) <= SECTIONS:
+        raise UserError(f"{path}: it has to consist of the sections {' and '.join(sorted(SECTIONS))}")
+    values = content.get(section) or {}
     if not isinstance(values, dict):
         raise UserError(f"{path}: {section} has to be a mapping of settings to values")
     values = {str(key).replace("-", "_"): value for key, value in values.items()}
     for key in values:
         if key not in model.model_fields:
-            close = difflib.get_close_matches(key, model.model_fields, 1)
-            raise UserError(
-                f"{path}: {section} has no setting {key!r}" + (f": did you mean {close[0]!r}?" if close else "")
-            )
+            raise UserError(f"{path}: {section} has no setting {key!r}" + _meant(key, model))
     return values

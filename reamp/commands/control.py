@@ -2,12 +2,14 @@
 
 import getpass
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import httpx
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rules.exits import Exit, UserError
@@ -48,8 +50,8 @@ def status(
 ) -> None:
     """Show what sidecars are doing: real and synthetic traffic, ceiling, lever, recording."""
     console = Console()
-    for url in sidecar or [DEFAULT_SIDECAR]:
-        state = _parse(State, url, _call("GET", f"{url.rstrip('/')}/v1/state"))
+    for url in _urls(sidecar):
+        state = _parse(State, url, _call("GET", f"{url}/v1/state"))
         if as_json:
             typer.echo(state.model_dump_json())
         else:
@@ -58,16 +60,23 @@ def status(
 
 def _move(sidecars: list[str] | None, *, engaged: bool, reason: str) -> None:
     try:
-        order = LeverOrder(engaged=engaged, reason=reason, by=getpass.getuser())
+        order = LeverOrder(engaged=engaged, reason=reason, by=_user())
     except ValidationError:
         raise UserError("--reason: write between 1 and 500 characters") from None
-    failed = False
-    for url in sidecars or [DEFAULT_SIDECAR]:
-        # One sidecar that is gone must not keep the others from being stopped.
+
+    def move(url: str) -> Lever | UserError:
         try:
-            lever = _parse(Lever, url, _call("POST", f"{url.rstrip('/')}/v1/lever", order.model_dump_json()))
+            return _parse(Lever, url, _call("POST", f"{url}/v1/lever", order.model_dump_json()))
         except UserError as error:
-            Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False)
+            return error
+
+    urls, failed = _urls(sidecars), False
+    # All at once: one sidecar that is gone must not keep the others waiting to be stopped.
+    with ThreadPoolExecutor(len(urls)) as pool:
+        results = list(pool.map(move, urls))
+    for url, lever in zip(urls, results, strict=True):
+        if isinstance(lever, UserError):
+            Console(stderr=True, soft_wrap=True).print(str(lever), style="red", markup=False)
             failed = True
             continue
         typer.echo(f"{url}: lever {'pulled' if lever.engaged else 'reset'} by {lever.by}: {lever.reason}")
@@ -78,9 +87,23 @@ def _move(sidecars: list[str] | None, *, engaged: bool, reason: str) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
+def _urls(sidecars: list[str] | None) -> list[str]:
+    """Complete the addresses: people write HOST:PORT as often as a URL."""
+    return [(url if "://" in url else f"http://{url}").rstrip("/") for url in sidecars or [DEFAULT_SIDECAR]]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container often runs under a number that has no name
+        return f"uid {os.getuid()}"
+
+
 def _call(method: str, url: str, body: str | None = None) -> httpx.Response:
     headers = {"content-type": "application/json"} if body is not None else {}
     if token := os.environ.get("REAMP_CONTROL_TOKEN"):
+        if not token.isascii() or not token.isprintable():
+            raise UserError("REAMP_CONTROL_TOKEN holds characters that no HTTP header can carry")
         headers["authorization"] = f"Bearer {token}"
     try:
         response = httpx.request(method, url, content=body, headers=headers, timeout=TIMEOUT, trust_env=False)
@@ -105,7 +128,7 @@ def _parse[M: (State, Lever)](model: type[M], url: str, response: httpx.Response
 
 
 def _table(url: str, state: State) -> Table:
-    table = Table(title=f"{url}  {state.upstream}", show_header=False, title_justify="left", title_style="bold")
+    table = Table(title=escape(f"{url}  {state.upstream}"), show_header=False, title_justify="left", title_style="bold")
     signal, accounting = state.signal, state.accounting
 
     def ms(seconds: float | None) -> str:
@@ -121,7 +144,7 @@ def _table(url: str, state: State) -> Table:
     table.add_row("ceiling", f"{state.max_extra} of real traffic; credit for {state.credit:.1f} now")
     table.add_row("replayers listening", str(state.subscribers))
     lever = state.lever
-    table.add_row("lever", f"[red]pulled[/red] by {lever.by}: {lever.reason}" if lever.engaged else "free")
+    table.add_row("lever", f"[red]pulled[/red] by {escape(f'{lever.by}: {lever.reason}')}" if lever.engaged else "free")
     table.add_row("recording", "yes" if state.capturing else "[red]no[/red]")
     for name, count in accounting.model_dump().items():
         table.add_row(f"  {name.replace('_', ' ')}", str(count))

@@ -3,15 +3,31 @@
 import asyncio
 import importlib.util
 import os
+import signal
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from rules.exits import Exit, UserError
+
+if TYPE_CHECKING:
+    from reamp.demo.promises import Evidence
+    from reamp.demo.story import Story
+
+
+async def _tell(story: "Story") -> "Evidence":
+    """Tell the story. Whoever ends the demo ends its whole cast, whichever signal it is."""
+    task = asyncio.ensure_future(story.tell())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise typer.Exit(Exit.INTERRUPTED) from None
 
 
 def demo(
@@ -40,7 +56,7 @@ def demo(
         raise UserError(f"--out: {out} is not empty: name a new folder")
     out.mkdir(parents=True, exist_ok=True)
     console.print(f"[bold]reamp demo[/bold]  everything is kept in {out}")
-    evidence = asyncio.run(Story(out, console).tell())
+    evidence = asyncio.run(_tell(Story(out, console)))
     console.print()
     colour = console.is_terminal and "NO_COLOR" not in os.environ
     print(draw(evidence, console.width, colour=colour))

@@ -11,6 +11,7 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from reamp.settings import effective
 from rules.exits import UserError
@@ -33,7 +34,9 @@ class SidecarSettings(BaseModel):
     state: Path = Field(Path(".reamp"), description="folder for the lever and the redaction key")
     max_extra: Share = Field(Share.parse("25%"), description="most synthetic traffic, as a share of real traffic")
     public_key: list[Path] = Field([], description="PEM files whose load tags are valid")
-    audience: str = Field("production", description="what load tags have to be addressed to")
+    audience: str = Field(
+        "production", pattern="^[A-Za-z0-9_-]{1,64}$", description="what load tags have to be addressed to"
+    )
     untrusted: Literal["strip", "deny"] = Field("strip", description="what to do with tags that do not verify")
     body_limit: Size = Field(Size.parse("64KiB"), description="bytes of each request body to keep")
     segment_size: Size = Field(Size.parse("64MiB"), description="start a new file at this size")
@@ -46,9 +49,17 @@ class SidecarSettings(BaseModel):
     @classmethod
     def _is_url(cls, value: str) -> str:
         parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+        rest = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+        if parts.scheme not in ("http", "https") or not parts.hostname or rest:
             raise ValueError(f"{value!r} is not the URL of an app: write it like http://127.0.0.1:8000")
         return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("captures", mode="before")
+    @classmethod
+    def _may_be_none(cls, value: Any) -> Any:
+        if value == "":
+            raise ValueError("name a folder, or say none to record nothing")
+        return None if value == "none" else value
 
     @field_validator("listen", "control")
     @classmethod
@@ -154,7 +165,7 @@ def sidecar(
         settings = settings.model_copy(update={"captures": None})
     for file in settings.public_key:
         if not file.exists():
-            raise UserError(f"--public-key: there is no {file}: make a pair of keys with `reamp keygen`")
+            raise UserError(f"public key: there is no {file}: make a pair of keys with `reamp keygen`")
     console = Console(stderr=True, soft_wrap=True)
     handler: logging.Handler = RichHandler(console=console, show_path=False) if console.is_terminal else StreamHandler()
     logging.basicConfig(
@@ -173,11 +184,13 @@ def sidecar(
 def _announce(console: Console, settings: SidecarSettings, chain: "Chain") -> None:
     keys = f"{len(settings.public_key)} public key file(s)" if settings.public_key else "no public key: no tag is valid"
     lever = chain.guard.lever.state
-    console.print(f"[bold]reamp sidecar[/bold]  http://{settings.listen} -> {settings.upstream}")
-    console.print(f"  ceiling   {settings.max_extra} of current real traffic; {keys}; audience {settings.audience}")
-    console.print(f"  records   {settings.captures or 'nothing'}")
-    console.print(f"  control   http://{chain.control.address}  (reamp status, stop, resume; /metrics)")
+    lines = [
+        f"  ceiling   {settings.max_extra} of current real traffic; {keys}; audience {settings.audience}",
+        f"  records   {settings.captures or 'nothing'}",
+        f"  state     {settings.state.absolute()} (lever and redaction key: keep them over restarts)",
+        f"  control   http://{chain.control.address} (reamp status, stop, resume; /metrics)",
+    ]
+    console.print(f"[bold]reamp sidecar[/bold]  http://{escape(settings.listen)} -> {escape(settings.upstream)}")
+    console.print("\n".join(lines), markup=False)
     if lever.engaged:
-        console.print(
-            f"  [red]the lever is pulled[/red] ({lever.reason}): `reamp resume` lets synthetic traffic in again"
-        )
+        console.print(f"  the lever is pulled ({lever.reason}): `reamp resume` resets it", style="red", markup=False)

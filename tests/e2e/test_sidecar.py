@@ -442,3 +442,186 @@ def test_the_control_port_tells_how_to_be_used(site: Stack) -> None:
             assert response.status_code == status
             assert response.headers["content-type"] == "application/problem+json"
         assert Lever.model_validate_json(client.get("/v1/lever").content).engaged is False
+
+
+async def raw_origin(answer: bytes) -> tuple[asyncio.Server, str, list[bytes]]:
+    """An origin that answers every request with these bytes, and keeps what it was sent."""
+    received: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while data := await reader.read(65536):
+                received.append(data)
+                if b"\r\n\r\n" in data:
+                    writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", received
+
+
+async def ask(port: int, request: bytes, until: bytes, seconds: float = 5) -> bytes:
+    """Send bytes and read until `until` has come."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    async with asyncio.timeout(seconds):
+        answer = await reader.readuntil(until)
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+GET = b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "until"),
+    [
+        (
+            b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+            b"hello",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n",
+            b"0\r\n\r\n",
+        ),
+    ],
+)
+async def test_answers_with_early_hints_or_trailers_arrive(site: Stack, answer: bytes, until: bytes) -> None:
+    origin, url, _ = await raw_origin(answer)
+    async with origin:
+        with site.sidecar(upstream=url):
+            got = await ask(site.listen, GET, until)
+            assert got.startswith(b"HTTP/1.1 200")
+            assert b"hello" in got
+            eventually(lambda: site.state().accounting.pending == 0)
+
+
+async def test_requests_with_trailers_arrive(site: Stack) -> None:
+    request = (
+        b"POST /cart HTTP/1.1\r\nhost: shop\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n"
+    )
+    with site.sidecar():
+        assert b'{"received":5}' in await ask(site.listen, request, b"}")
+        eventually(lambda: site.state().accounting.written == 1)
+
+
+@pytest.mark.parametrize("tagged", [False, True])
+async def test_no_upgrade_leads_around_the_guard(site: Stack, tagged: bool) -> None:
+    """An upgrade to what can't be seen into is not passed on, not even to a WebSocket if it is synthetic."""
+    origin, url, received = await raw_origin(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n")
+    async with origin:
+        with site.sidecar(upstream=url, **{"max-extra": "100%"}):
+            fields = b"upgrade: h2c\r\nconnection: upgrade\r\n"
+            if tagged:
+                await ask(site.listen, GET, b"\r\n\r\n")  # earns the credit
+                token = f"baggage: loadtest={site.token()}\r\n".encode()
+                fields = token + fields.replace(b"h2c", b"websocket") + b"sec-websocket-version: 13\r\n"
+            request = GET.replace(b"\r\n\r\n", b"\r\n" + fields + b"\r\n")
+            smuggled = b"GET /smuggled HTTP/1.1\r\nhost: shop\r\nx-load-test: forged\r\n\r\n"
+            reader, writer = await asyncio.open_connection("127.0.0.1", site.listen)
+            writer.write(request)
+            async with asyncio.timeout(5):
+                with contextlib.suppress(ConnectionError):
+                    await reader.read(1000)
+                    writer.write(smuggled)
+                    await reader.read(1000)
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+    sent = b"".join(received)
+    assert b"upgrade: h2c" not in sent.lower()
+    assert b"upgrade: websocket" not in sent.lower()
+    assert b"/smuggled" not in sent
+
+
+async def test_a_refused_upload_is_not_collected_in_memory(site: Stack) -> None:
+    with site.sidecar() as sidecar:
+        before = _resident(sidecar.pid)
+        _, writer = await asyncio.open_connection("127.0.0.1", site.listen)
+        fields = f"host: shop\r\nbaggage: loadtest={site.token()}\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(b"POST /cart HTTP/1.1\r\n" + fields.encode())
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(10):
+                for _ in range(100):
+                    writer.write(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
+                    await writer.drain()
+        assert _resident(sidecar.pid) - before < 30 << 20
+        writer.close()
+        state = site.state()
+        assert state.requests["synthetic"]["withheld"] == 1
+        assert state.accounting.reconciles()
+    assert site.seen_by_app() == []
+
+
+async def test_a_head_that_never_ends_is_answered_431(site: Stack) -> None:
+    with site.sidecar():
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.listen)
+        writer.write(b"GET / HTTP/1.1\r\nhost: shop\r\n")
+        with contextlib.suppress(ConnectionError):
+            for number in range(200):
+                writer.write(b"x-%d: " % number + b"y" * 1000 + b"\r\n")
+                await writer.drain()
+        async with asyncio.timeout(5):
+            assert (await reader.read(100)).startswith(b"HTTP/1.1 431")
+        writer.close()
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("lever.json", b'{"engaged": tr'), ("lever.json", b""), ("redaction.key", b""), ("redaction.key", b"short")],
+)
+async def test_a_damaged_state_file_never_keeps_real_users_out(site: Stack, file: str, content: bytes) -> None:
+    """A lever that can't be read counts as pulled; without a redaction key nothing is recorded. Users go on."""
+    (site.folder / "state").mkdir()
+    (site.folder / "state" / file).write_bytes(content)
+    with site.sidecar(**{"max-extra": "100%"}):
+        async with Client(site.url) as client:
+            for _ in range(3):
+                assert (await client.request("GET", "/")).status == 200
+            synthetic = (await client.request("GET", "/", site.tagged())).status
+        state = site.state()
+        assert state.accounting.reconciles()
+        if file == "lever.json":
+            assert (synthetic, state.lever.engaged) == (503, True)
+        else:
+            assert (synthetic, state.capturing) == (200, False)
+
+
+async def test_many_hands_on_the_lever_leave_it_whole(site: Stack) -> None:
+    with site.sidecar() as sidecar:
+        async with httpx.AsyncClient(base_url=site.control, trust_env=False) as client:
+            orders = [{"engaged": number % 2 == 0, "reason": "x" * (1 + number * 7 % 90)} for number in range(60)]
+            answers_ = await asyncio.gather(*(client.post("/v1/lever", json=order) for order in orders))
+            assert {answer.status_code for answer in answers_} == {200}
+            last = Lever.model_validate_json((await client.get("/v1/lever")).content)
+        sidecar.kill()
+    kept = Lever.model_validate_json((site.folder / "state" / "lever.json").read_bytes())
+    assert (kept.engaged, kept.reason, kept.at) == (last.engaged, last.reason, last.at)
+
+
+def test_reasons_are_shown_as_they_were_written(site: Stack) -> None:
+    """Square brackets are somebody's ticket number, not markup."""
+    with site.sidecar():
+        assert run("stop", "--sidecar", site.control, "--reason", "see [/ticket] [12]").returncode == 0
+        assert "see [/ticket] [12]" in run("status", "--sidecar", site.control).stdout
+    with site.sidecar():
+        assert site.state().lever.engaged
+
+
+async def test_told_to_end_the_sidecar_lets_requests_under_way_finish(site: Stack) -> None:
+    with site.sidecar() as sidecar:
+        async with Client(site.url) as client:
+            asked = asyncio.create_task(client.request("GET", "/slow?seconds=1"))
+            while not site.seen_by_app():
+                await asyncio.sleep(0.01)
+            sidecar.signal(signal.SIGTERM)
+            assert (await asked).status == 200
+        assert sidecar.wait() == 0
+    assert [record.status for record in site.records()] == [200]
+    assert run("captures", "verify", str(site.captures)).returncode == 0
