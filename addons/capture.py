@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from addons.passage import Kind, is_long, kind_of, milestone_ns
 from captures.accounting import Counts
+from captures.codec import MAX_BODY
 from captures.errors import CaptureError
 from captures.records import Record
 from captures.redaction import Redactor, load_key
@@ -62,13 +63,17 @@ class Capture:
         )
         loader.add_option("reamp_segment_size", str, "64MiB", "Start a new file at this size.")
         loader.add_option("reamp_segment_age", str, "10m", "Start a new file at this age.")
-        loader.add_option("reamp_flush", str, "1s", "At most this much is lost if the sidecar is killed.")
+        loader.add_option(
+            "reamp_flush", str, "1s", "At most this much is lost if the sidecar is killed while the disk keeps up."
+        )
         loader.add_option("reamp_queue_size", str, "32MiB", "Memory for records that wait for the disk.")
 
     def configure(self, updated: set[str]) -> None:
         """Check the options; the folder itself is opened when the proxy runs."""
         try:
             self._body_limit = Size.parse(ctx.options.reamp_body_limit)
+            if self._body_limit > MAX_BODY:
+                raise UnitError(f"reamp_body_limit: at most {Size(MAX_BODY)}")
             self._settings = {
                 "segment_size": Size.parse(ctx.options.reamp_segment_size),
                 "segment_age": Duration.parse(ctx.options.reamp_segment_age),

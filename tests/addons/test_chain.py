@@ -123,6 +123,8 @@ async def test_without_a_redaction_key_nothing_is_recorded_and_traffic_goes_on(t
         ("reamp_window", "soon"),
         ("reamp_control", "8901"),
         ("reamp_body_limit", "much"),
+        ("reamp_body_limit", "16MiB"),
+        ("reamp_queue_size", "0B"),
         ("reamp_flush", "1"),
         ("reamp_public_key", ["/nowhere.pub"]),
     ],

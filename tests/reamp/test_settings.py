@@ -1,0 +1,102 @@
+"""Settings in layers, and mistakes in any of them told by name."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from reamp.commands.sidecar import SidecarSettings
+from reamp.settings import effective
+from rules.exits import UserError
+from rules.units import Share
+
+
+class Settings(BaseModel):
+    ceiling: Share = Share.parse("25%")
+    hosts: list[str] = []
+    number: int = 3
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "reamp.yaml").write_text("replay:\n  ceiling: 1%\n  hosts: [a]\n  number: 1\n")
+    monkeypatch.setenv("REAMP_REPLAY_CEILING", "2%")
+    monkeypatch.setenv("REAMP_REPLAY_HOSTS", "b, c")
+    settings = effective(Settings, "replay", {"ceiling": "3%", "number": None})
+    assert (str(settings.ceiling), settings.hosts, settings.number) == ("3%", ["b", "c"], 1)
+
+
+def test_without_any_layer_there_are_defaults() -> None:
+    assert effective(Settings, "replay", {}) == Settings()
+
+
+def test_a_file_that_was_named_has_to_be_there(folder: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        effective(Settings, "replay", {}, folder / "other.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("replay:\n  ceilng: 1%\n", "did you mean 'ceiling'"),
+        ("replai:\n  ceiling: 1%\n", "sections replay and sidecar"),
+        ("replay:\n  ceiling: 25\n", "replay.ceiling in reamp.yaml: '25' is not a share"),
+        ("replay: 3\n", "mapping"),
+        ("- replay\n", "sections"),
+        ("replay: [\n", "not YAML"),
+        (b"\xff\xfe\x00", "not YAML"),
+    ],
+)
+def test_mistakes_in_the_file_are_told(folder: Path, content: str | bytes, words: str) -> None:
+    (folder / "reamp.yaml").write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(UserError) as told:
+        effective(Settings, "replay", {})
+    assert words in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("REAMP_REPLAY_NUMBER", "many", "REAMP_REPLAY_NUMBER: "),
+        ("REAMP_REPLAY_CEILIN", "5%", "did you mean 'ceiling'"),
+        ("REAMP_REPLAY_HOSTS", "[a", "write lists like a,b"),
+    ],
+)
+def test_mistakes_in_the_environment_are_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError) as told:
+        effective(Settings, "replay", {})
+    assert words in str(told.value)
+
+
+def test_a_wrong_flag_is_told_by_its_name() -> None:
+    with pytest.raises(UserError, match="--ceiling: '25' is not a share"):
+        effective(Settings, "replay", {"ceiling": "25"})
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"upstream": "http://h/?x=1"},
+        {"upstream": "http://h/path"},
+        {"upstream": "ftp://h"},
+        {"audience": "bad audience!"},
+        {"captures": ""},
+        {"listen": "localhost"},
+        {"untrusted": "maybe"},
+    ],
+)
+def test_what_a_sidecar_cannot_do_is_refused(flags: dict[str, str]) -> None:
+    with pytest.raises(UserError):
+        effective(SidecarSettings, "sidecar", {"upstream": "http://127.0.0.1:8000", **flags})
+
+
+def test_recording_can_be_switched_off_in_every_layer() -> None:
+    assert effective(SidecarSettings, "sidecar", {"upstream": "http://h", "captures": "none"}).captures is None
