@@ -72,8 +72,6 @@ class Capture:
         """Check the options; the folder itself is opened when the proxy runs."""
         try:
             self._body_limit = Size.parse(ctx.options.reamp_body_limit)
-            if self._body_limit > MAX_BODY:
-                raise UnitError(f"reamp_body_limit: at most {Size(MAX_BODY)}")
             self._settings = {
                 "segment_size": Size.parse(ctx.options.reamp_segment_size),
                 "segment_age": Duration.parse(ctx.options.reamp_segment_age),
@@ -86,6 +84,8 @@ class Capture:
             raise exceptions.OptionsError(f"reamp capture options: {reasons}") from error
         except UnitError as error:
             raise exceptions.OptionsError(f"reamp capture options: {error}") from error
+        if self._body_limit > MAX_BODY:
+            raise exceptions.OptionsError(f"reamp_body_limit: at most {Size(MAX_BODY)} fit into a record")
 
     async def running(self) -> None:
         """Start writing."""

@@ -16,7 +16,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from captures.reader import Capture
-from rules.wire import Lever
+from loadtag import keys
+from rules.wire import Grant, Lever
 from tests.support.client import Client
 from tests.support.processes import Process, answers, eventually, reamp, run
 from tests.support.stack import Stack
@@ -427,6 +428,36 @@ def test_the_same_add_ons_load_into_stock_mitmproxy(site: Stack) -> None:
         process.wait()
     assert len(list(Capture(site.captures).records())) == 4
     assert Counter(its_run for _, its_run, _, _, _ in site.seen_by_app()) == {"-": 5, "run-1": 2}
+
+
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        ("", "has to bear a load tag"),
+        ("expired", "expired"),
+        ("elsewhere", "not addressed"),
+        ("stranger", "does not know the key"),
+        ("forged", "does not verify"),
+    ],
+)
+def test_grants_go_only_to_whom_the_sidecar_can_verify(site: Stack, token: str, words: str) -> None:
+    """Whoever signs with a key that is not known here would be sending what nobody counts."""
+    stranger = keys.load_private(keys.generate(site.folder, "stranger")[0])
+    good = site.token()
+    tokens = {
+        "": "",
+        "expired": site.token(seconds=-5),
+        "elsewhere": site.token(audience="elsewhere"),
+        "stranger": stranger.sign("run-1", int(time.time()) + 60, "test-shop"),
+        "forged": good[:-4] + ("AAAA" if not good.endswith("AAAA") else "BBBB"),
+    }
+    with site.sidecar(), httpx.Client(base_url=site.control, trust_env=False) as client:
+        headers = dict(site.tagged(token=tokens[token])) if token else {}
+        refused = client.get("/v1/credits", headers=headers)
+        assert refused.status_code == 403
+        assert words in refused.json()["detail"]
+        with client.stream("GET", "/v1/credits", headers=dict(site.tagged(token=good))) as granted:
+            assert Grant.model_validate_json(next(granted.iter_lines())).granted == 0
 
 
 def test_the_control_port_tells_how_to_be_used(site: Stack) -> None:

@@ -1,0 +1,38 @@
+"""The demo as a process. (What it promises is judged by the demo itself, and its judgement in `tests/reamp`.)"""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import Process, eventually, reamp, run
+
+
+def processes_about(folder: Path) -> list[str]:
+    """Command lines of running processes that name `folder`."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue  # it has just ended
+    return [line for line in lines if str(folder) in line and "reamp demo" not in line]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_whoever_ends_the_demo_ends_its_whole_cast(tmp_path: Path, number: signal.Signals) -> None:
+    out = tmp_path / "demo"
+    with Process(reamp("demo", "--out", str(out)), tmp_path / "demo.out") as demo:
+        eventually(lambda: "recording" in demo.output, 40)
+        assert len(processes_about(out)) == 2  # the shop and its sidecar
+        demo.signal(number)
+        assert demo.wait() == 105, demo.output
+    assert processes_about(out) == []
+    assert "Traceback" not in demo.output
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    ended = run("demo", "--out", str(tmp_path))
+    assert ended.returncode == 104
+    assert "not empty" in ended.stderr
