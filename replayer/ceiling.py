@@ -50,6 +50,7 @@ class Source:
         self.lever = Lever()
         self.ratio = ceiling  # in force now
         self.heard_ns: int | None = None  # when the newest grant was made
+        self.refused = ""  # why the sidecar grants this run nothing, in its words
         self._bucket = Bucket(SPENDABLE_NS)
         self._allowance = 0  # own check, in millionths of a credit
         self._last: Grant | None = None
@@ -59,6 +60,11 @@ class Source:
         """Begin a new subscription: its counters start again from zero."""
         self._last = None
 
+    def refuse(self, why: str) -> None:
+        """Take in that the sidecar won't have this run: from now on nothing is sent on its account."""
+        self.refused = why
+        self.heard_ns = None
+
     def take(self, grant: Grant, now_ns: int) -> Heard:
         """Take in a grant that was read at `now_ns`."""
         made_ns = self._made(grant, now_ns)
@@ -67,6 +73,9 @@ class Source:
         real, granted = max(0, grant.real - last.real), max(0, grant.granted - last.granted)
         span = max(0, grant.elapsed_ns - last.elapsed_ns)
         self._last = grant
+        self.refused = ""
+        if not self.fresh(now_ns):
+            self._bucket.clear()  # what was granted before the silence counts no more
         self.signal, self.lever, self.heard_ns = grant.signal, grant.lever, made_ns
         self.ratio = min(self.ceiling, grant.ratio)
         self.real += real
@@ -89,11 +98,8 @@ class Source:
         return None
 
     def fresh(self, now_ns: int) -> bool:
-        """Tell whether the sidecar was heard of within `SIGNAL_TIMEOUT`. What it granted before counts no more."""
-        if self.heard_ns is None or now_ns - self.heard_ns > STALE_NS:
-            self._bucket.clear()
-            return False
-        return True
+        """Tell whether the sidecar was heard of within `SIGNAL_TIMEOUT`."""
+        return self.heard_ns is not None and now_ns - self.heard_ns <= STALE_NS
 
     def _made(self, grant: Grant, now_ns: int) -> int:
         """Tell when the grant was made, by the own clock: the fastest line so far had no way to go at all."""

@@ -101,7 +101,10 @@ class Run:
             async with control_client(self.plan) as client:
                 followers = [
                     self._loop.create_task(
-                        follow(client, source, self.prepared.run_id, self._clock, self._hear), name=source.url
+                        follow(
+                            client, source, self.prepared.run_id, lambda: self.token().decode(), self._clock, self._hear
+                        ),
+                        name=source.url,
                     )
                     for source in self.ceiling.sources
                 ]
@@ -147,7 +150,7 @@ class Run:
             if not lost:
                 return True
             if self._clock() > until:
-                urls = ", ".join(source.url for source in lost)
+                urls = ", ".join(map(_told, lost))
                 self.stop("signal-lost", f"no grant came from {urls} within {self.plan.signal_timeout}")
                 return False
             await asyncio.sleep(0.01)
@@ -337,7 +340,8 @@ class Run:
         for url in change.found:
             self._note("signal found", sidecar=url)
         if change.give_up:
-            self.stop("signal-lost", f"the live signal did not come back within {self.plan.signal_timeout}")
+            urls = ", ".join(map(_told, self.ceiling.lost(now)))
+            self.stop("signal-lost", f"the signal of {urls} did not come back within {self.plan.signal_timeout}")
 
     def _pulled(self, source: Source) -> None:
         if self._stopped.done():
@@ -421,6 +425,10 @@ class Run:
 
     def _note(self, event: str, **details: object) -> None:
         self.folder.note(event, time.time(), **details)
+
+
+def _told(source: Source) -> str:
+    return f"{source.url} (it refuses: {source.refused})" if source.refused else source.url
 
 
 async def replay(plan: Plan, prepared: Prepared, folder: Folder, show: Callable[[Snapshot], None]) -> Report:

@@ -2,6 +2,7 @@
 
 import ssl
 import time
+from contextlib import aclosing
 from itertools import islice
 from typing import NamedTuple
 
@@ -13,13 +14,15 @@ from captures.reader import Capture
 from loadtag import Signer
 from loadtag.keys import KeyFileError, load_private
 from replayer.accounts import Accounts
+from replayer.credits import RefusedError, grants
 from replayer.encoding import Encoder
 from replayer.folder import new_run_id
 from replayer.plan import Plan
 from replayer.stock import usable
+from replayer.tagging import Tag
 from replayer.terms import Terms, agree
 from rules.exits import Exit, UserError
-from rules.units import Duration
+from rules.units import Duration, Share
 from rules.wire import State
 
 SAMPLE = 1000
@@ -55,10 +58,14 @@ async def prepare(plan: Plan) -> Prepared:
     )  # fmt: skip
     capture, skipped = _recording(plan, encoder)
     seconds = ((capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9
-    states = await _states(plan)
-    return Prepared(
-        run_id, capture, encoder, signer, _tls(plan), states, agree(plan, states), seconds, skipped
-    )  # fmt: skip
+    tls = _tls(plan)
+    async with control_client(plan) as client:
+        states = {url: await _state(client, url) for url in plan.sidecars}
+        terms = agree(plan, states)
+        tag = Tag(signer, run_id, terms.audience, plan.tag_lifetime)
+        for url in states:
+            await _try_subscribing(client, url, terms, run_id, tag)
+    return Prepared(run_id, capture, encoder, signer, tls, states, terms, seconds, skipped)
 
 
 def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
@@ -127,28 +134,43 @@ def _recording(plan: Plan, encoder: Encoder) -> tuple[Capture, str]:
     return capture, f"; of the first {sample.read}, {skipped} will be skipped" if skipped else ""
 
 
-async def _states(plan: Plan) -> dict[str, State]:
-    states = {}
-    async with control_client(plan) as client:
-        for url in plan.sidecars:
-            try:
-                response = await client.get(f"{url}/v1/state")
-                response.raise_for_status()
-                states[url] = State.model_validate_json(response.content)
-            except httpx.HTTPError as error:
-                why = str(error) or type(error).__name__
-                raise UserError(
-                    f"{url}: no sidecar answers there ({why}); without its signal nothing may be sent. Is it "
-                    "the control port, and is it reachable from here?",
-                    Exit.SIGNAL_LOST,
-                ) from None
-            except ValidationError:
-                raise UserError(f"{url}: this is not the control port of a sidecar") from None
-    return states
+async def _state(client: httpx.AsyncClient, url: str) -> State:
+    try:
+        response = await client.get(f"{url}/v1/state")
+        response.raise_for_status()
+        return State.model_validate_json(response.content)
+    except httpx.HTTPError as error:
+        why = str(error) or type(error).__name__
+        raise UserError(
+            f"{url}: no sidecar answers there ({why}); without its signal nothing may be sent. Is it "
+            "the control port, and is it reachable from here?",
+            Exit.SIGNAL_LOST,
+        ) from None
+    except ValidationError:
+        raise UserError(f"{url}: this is not the control port of a sidecar") from None
+
+
+async def _try_subscribing(client: httpx.AsyncClient, url: str, terms: Terms, run_id: str, tag: Tag) -> None:
+    """See that the sidecar knows the run's load tag: what it does not know, it takes for real traffic."""
+    token = tag.token(time.time()).decode()
+    try:
+        async with aclosing(grants(client, url, terms.ceiling or Share(0), run_id, token)) as stream:
+            await anext(stream)
+    except RefusedError as refusal:
+        raise UserError(
+            f"{url} refuses the load tag: {refusal}. Without its consent nothing may be sent. Does its --public-key "
+            f"belong to the --key used here ({tag.key_id}), is the tag for whom it expects ({terms.audience}), and "
+            "do the clocks of both machines agree?"
+        ) from None
+    except (httpx.HTTPError, StopAsyncIteration, ValueError) as error:
+        raise UserError(
+            f"{url}: no grant comes from it ({str(error) or type(error).__name__}); nothing may be sent",
+            Exit.SIGNAL_LOST,
+        ) from None
 
 
 def control_client(plan: Plan) -> httpx.AsyncClient:
-    """Make a client for control ports, which trusts whom the plan trusts."""
+    """Make a client for control ports. Whoever grants is verified, even where the target (`insecure`) is not."""
     verify = _context(plan) if any(url.startswith("https:") for url in plan.sidecars) else False
     return httpx.AsyncClient(timeout=CONTROL_TIMEOUT, trust_env=False, verify=verify)
 
@@ -157,16 +179,15 @@ def _tls(plan: Plan) -> ssl.SSLContext | None:
     if not plan.tls:
         return None
     context = _context(plan)
+    if plan.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
 def _context(plan: Plan) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=plan.ca)
+        return ssl.create_default_context(cafile=plan.ca)
     except (OSError, ssl.SSLError) as error:
         raise UserError(f"--ca {plan.ca}: {error}") from None
-    if plan.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

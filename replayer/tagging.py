@@ -17,6 +17,11 @@ class Tag:
         self._renew_at = self._signed_at = 0.0
         self._token = b""
 
+    @property
+    def key_id(self) -> str:
+        """Tell by which name the key is known."""
+        return self._signer.key_id
+
     def token(self, now: float) -> bytes:
         """Give a token that is valid at `now` (unix time, seconds).
 

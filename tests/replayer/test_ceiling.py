@@ -67,6 +67,18 @@ def test_nothing_before_the_first_grant_and_nothing_once_it_is_stale() -> None:
     assert source.spend(STALE_NS + 2 * MS) == "credit"
 
 
+def test_a_refusal_ends_all_spending_at_once_and_a_new_grant_gives_nothing_back() -> None:
+    source = subscribed()
+    source.take(grant(40, 10, 20 * MS), 20 * MS)
+    source.refuse("unknown-key")
+    assert source.spend(21 * MS) == "signal"
+    assert source.refused == "unknown-key"
+    source.subscribed()
+    source.take(grant(0, 0, 0), 22 * MS)
+    assert source.spend(22 * MS) == "credit"
+    assert not source.refused
+
+
 def test_old_credit_is_not_taken_for_new() -> None:
     """The process was held up for three seconds; the line it then reads sums up all that came meanwhile."""
     source = subscribed()

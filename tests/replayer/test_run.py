@@ -73,6 +73,10 @@ class Field:
     def events(self) -> list[object]:
         return [entry["event"] for entry in self.journal()]
 
+    def refuse(self, why: str) -> None:
+        """Have the control port grant nothing any more; an empty reason lets it grant again."""
+        httpx.post(f"{self.control_url}/refuse", content=why, trust_env=False).raise_for_status()
+
     def pull(self) -> None:
         order = {"engaged": True, "reason": "enough", "by": "ann"}
         httpx.post(f"{self.control_url}/v1/lever", json=order, trust_env=False).raise_for_status()
@@ -263,6 +267,28 @@ def test_a_signal_that_comes_back_lets_the_run_go_on(here: Field) -> None:
     # No burst either: real traffic went on meanwhile, but what it earned has expired.
     assert sum(found <= at < found + 0.3 for at in arrivals) <= 0.3 * RATE / 4 + RATE / 4
     assert here.events().count("signal found") == 1
+
+
+def test_a_sidecar_that_does_not_know_the_tag_lets_no_run_begin(here: Field) -> None:
+    """It would take the requests for those of real users."""
+    here.refuse("unknown-key")
+    for more in ("--dry-run", "--duration=5s"):
+        done = run(*here.live(more))
+        assert done.returncode == Exit.CONFIGURATION, done.stdout + done.stderr
+        assert f"{here.control_url} refuses the load tag: unknown-key" in done.stderr
+        assert "--public-key" in done.stderr
+    assert here.arrivals() == []
+    assert not here.runs.exists()
+
+
+def test_a_sidecar_that_knows_the_tag_no_more_gets_nothing_and_ends_the_run(here: Field) -> None:
+    with here.start(*here.live("--duration", "60s", "--signal-timeout", "1s")) as replay:
+        here.flowing()
+        here.refuse("unknown-key")
+        refused = time.time()
+        assert replay.wait() == Exit.SIGNAL_LOST
+    assert max(here.arrivals()) <= refused + 0.5  # no longer than it takes to subscribe anew
+    assert "unknown-key" in here.report().reason
 
 
 def test_the_extra_traffic_follows_the_real_one(here: Field) -> None:

@@ -1,7 +1,8 @@
 """A control port that grants as told, to test a replayer apart from the sidecar.
 
 Run it as ``GRANT_RATE=400 python -m uvicorn tests.support.grants:app``: it reports so many real requests per second,
-all made up. ``POST /rate/N`` changes the number.
+all made up. ``POST /rate/N`` changes the number. ``POST /refuse`` ends all streams and has it refuse to grant, with the
+body as the reason.
 """
 
 import asyncio
@@ -14,9 +15,20 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from loadtag import headers
 from rules.credit import grant
 from rules.units import Share
-from rules.wire import GRANT_INTERVAL, Accounting, Grant, Lever, LeverOrder, Signal, State
+from rules.wire import (
+    GRANT_INTERVAL,
+    PROBLEM_JSON,
+    Accounting,
+    Grant,
+    Lever,
+    LeverOrder,
+    Problem,
+    Signal,
+    State,
+)
 
 MAX_EXTRA = Share.parse(os.environ.get("GRANT_MAX_EXTRA", "25%"))
 
@@ -27,6 +39,7 @@ class Traffic:
     def __init__(self) -> None:
         self.rate = float(os.environ.get("GRANT_RATE", "400"))
         self.lever = Lever()
+        self.refusal = ""
         self._since = time.monotonic()
         self._before = 0.0
 
@@ -62,11 +75,16 @@ async def state(_request: Request) -> Response:
 
 
 async def credits(request: Request) -> Response:  # noqa: A001 - it is called so
+    found = headers.find(request.headers.raw)
+    refusal = traffic.refusal or ("" if found and found.token else "the request bears no load tag")
+    if refusal:
+        problem = Problem(type="about:blank", title="Not granted", status=403, detail=refusal)
+        return Response(problem.model_dump_json(), 403, media_type=PROBLEM_JSON)
     ratio = min(MAX_EXTRA, Share(request.query_params.get("ratio", MAX_EXTRA)))
 
     async def lines() -> AsyncIterator[bytes]:
         begun, base, before, granted, carry = time.monotonic_ns(), traffic.real(), 0, 0, 0
-        while True:
+        while not traffic.refusal:
             real = traffic.real() - base
             new, carry = grant(real - before, ratio, 1, carry)
             granted, before = granted + new, real
@@ -90,6 +108,11 @@ async def lever(request: Request) -> Response:
     return Response(traffic.lever.model_dump_json(), media_type="application/json")
 
 
+async def refuse(request: Request) -> Response:
+    traffic.refusal = (await request.body()).decode()
+    return Response()
+
+
 async def rate(request: Request) -> Response:
     traffic.real()
     traffic.rate = request.path_params["value"]
@@ -101,6 +124,7 @@ app = Starlette(
         Route("/v1/state", state),
         Route("/v1/credits", credits),
         Route("/v1/lever", lever, methods=["POST"]),
+        Route("/refuse", refuse, methods=["POST"]),
         Route("/rate/{value:float}", rate, methods=["POST"]),
     ]
 )

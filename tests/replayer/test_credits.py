@@ -1,0 +1,61 @@
+"""Subscribing to a sidecar: under a valid load tag each time, and what it says when it will not have the run."""
+
+import asyncio
+import time
+from itertools import count
+
+import httpx
+import pytest
+
+from loadtag import headers
+from replayer.ceiling import Source
+from replayer.credits import follow
+from replayer.plan import Plan
+from replayer.prepare import control_client
+from rules.units import Share
+from rules.wire import Problem
+
+QUARTER = Share.parse("25%")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (403, Problem(type="x", title="No", status=403, detail="unknown-key").model_dump_json(), "unknown-key"),
+        (401, "not  for\x1b\nyou", "not for you"),
+        (403, "", "it gives no reason"),
+        (503, "busy", ""),
+    ],
+)
+async def test_a_refusal_is_kept_and_each_attempt_bears_a_new_tag(status: int, body: str, told: str) -> None:
+    tokens = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = headers.find(request.headers.raw)
+        tokens.append(found and found.token)
+        assert request.headers["x-load-test"] == "run"
+        return httpx.Response(status, content=body.encode())
+
+    source, numbers = Source("http://sidecar", QUARTER), count()
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        task = asyncio.create_task(
+            follow(client, source, "run", lambda: f"token-{next(numbers)}", time.monotonic_ns, lambda _s, _h: None)
+        )
+        async with asyncio.timeout(5):
+            while len(tokens) < 3:
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert tokens[:3] == ["token-0", "token-1", "token-2"]
+    assert source.refused == told
+    assert not source.fresh(time.monotonic_ns())
+
+
+async def test_who_grants_is_verified_even_where_the_target_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr(httpx, "AsyncClient", lambda **options: given.append(options["verify"]))
+    plan = Plan.model_validate(
+        {"recording": "r", "to": "https://a", "sidecars": ["https://b"], "amplify": "1.1x", "insecure": True}
+    )
+    control_client(plan)
+    assert (given[0].check_hostname, given[0].verify_mode.name) == (True, "CERT_REQUIRED")
