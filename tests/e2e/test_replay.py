@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from captures.reader import Capture
+from loadtag import keys
 from replayer.report import Report
 from tests.support.client import Client
 from tests.support.crowd import Crowd
@@ -330,13 +331,17 @@ def test_a_recording_goes_onto_an_idle_target_as_it_was(recorded: Stack) -> None
         (("--amplify", "125%"), "write it like 1.25x"),
         (("--key", "nowhere.key"), "nowhere.key"),
         (("--of", "dreams"), "live"),
+        (("--audience", "elsewhere"), "not addressed to this sidecar"),
+        (("--key", "stranger.key"), "does not know the key"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_sent(site: Stack, more: tuple[str, ...], words: str) -> None:
-    with site.sidecar() as _:
+    with site.sidecar():
         with Crowd(site.url, 50) as crowd:
             eventually(lambda: crowd.answered > 10)
         eventually(lambda: site.state().accounting.pending == 0)
+        stranger, _ = keys.generate(site.folder, "stranger")
+        more = tuple(str(stranger) if part == stranger.name else part for part in more)
         ended = run(*arguments(site, *more, recording="recordings"))
     assert ended.returncode == 104, ended.stdout + ended.stderr
     assert words in " ".join(ended.stderr.split())
