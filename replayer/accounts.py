@@ -1,15 +1,16 @@
-"""Where every request went. Nothing is missing and nothing is counted twice, at every moment. Pure."""
+"""Where every request went. Nothing is missing and nothing is counted twice, whenever they are drawn up. Pure."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
 from replayer.ceiling import Refusal
-from replayer.transport import Shortage
+from replayer.transport import Shortage, Withdrawal
 
-Shed = Literal[Refusal, Shortage, "late", "stopped"]
-"""Why a wanted request was not sent: the ceiling (credit, signal, lever), no connection for it (connections, backoff),
-a sender that was held up (late), or the end of the run (stopped)."""
+Shed = Literal[Refusal, Shortage, Withdrawal, "late", "stopped"]
+"""Why a wanted request was not sent: the ceiling (credit, signal, lever), no connection for it (connections: all are
+in use; backoff: the target accepts none; connecting: it took too long to), a sender that was held up (late), or the end
+of the run (stopped)."""
 
 
 @dataclass(slots=True)
@@ -18,13 +19,18 @@ class Accounts:
 
     read: int = 0
     """Records read from the recording, each time it was read."""
+    rounds: int = 0
+    """Times that the whole recording was read and begun anew."""
     skipped: Counter[str] = field(default_factory=Counter)
     """Records that can't be replayed, by reason."""
     wanted: int = 0
     """Requests that the demand asked for."""
     shed: Counter[str] = field(default_factory=Counter)
     """Wanted and not sent, by reason."""
+    waiting: int = 0
+    """Wanted, and due soon or waiting for their connection now; none at the end."""
     sent: int = 0
+    """Written to a connection, or a connection for it was tried in vain (which is an error)."""
     answered: int = 0
     """Whole answers of the target, whatever their status."""
     withheld: Counter[str] = field(default_factory=Counter)
@@ -46,7 +52,7 @@ class Accounts:
         """Whether nothing is missing and nothing counted twice."""
         settled = self.answered + self.withheld.total() + self.errors.total() + self.unanswered
         return (
-            self.wanted == self.sent + self.shed.total()
+            self.wanted == self.sent + self.shed.total() + self.waiting
             and self.sent == settled + self.in_flight
             and self.answered == self.statuses.total()
         )

@@ -3,6 +3,9 @@
 Squeezing time stamps makes a recording louder and distorts it: bursts get shorter, pauses too, and caches, timers and
 auto-scalers see a faster world (TraceUpscaler, EuroSys 2024). Here the original requests stay at their own instants
 and more are added between them, as densely as they already are at that place.
+
+An arrival may be None: the source has none at hand yet and wants to be asked again. It is passed on at once, so that
+whoever reads can turn to something else in between.
 """
 
 import heapq
@@ -15,10 +18,13 @@ from rules.units import MILLION, Factor
 NEIGHBOURS = 16
 """How many arrivals to either side an added one may fall between: near enough to share its burst or its pause."""
 
+PATIENCE = 32
+"""Arrivals left out in a row before the reader is told that there is none at hand yet."""
+
 
 def amplify[T](
-    arrivals: Iterable[tuple[int, T]], factor: Factor, seed: int, neighbours: int = NEIGHBOURS
-) -> Iterator[tuple[int, T]]:
+    arrivals: Iterable[tuple[int, T] | None], factor: Factor, seed: int, neighbours: int = NEIGHBOURS
+) -> Iterator[tuple[int, T] | None]:
     """Multiply sorted `arrivals` (ns, whatever arrives) by `factor`; sorted again, the same for the same seed.
 
     At 1x and above each arrival stays where it is, ``floor(factor) - 1`` more are added for each and one more with the
@@ -28,49 +34,91 @@ def amplify[T](
     """
     draw = random.Random(seed)
     if factor < MILLION:
-        return (arrival for arrival in arrivals if draw.random() * MILLION < factor)
+        return _thin(arrivals, factor, draw)
     return _add(arrivals, factor, draw, neighbours)
 
 
-def squeeze[T](arrivals: Iterable[tuple[int, T]], factor: Factor, start_ns: int) -> Iterator[tuple[int, T]]:
+def squeeze[T](
+    arrivals: Iterable[tuple[int, T] | None], factor: Factor, start_ns: int
+) -> Iterator[tuple[int, T] | None]:
     """Divide times since `start_ns` by `factor`: the named alternative, for whoever wants time itself to run faster."""
-    return ((start_ns + (at - start_ns) * MILLION // factor, item) for at, item in arrivals)
+    return (arrival and (start_ns + (arrival[0] - start_ns) * MILLION // factor, arrival[1]) for arrival in arrivals)
+
+
+def _thin[T](
+    arrivals: Iterable[tuple[int, T] | None], factor: Factor, draw: random.Random
+) -> Iterator[tuple[int, T] | None]:
+    left_out = 0
+    for arrival in arrivals:
+        if arrival is None or draw.random() * MILLION < factor:
+            left_out = 0
+            yield arrival
+        else:
+            left_out += 1
+            if left_out % PATIENCE == 0:
+                yield None
 
 
 def _add[T](
-    arrivals: Iterable[tuple[int, T]], factor: Factor, draw: random.Random, neighbours: int
-) -> Iterator[tuple[int, T]]:
+    arrivals: Iterable[tuple[int, T] | None], factor: Factor, draw: random.Random, neighbours: int
+) -> Iterator[tuple[int, T] | None]:
     copies, fraction = divmod(factor - MILLION, MILLION)
     if not copies and not fraction:
         yield from arrivals
         return
-    source = iter(arrivals)
-    window: deque[tuple[int, T]] = deque()  # the arrivals around the one in hand, in order
-    here = 0  # where in the window that one stands
-    ready: list[tuple[int, int, T]] = []  # a heap; the number keeps equal times in order and items uncompared
-    number = 0
-    while True:
-        while len(window) <= here + neighbours and (arrival := next(source, None)) is not None:
-            window.append(arrival)
-        if here == len(window):
-            break
+    adding = _Adding[T](copies, fraction, draw, neighbours)
+    for arrival in arrivals:
+        if arrival is None:
+            yield None
+        else:
+            yield from adding.take(arrival)
+    yield from adding.rest()
+
+
+class _Adding[T]:
+    """The arrivals around the one in hand, and those that are ready to go on."""
+
+    def __init__(self, copies: int, fraction: int, draw: random.Random, neighbours: int) -> None:
+        self._copies, self._fraction = copies, fraction
+        self._draw = draw
+        self._neighbours = neighbours
+        self._window: deque[tuple[int, T]] = deque()  # in order
+        self._here = 0  # where in the window the one in hand stands
+        self._ready: list[tuple[int, int, T]] = []  # a heap; the number keeps equal times in order, items uncompared
+        self._number = 0
+
+    def take(self, arrival: tuple[int, T]) -> Iterator[tuple[int, T]]:
+        """Take the next one of the source; give those that nothing can come before any more."""
+        self._window.append(arrival)
+        if len(self._window) > self._here + self._neighbours:
+            yield from self._step()
+
+    def rest(self) -> Iterator[tuple[int, T]]:
+        """Give what is left at the end."""
+        while self._here < len(self._window):
+            yield from self._step()
+        while self._ready:
+            at, _, item = heapq.heappop(self._ready)
+            yield at, item
+
+    def _step(self) -> Iterator[tuple[int, T]]:
+        window, here, ready = self._window, self._here, self._ready
         at, item = window[here]
-        heapq.heappush(ready, (at, number, item))
-        number += 1
-        for _ in range(copies + (draw.random() * MILLION < fraction)):
-            heapq.heappush(ready, (_place(window, here, neighbours, draw), number, item))
-            number += 1
+        self._push(at, item)
+        for _ in range(self._copies + (self._draw.random() * MILLION < self._fraction)):
+            self._push(_place(window, here, self._neighbours, self._draw), item)
         # Whatever is added from now on falls on the first arrival still in reach of the next one, or later.
-        if here == neighbours:
+        if here == self._neighbours:
             window.popleft()
         else:
-            here += 1
+            self._here += 1
         while window and ready and ready[0][0] <= window[0][0]:
             at, _, item = heapq.heappop(ready)
             yield at, item
-    while ready:
-        at, _, item = heapq.heappop(ready)
-        yield at, item
+
+    def _push(self, at: int, item: T) -> None:
+        heapq.heappush(self._ready, (at, self._number, item))
+        self._number += 1
 
 
 def _place[T](window: deque[tuple[int, T]], here: int, neighbours: int, draw: random.Random) -> int:

@@ -6,7 +6,6 @@ taken from the recording in their order.
 """
 
 import heapq
-from collections.abc import Iterator
 from typing import Protocol
 
 from replayer.ceiling import Heard
@@ -15,6 +14,20 @@ from rules.wire import GRANT_INTERVAL
 
 INTERVAL_NS = int(GRANT_INTERVAL * 1e9)
 SECOND_NS = 1_000_000_000
+
+
+class Items[T](Protocol):
+    """What is taken from, in order."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether there will never be another one."""
+
+    def peek(self) -> T | None:
+        """Give the next one without taking it; None: there is none at hand now."""
+
+    def take(self) -> T:
+        """Take the one that `peek` gives."""
 
 
 class Demand[T](Protocol):
@@ -41,28 +54,25 @@ class Demand[T](Protocol):
 class Timeline[T]:
     """The recorded times, moved to begin at `start_ns`."""
 
-    def __init__(self, arrivals: Iterator[tuple[int, T]], first_ns: int, start_ns: int) -> None:
+    def __init__(self, arrivals: Items[tuple[int, T]], first_ns: int, start_ns: int) -> None:
         self._arrivals = arrivals
         self._shift = start_ns - first_ns
-        self._next = next(arrivals, None)
         self.wanted = 0
         self.pending = 0  # what is not due yet is not wanted yet
 
     @property
     def exhausted(self) -> bool:
         """Whether the recording has been played to its end."""
-        return self._next is None
+        return self._arrivals.ended
 
     def due(self) -> int | None:
-        """Tell when the next request is due; None after the last."""
-        return None if self._next is None else self._next[0] + self._shift
+        """Tell when the next request is due; None after the last, and while none is at hand."""
+        arrival = self._arrivals.peek()
+        return None if arrival is None else arrival[0] + self._shift
 
     def take(self) -> T:
-        """Hand out the next request. Raises StopIteration after the last."""
-        if self._next is None:
-            raise StopIteration
-        item = self._next[1]
-        self._next = next(self._arrivals, None)
+        """Hand out the next request, which is due."""
+        _, item = self._arrivals.take()
         self.wanted += 1
         return item
 
@@ -100,7 +110,9 @@ class TopUp:
 
     def __call__(self, heard: Heard) -> int:
         """Tell how many more are wanted."""
-        since = heard.since_ns if self._until_ns is None else self._until_ns
+        since = self._until_ns
+        if since is None or heard.since_ns - since > INTERVAL_NS:
+            since = heard.since_ns  # of the time before, while nobody reported, nothing is owed
         self._until_ns = max(since, heard.until_ns)
         span = self._until_ns - since
         self._owed += self._millionths * span - heard.real * MILLION * SECOND_NS
@@ -116,7 +128,7 @@ class Echo[T]:
     So the extra traffic has the rhythm of the real one some tens of milliseconds behind it, and ends with it.
     """
 
-    def __init__(self, wants: Wanted, items: Iterator[T], max_lag_ns: int) -> None:
+    def __init__(self, wants: Wanted, items: Items[T], max_lag_ns: int) -> None:
         self._wants = wants
         self._items = items
         self._max_lag_ns = max_lag_ns
@@ -124,8 +136,11 @@ class Echo[T]:
         self.wanted = 0
         self.exhausted = False
 
-    def hear(self, heard: Heard, now_ns: int) -> int:
-        """Schedule what a report makes wanted. Returns how many of them are too late to be sent at all."""
+    def hear(self, heard: Heard, now_ns: int, awake_ns: int = 0) -> int:
+        """Schedule what a report makes wanted. Returns how many of them are too late to be sent at all.
+
+        `awake_ns` is since when the process has not been held up.
+        """
         count = self._wants(heard)
         self.wanted += count
         span = heard.until_ns - heard.since_ns
@@ -136,8 +151,9 @@ class Echo[T]:
             if due < now_ns - self._max_lag_ns:
                 late += 1
             else:
-                # A report that came late is not the sender's own lag: it sends as soon as it can know.
-                heapq.heappush(self._dues, max(due, now_ns))
+                # A report that came late is not the sender's own lag: it sends as soon as it can know. But if it could
+                # not look, it is.
+                heapq.heappush(self._dues, due if heard.until_ns < awake_ns else max(due, now_ns))
         return late
 
     @property
@@ -147,9 +163,10 @@ class Echo[T]:
 
     def due(self) -> int | None:
         """Tell when the next request is due."""
-        return self._dues[0] if self._dues else None
+        return self._dues[0] if self._dues and self._items.peek() is not None else None
 
     def take(self) -> T:
         """Hand out the next request of the recording."""
+        item = self._items.take()
         heapq.heappop(self._dues)
-        return next(self._items)
+        return item

@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from captures.errors import CaptureError
 from replayer.accounts import Accounts
@@ -30,15 +30,19 @@ from replayer.plan import Plan
 from replayer.prepare import Prepared, control_client, run_seconds
 from replayer.report import Live, Report, Stop, exit_code, faults
 from replayer.snapshot import Observer, Snapshot
-from replayer.stock import Supply, supply
+from replayer.stock import Supply, stocked, supply
 from replayer.tagging import Tag
-from replayer.transport import Failure, Pool, Target
+from replayer.transport import Failure, Pool, Target, Withdrawal
 from replayer.vigil import Vigil
 from rules.exits import Exit
 from rules.wire import Withheld
 
 BEAT = 0.05
+BEAT_NS = int(BEAT * 1e9)
 """Seconds between two looks at everything that takes no part in sending."""
+
+WAKE_NS = 10_000_000
+"""A beat that comes later than this shows that the process was held up."""
 
 BATCH = 64
 """Requests sent before answers get their turn."""
@@ -60,14 +64,14 @@ class Run:
         self.prepared = prepared
         self.folder = folder
         self.accounts = Accounts()
-        self.latency, self.service, self.lag = Recorder(), Recorder(), Recorder()
+        self.latency, self.service, self.lag, self.wait = Recorder(), Recorder(), Recorder(), Recorder()
         self._show = show
         self._clock = time.monotonic_ns
         self._loop = asyncio.get_running_loop()
-        self._stopped: asyncio.Future[tuple[Stop, str]] = self._loop.create_future()
+        self._end: tuple[Stop, str] | None = None
+        self._ended = asyncio.Event()
         self._drained = asyncio.Event()
         self._sending = False
-        self.interrupted = False
         self._tag = Tag(prepared.signer, prepared.run_id, prepared.terms.audience, plan.tag_lifetime)
         self._max_lag_ns = int(plan.max_lag * 1e9)
         terms = prepared.terms
@@ -75,18 +79,27 @@ class Run:
             Unbounded() if terms.ceiling is None else Ceiling(Source(url, terms.ceiling) for url in prepared.states)
         )
         host, port = plan.address
-        name = None if plan.host in ("target", "recorded") else plan.host.rpartition(":")[0] or plan.host
         self.pool = Pool(
-            Target(host, port, prepared.tls, name, plan.connect_timeout, plan.timeout, plan.max_connections),
+            Target(
+                host,
+                port,
+                prepared.tls,
+                plan.server_name,
+                plan.connect_timeout,
+                plan.timeout,
+                plan.max_connections,
+                guarded=bool(plan.sidecars),
+            ),
             self,
             self._clock,
         )
         self._alarm = alarm(self._loop, self._pump)
         self._supply: Supply | None = None
         self._taken = 0
-        self._shortage: str | None = None
+        self._refilling = self._looped = False
+        self._short_ns = 0  # since when what is due waits for a free connection
         self._start_ns = self._deadline_ns = self._end_ns = 0
-        self._beat_ns = 0
+        self._beat_ns = self._awake_ns = 0
         self._second_ns = 0
         self._stalled_ns = 0
         self._observer = Observer(self.ceiling)
@@ -112,40 +125,48 @@ class Run:
                     self._beat_ns = self._clock()
                     self._beat()
                     if await self._signal_is_there():
-                        self._begin()
-                    stop, reason = await self._stopped
-                    await self._wind_down(stop)
-                    if stop == "ended" and self.interrupted:
-                        stop, reason = "interrupted", f"{reason}; the last answers were not waited for"
+                        await self._begin()
+                    await self._ended.wait()
+                    await self._wind_down()
                 finally:
                     self._alarm.close()
                     for follower in followers:
                         follower.cancel()
                     await asyncio.gather(*followers, return_exceptions=True)
-        report = self._report(started, stop, reason)
-        self._note("stopped", why=stop, reason=reason, exit_code=report.exit_code)
+        report = self._report(started)
+        self._note("stopped", why=report.stop, reason=report.reason, exit_code=report.exit_code)
         self.folder.finish(report)
         return report
 
     def stop(self, why: Stop, reason: str) -> None:
-        """Send nothing any more, from this moment on."""
-        self._sending = False
-        if not self._stopped.done():
-            self._end_ns = self._clock()
-            self._stopped.set_result((why, reason))
+        """Send nothing any more, from this moment on.
 
-    def interrupt(self, by: str) -> None:
-        """Stop because somebody said so, even while the last answers are waited for."""
-        self.interrupted = True
-        self.stop("interrupted", by)
-        self._drained.set()
+        After the planned end the last answers are waited for, and any other end may still come. That one is final.
+        """
+        if self._end is None:
+            self._end_ns = self._clock()
+            self._sending = False
+            self.accounts.shed["stopped"] += self._supply.demand.pending if self._supply else 0
+            self._ended.set()
+        elif self._end[0] == "ended" and why != "ended" and not self._drained.is_set():
+            reason += "; the last answers were not waited for"
+        else:
+            return
+        self._end = why, reason
+        if why != "ended":
+            self.accounts.shed["stopped"] += self.pool.withdraw()
+            self._drained.set()
+
+    def _settled(self) -> None:
+        if self._end is not None and not self.pool.in_flight and not self.pool.waiting:
+            self._drained.set()
 
     # --- the beginning ---
 
     async def _signal_is_there(self) -> bool:
         """Wait for the first grant of every sidecar; False if the run is over before it began."""
         until = self._clock() + int(self.plan.signal_timeout * 1e9)
-        while not self._stopped.done():
+        while self._end is None:
             lost = self.ceiling.lost(self._clock())
             if not lost:
                 return True
@@ -156,24 +177,19 @@ class Run:
             await asyncio.sleep(0.01)
         return False
 
-    def _begin(self) -> None:
-        now = self._clock()
-        self._start_ns = now + LEAD_NS
-        self._second_ns = self._start_ns
+    async def _begin(self) -> None:
+        capture = self.prepared.capture
+        stock = stocked(self.plan, capture, self.prepared.encoder, self.accounts)
         try:
-            prepared = self.prepared
-            self._supply = supply(
-                self.plan,
-                prepared.capture,
-                prepared.encoder,
-                self.accounts,
-                self._start_ns,
-                lambda: self._note("recording loops"),
-            )
-            self._supply.stock.fill(BATCH)
+            while stock.low and self._end is None:
+                stock.fill(REFILL)
+                await asyncio.sleep(0)
         except CaptureError as error:
             self.stop("failed", str(error))
+        if self._end is not None:
             return
+        self._start_ns = self._second_ns = self._clock() + LEAD_NS
+        self._supply = supply(self.plan, stock, capture.first_ns or 0, self._start_ns)
         if self.plan.duration is not None or self.plan.of == "live":
             self._deadline_ns = self._start_ns + int(run_seconds(self.plan, self.prepared) * 1e9)
         self._observer = Observer(self.ceiling)
@@ -192,14 +208,16 @@ class Run:
                 now = self._clock()
                 due = self._due(demand, now)
                 if due is None:
+                    self._short_ns = 0
                     return
                 match pace(now, due, self._max_lag_ns):
                     case Pace.WAIT:
+                        self._short_ns = 0
                         self._alarm.at(due)
                         return
                     case Pace.SHED:
                         demand.take()
-                        self.accounts.shed[self._shortage or "late"] += 1
+                        self.accounts.shed["connections" if self._short_ns else "late"] += 1
                     case Pace.SEND:
                         if not self._send(demand, due, now):
                             return
@@ -214,39 +232,56 @@ class Run:
             self.stop("ended", "the time was up")
             return None
         due = demand.due()
-        if due is None and demand.exhausted:
-            self.stop("ended", "the recording was played to its end")
+        if due is None:
+            if demand.exhausted:
+                self.stop("ended", "the recording was played to its end")
+            else:
+                self._refill()
         return due
 
     def _send(self, demand: Demand[Request], due: int, now: int) -> bool:
         """Send the request that is due; False if there is no connection for it now."""
         shortage = self.pool.shortage(now)
-        if shortage is not None:
-            self._shortage = shortage
+        if shortage == "connections":
+            self._short_ns = self._short_ns or now
             self._alarm.at(due + self._max_lag_ns + 1)
             return False
-        self._shortage = None
         request = demand.take()
         self._taken += 1
         if self._taken >= REFILL:
             self._taken = 0
-            self._loop.call_soon(self._refill)
-        refusal = self.ceiling.spend(now)
+            self._refill()
+        refusal = shortage or self.ceiling.spend(now)
         if refusal is not None:
             self.accounts.shed[refusal] += 1
             return True
-        self.accounts.sent += 1
-        self.lag.pending.append((now - due) // 1000)
-        self.pool.send(request, due, now)
+        # Waiting for a free connection is not the sender's own lag.
+        self.pool.send(request, due, max(due, self._short_ns) if self._short_ns else now, now)
         return True
 
     def _refill(self) -> None:
+        if not self._refilling:
+            self._refilling = True
+            self._loop.call_soon(self._read_ahead)
+
+    def _read_ahead(self) -> None:
+        self._refilling = False
         if not self._sending or self._supply is None:
             return
+        stock = self._supply.stock
         try:
-            self._supply.stock.fill(2 * REFILL)
+            dry = stock.peek() is None
+            stock.fill(2 * REFILL)
         except CaptureError as error:
             self.stop("failed", str(error))
+            return
+        if stock.low:
+            self._refill()
+        if self.accounts.rounds and not self._looped:
+            self._looped = True
+            self._note("recording loops")
+        if dry and (stock.ended or stock.peek() is not None):
+            self._pump()
 
     def _hear(self, source: Source, heard: Heard) -> None:
         """Take in what a sidecar reported."""
@@ -258,12 +293,19 @@ class Run:
         echo = self._supply.echo if self._supply else None
         if self._sending and echo is not None:
             now = self._clock()
-            late = echo.hear(heard, now)
+            self._wake(now)
+            late = echo.hear(heard, now, self._awake_ns)
             if late:
-                # Either the line was long on its way, or it lay here while this process was held up.
-                stalled = now - self._beat_ns > BEAT * 1e9 + self._max_lag_ns
-                self.accounts.shed["late" if stalled else "signal"] += late
+                # Either it lay here while this process was held up, or it was long on its way.
+                self.accounts.shed["late" if heard.until_ns < self._awake_ns else "signal"] += late
             self._pump()
+
+    def _wake(self, now: int) -> int:
+        """Take note if this process was held up until now; tell for how long."""
+        held_up = now - self._beat_ns - BEAT_NS
+        if held_up > WAKE_NS:
+            self._awake_ns = now
+        return held_up
 
     # --- outcomes, called by the pool ---
 
@@ -282,22 +324,39 @@ class Run:
             if withheld == "lever":
                 self._note("lever", told_by="the guard")
                 self.stop("lever", "the guard refused: the lever is pulled")
-        if not self._sending and not self.pool.in_flight:
-            self._drained.set()
+        self._settled()
 
-    def failed(self, _due_ns: int, _sent_ns: int, failure: Failure) -> None:
+    def sent(self, due_ns: int, ready_ns: int, sent_ns: int) -> None:
+        """Count a request that is on its way."""
+        self.accounts.sent += 1
+        self.lag.pending.append((ready_ns - due_ns) // 1000)
+        if sent_ns > ready_ns:
+            self.wait.pending.append((sent_ns - ready_ns) // 1000)
+
+    def failed(self, sent_ns: int | None, failure: Failure) -> None:
         """Count a request that will have no answer."""
+        if sent_ns is None:
+            self.accounts.sent += 1
         self.accounts.errors[failure] += 1
-        if not self._sending and not self.pool.in_flight:
-            self._drained.set()
+        self._settled()
+
+    def withdrawal(self, due_ns: int) -> Withdrawal | None:
+        """Tell whether a request that waited for its connection may still be sent: all that held then has to hold."""
+        now = self._clock()
+        if self.ceiling.lever is not None:
+            return "lever"
+        if not self.ceiling.open(now):
+            return "signal"
+        return "connecting" if now - due_ns > self._max_lag_ns else None
+
+    def withdrawn(self, why: Withdrawal) -> None:
+        """Count a request that was not sent after all."""
+        self.accounts.shed[why] += 1
+        self._settled()
 
     def token(self) -> bytes:
         """Give the load tag's token, valid now."""
         return self._tag.token(time.time())
-
-    def may_send(self) -> bool:
-        """Let a request go that waited for its connection, unless the ceiling has closed meanwhile."""
-        return self.ceiling.open(self._clock())
 
     def may_retry(self) -> bool:
         """Let a lost request be sent again, for another credit."""
@@ -310,17 +369,17 @@ class Run:
     # --- the beat ---
 
     def _beat(self) -> None:
-        if self._stopped.done() and self._drained.is_set():
+        if self._drained.is_set():
             return
         now = self._clock()
-        held_up = now - self._beat_ns - int(BEAT * 1e9)
+        held_up = self._wake(now)
         self._beat_ns = now
         self._loop.call_later(BEAT, self._beat)
-        if self._sending and held_up > self._max_lag_ns:
+        if self._sending and held_up > self.plan.lag_bound * 1e9:
             self._stalled_ns += held_up
             self._note("stalled", seconds=round(held_up / 1e9, 3))
         self.pool.sweep(now)
-        for recorder in (self.latency, self.service, self.lag):
+        for recorder in (self.latency, self.service, self.lag, self.wait):
             recorder.digest()
         self._watch_signal(now)
         if self._sending:
@@ -344,7 +403,7 @@ class Run:
             self.stop("signal-lost", f"the signal of {urls} did not come back within {self.plan.signal_timeout}")
 
     def _pulled(self, source: Source) -> None:
-        if self._stopped.done():
+        if self._end is not None and self._end[0] != "ended":
             return
         lever = source.lever
         self._note("lever", sidecar=source.url, by=lever.by, reason=lever.reason)
@@ -354,7 +413,12 @@ class Run:
         """Log a second's histograms and show how things stand."""
         start, end = (self._second_ns - self._start_ns) / 1e9, (now - self._start_ns) / 1e9
         p95 = None
-        for tag, recorder in (("latency", self.latency), ("service", self.service), ("lag", self.lag)):
+        for tag, recorder in (
+            ("latency", self.latency),
+            ("service", self.service),
+            ("lag", self.lag),
+            ("wait", self.wait),
+        ):
             values = recorder.interval()
             if values.total_count:
                 self.folder.interval(tag, values, start, end)
@@ -368,7 +432,9 @@ class Run:
         """Give the accounts, with what others count brought up to date."""
         accounts = self.accounts
         if self._supply is not None:
-            accounts.wanted = self._supply.demand.wanted
+            demand = self._supply.demand
+            accounts.wanted = demand.wanted
+            accounts.waiting = self.pool.waiting + (demand.pending if self._sending else 0)
         accounts.retried = self.pool.retried
         accounts.bytes_sent = self.pool.sent_bytes
         accounts.in_flight = self.pool.in_flight
@@ -376,21 +442,18 @@ class Run:
 
     # --- the end ---
 
-    async def _wind_down(self, stop: Stop) -> None:
+    async def _wind_down(self) -> None:
         """After the planned end, wait for what is on its way. At any other, close at once."""
-        if self._supply is not None and self._supply.demand.pending:
-            self.accounts.shed["stopped"] += self._supply.demand.pending
-        if stop == "ended" and self.pool.in_flight and not self.interrupted:
-            self._drained.clear()
-            try:
+        if self.pool.in_flight or self.pool.waiting:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self.plan.timeout + 2 * BEAT):
                     await self._drained.wait()
-            except TimeoutError:
-                pass
+        self.accounts.shed["stopped"] += self.pool.withdraw()
         self.accounts.unanswered += self.pool.close()
         self._drained.set()
 
-    def _report(self, started: float, stop: Stop, reason: str) -> Report:
+    def _report(self, started: float) -> Report:
+        stop, reason = self._end or ("failed", "it never began")
         now = self._clock()
         if self._start_ns:
             self._tell(now)
@@ -416,6 +479,9 @@ class Run:
             latency=quantiles(self.latency.total),
             service=quantiles(self.service.total),
             lag=lag,
+            wait=quantiles(self.wait.total),
+            reasons=dict(self.pool.reasons),
+            damage=self.prepared.capture.damage,
             stop=stop,
             reason=reason,
             valid=not invalid,
@@ -436,17 +502,23 @@ async def replay(plan: Plan, prepared: Prepared, folder: Folder, show: Callable[
     run = Run(plan, prepared, folder, show)
     loop = asyncio.get_running_loop()
 
-    def interrupt(number: signal.Signals) -> None:
-        if run.interrupted:
-            os._exit(int(Exit.INTERRUPTED))
-        run.interrupt(number.name)
+    pressed = False
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    def interrupt(number: signal.Signals) -> None:
+        nonlocal pressed
+        if pressed:
+            os._exit(int(Exit.INTERRUPTED))
+        pressed = True
+        run.stop("interrupted", number.name)
+
+    # Whoever had SIGHUP ignored (nohup) wants the run to outlive the terminal.
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    for number in numbers:
         loop.add_signal_handler(number, interrupt, number)
     try:
         return await run.run()
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 

@@ -3,7 +3,7 @@
 runs/20261121-210305-k3f9/
     plan.json       the effective configuration
     journal.jsonl   every decision that changed the load; a line is on its way to the disk before the next one
-    latency.hlog    HdrHistogram log 1.3, microseconds, a line each second for each of latency, service and lag
+    latency.hlog    HdrHistogram log 1.3, microseconds, each second a line for each of latency, service, lag, wait
     report.json     everything that came of the run; there only once it is whole
 """
 

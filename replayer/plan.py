@@ -171,6 +171,11 @@ class Plan(BaseModel):
         return parts.hostname or "", parts.port or (443 if self.tls else 80)
 
     @property
+    def server_name(self) -> str | None:
+        """Whose certificate the target has to show; None: that of its address."""
+        return None if self.host in ("target", "recorded") else urlsplit(f"//{self.host}").hostname
+
+    @property
     def tls(self) -> bool:
         """Whether the target speaks TLS."""
         return self.to.startswith("https:")

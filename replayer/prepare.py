@@ -122,7 +122,7 @@ def _recording(plan: Plan, encoder: Encoder) -> tuple[Capture, str]:
         found = Accounts()
         records = usable(capture.records(), encoder, found)
         # Most recordings show at once that they can be used; only one that can't is read to its end.
-        if next(records, None) is None:
+        if next(filter(None, records), None) is None:
             reasons = ", ".join(f"{count} {reason}" for reason, count in found.skipped.items()) or "it is empty"
             raise UserError(f"{plan.recording} holds nothing that can be replayed: {reasons}")
         sample = Accounts()

@@ -49,7 +49,10 @@ class Report(BaseModel):
     sidecars: list[Live] = []
     latency: Quantiles = Field(description="from the intended send time to the last byte, whole answers only")
     service: Quantiles = Field(description="from the actual send to the last byte")
-    lag: Quantiles = Field(description="from the intended to the actual send, of everything sent")
+    lag: Quantiles = Field(description="by how much the sender itself was late, of everything sent")
+    wait: Quantiles = Field(Quantiles(), description="for a connection, of those requests that had to wait for one")
+    reasons: dict[str, str] = Field({}, description="of each kind of connection that failed, the first error in words")
+    damage: list[str] = Field([], description="what of the recording could not be read")
     stop: Stop
     reason: str = Field(description="why it stopped, for people")
     valid: bool = Field(description="whether the sender kept to its schedule, so that the figures are the target's")

@@ -12,7 +12,7 @@ from captures.errors import CaptureError
 from captures.reader import Capture
 from captures.records import Record
 from replayer.accounts import Accounts
-from replayer.amplification import amplify, squeeze
+from replayer.amplification import PATIENCE, amplify, squeeze
 from replayer.demand import Demand, Echo, Raise, Timeline, TopUp
 from replayer.encoding import Encoder, Request
 from replayer.plan import Plan
@@ -24,67 +24,103 @@ AHEAD = 1024
 AHEAD_BYTES = 16 << 20
 """Bytes of them to hold at most."""
 
+SKIPPED = 16
+"""What "nothing yet" counts for, in requests: the source has read `PATIENCE` records in vain."""
 
-def usable(records: Iterable[Record], encoder: Encoder, accounts: Accounts) -> Iterator[tuple[int, Request]]:
-    """Encode records; leave out and count what can't be replayed."""
+LOW = 64
+"""With fewer requests than this, reading goes on at once."""
+
+
+def usable(records: Iterable[Record], encoder: Encoder, accounts: Accounts) -> Iterator[tuple[int, Request] | None]:
+    """Encode records; leave out and count what can't be replayed. None: nothing yet, but there is more to read."""
+    left_out = 0
     for record in records:
         accounts.read += 1
         request = encoder.encode(record)
         if isinstance(request, Request):
+            left_out = 0
             yield record.arrival_ns, request
         else:
             accounts.skipped[request] += 1
+            left_out += 1
+            if left_out % PATIENCE == 0:
+                yield None
 
 
-def looped(capture: Capture, encoder: Encoder, accounts: Accounts, again: Callable[[], None]) -> Iterator[Request]:
-    """Give the recording's requests in order, over and over; `again` is told of each new beginning.
+def looped(capture: Capture, encoder: Encoder, accounts: Accounts) -> Iterator[Request | None]:
+    """Give the recording's requests in order, over and over. None: nothing yet.
 
     Raises CaptureError if a whole round gives none.
     """
     while True:
         empty = True
-        for _, request in usable(capture.records(), encoder, accounts):
-            empty = False
-            yield request
+        for arrival in usable(capture.records(), encoder, accounts):
+            if arrival is None:
+                yield None
+            else:
+                empty = False
+                yield arrival[1]
         if empty:
             raise CaptureError(f"{capture.path} holds nothing that can be replayed any more")
-        again()
+        accounts.rounds += 1
 
 
 class Stock[T]:
-    """An iterator that is read ahead. `size` tells the bytes of an item."""
+    """A source read ahead. `size` tells the bytes of an item. The source gives None for "nothing yet"."""
 
-    def __init__(self, source: Iterator[T], size: Callable[[T], int]) -> None:
+    def __init__(self, source: Iterator[T | None], size: Callable[[T], int]) -> None:
         self._source = source
         self._size = size
         self._items: deque[T] = deque()
         self._bytes = 0
-        self._ended = False
+        self._read = False  # to its end
 
-    def __iter__(self) -> Iterator[T]:
-        return self
+    @property
+    def ended(self) -> bool:
+        """Whether there will never be another item."""
+        return self._read and not self._items
 
-    def __next__(self) -> T:
+    @property
+    def low(self) -> bool:
+        """Whether reading should go on at once."""
+        return not self._read and len(self._items) < LOW and self._bytes < AHEAD_BYTES
+
+    def peek(self) -> T | None:
+        """Give the next item without taking it; None: there is none at hand."""
         if not self._items:
             self.fill(1)
-        if not self._items:
-            raise StopIteration
+        return self._items[0] if self._items else None
+
+    def take(self) -> T:
+        """Take the next item; there has to be one."""
         item = self._items.popleft()
         self._bytes -= self._size(item)
         return item
 
-    def fill(self, count: int) -> bool:
-        """Read up to `count` more; tell whether more could be held."""
-        for _ in range(count):
-            if self._ended or len(self._items) >= AHEAD or self._bytes >= AHEAD_BYTES:
-                return False
-            item = next(self._source, None)
-            if item is None:
-                self._ended = True
-                return False
-            self._items.append(item)
-            self._bytes += self._size(item)
-        return True
+    def fill(self, count: int) -> None:
+        """Ask the source up to `count` times; what it skips in between is bounded too, so this takes a moment only."""
+        while count > 0 and not self._read and len(self._items) < AHEAD and self._bytes < AHEAD_BYTES:
+            try:
+                item = next(self._source)
+            except StopIteration:
+                self._read = True
+            else:
+                if item is None:
+                    count -= SKIPPED
+                else:
+                    count -= 1
+                    self._items.append(item)
+                    self._bytes += self._size(item)
+
+
+def stocked(plan: Plan, capture: Capture, encoder: Encoder, accounts: Accounts) -> Stock[Any]:
+    """Build what a plan takes its requests from: with their times for a recorded timeline, without for live traffic."""
+    if plan.of == "live":
+        return Stock(looped(capture, encoder, accounts), len)
+    arrivals = usable(capture.records(), encoder, accounts)
+    factor = plan.amplify or Factor(MILLION)
+    louder = squeeze(arrivals, factor, capture.first_ns or 0) if plan.squeeze else amplify(arrivals, factor, plan.seed)
+    return Stock(louder, lambda arrival: len(arrival[1]))
 
 
 class Supply(NamedTuple):
@@ -96,18 +132,10 @@ class Supply(NamedTuple):
     """The demand once more if it follows live traffic, and has to be told of it."""
 
 
-def supply(
-    plan: Plan, capture: Capture, encoder: Encoder, accounts: Accounts, start_ns: int, again: Callable[[], None]
-) -> Supply:
-    """Build it. `start_ns` is when the recorded timeline begins; `again` is told when the recording begins anew."""
+def supply(plan: Plan, stock: Stock[Any], first_ns: int, start_ns: int) -> Supply:
+    """Build the demand on what `stocked` gave: a recorded timeline that began at `first_ns` begins at `start_ns`."""
     if plan.of == "live":
-        requests = Stock(looped(capture, encoder, accounts, again), len)
         wants = TopUp(plan.top_up) if plan.top_up is not None else Raise(plan.extra or Share(0))
-        echo = Echo(wants, requests, int(plan.max_lag * 1e9))
-        return Supply(echo, requests, echo)
-    first_ns = capture.first_ns or 0
-    arrivals = usable(capture.records(), encoder, accounts)
-    factor = plan.amplify or Factor(MILLION)
-    louder = squeeze(arrivals, factor, first_ns) if plan.squeeze else amplify(arrivals, factor, plan.seed)
-    timed = Stock(louder, lambda arrival: len(arrival[1]))
-    return Supply(Timeline(timed, first_ns, start_ns), timed, None)
+        echo = Echo(wants, stock, int(plan.max_lag * 1e9))
+        return Supply(echo, stock, echo)
+    return Supply(Timeline(stock, first_ns, start_ns), stock, None)

@@ -15,11 +15,12 @@ What can go wrong, as `Failure` names it:
     truncated         the connection ended or was reset inside the answer
     timeout           no whole answer in time
     protocol          what came is not HTTP/1.1
-    withdrawn         by the time there was a connection, nothing was to be sent any more
+
+A request that has to wait for a new connection is decided about again once it is there (`Outcomes.withdrawal`): what is
+too late by then, or not allowed any more, is not sent, and the connection is kept for the next one.
 """
 
 import asyncio
-import logging
 import re
 import socket
 import ssl
@@ -30,8 +31,6 @@ import httptools
 
 from replayer.encoding import Request
 from rules.wire import WITHHELD_HEADER, Withheld
-
-logger = logging.getLogger(__name__)
 
 Failure = Literal[
     "dns",
@@ -44,9 +43,9 @@ Failure = Literal[
     "truncated",
     "timeout",
     "protocol",
-    "withdrawn",
 ]
 Shortage = Literal["connections", "backoff"]
+Withdrawal = Literal["signal", "lever", "connecting"]
 
 MAX_HEAD = 65_536
 """Bytes of fields that an answer may have. nginx and Apache stop at a fraction of it."""
@@ -67,14 +66,20 @@ class Outcomes(Protocol):
     def answered(self, due_ns: int, sent_ns: int, status: int, size: int, withheld: Withheld | None) -> None:
         """Take a whole answer; `withheld` if it is the guard's and not the target's."""
 
-    def failed(self, due_ns: int, sent_ns: int, failure: Failure) -> None:
-        """Take the news that there will be no answer."""
+    def sent(self, due_ns: int, ready_ns: int, sent_ns: int) -> None:
+        """Take the news that a request is written, `sent_ns`; `ready_ns` is when nothing but a connection lacked."""
+
+    def withdrawal(self, due_ns: int) -> Withdrawal | None:
+        """Tell why a request that waited for its connection must not be sent any more."""
+
+    def withdrawn(self, why: Withdrawal) -> None:
+        """Take the news that a request was not sent."""
+
+    def failed(self, sent_ns: int | None, failure: Failure) -> None:
+        """Take the news that there will be no answer; `sent_ns` is None if there was not even a connection."""
 
     def token(self) -> bytes:
         """Give the token that is put into a request at the moment of sending."""
-
-    def may_send(self) -> bool:
-        """Tell whether what waited for its connection may still be sent."""
 
     def may_retry(self) -> bool:
         """Tell whether a request that a stale connection lost may be sent once more (it spends credit again)."""
@@ -93,6 +98,8 @@ class Target(NamedTuple):
     connect_timeout: float = 5.0
     timeout: float = 30.0
     max_connections: int = 256
+    guarded: bool = True
+    """Whether a sidecar stands before it, so that an answer may be the guard's."""
 
 
 class Pool:
@@ -106,7 +113,9 @@ class Pool:
         self.opened = 0
         self.retried = 0
         self.sent_bytes = 0
-        self.waiting = False  # whether somebody was turned away and wants to hear of `ready`
+        self.turned_away = False  # whether somebody was, and wants to hear of `ready`
+        self.waiting = 0  # requests that wait for a connection of their own
+        self.reasons: dict[Failure, str] = {}  # the first error of each kind of connection that failed, in words
         self._all: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._failures = 0  # connections that failed in a row
@@ -115,40 +124,50 @@ class Pool:
 
     @property
     def in_flight(self) -> int:
-        """Requests that have no outcome yet."""
-        return len(self._all) - len(self.idle)
+        """Requests that were sent and have no outcome yet."""
+        return len(self._all) - len(self.idle) - self.waiting
 
     def shortage(self, now_ns: int) -> Shortage | None:
         """Tell what stands against sending a request now."""
         if self.idle:
             return None
         if self._failures and (self._opening or now_ns < self._not_before_ns):
-            self.waiting = True
+            self.turned_away = True
             return "backoff"
         if len(self._all) >= self.target.max_connections:
-            self.waiting = True
+            self.turned_away = True
             return "connections"
         return None
 
-    def send(self, request: Request, due_ns: int, now_ns: int) -> None:
-        """Send a request; only while there is no `shortage`."""
+    def send(self, request: Request, due_ns: int, ready_ns: int, now_ns: int) -> None:
+        """Send a request, or wait for a connection with it; only while there is no `shortage`."""
         if self.idle:
-            self.idle.pop().send(request, due_ns, now_ns)
+            self.idle.pop().send(request, due_ns, ready_ns, now_ns)
         else:
-            self._open(request, due_ns, now_ns)
+            self.waiting += 1
+            self._open(Connection(self, request, due_ns, ready_ns, now_ns))
 
     def sweep(self, now_ns: int) -> None:
         """Give up what has waited too long. Called some times a second, in place of a timer for each request."""
         limit = now_ns - int(self.target.timeout * 1e9)
         for connection in [c for c in self._all if c.request is not None and c.sent_ns < limit]:
             connection.fail("timeout")
-        if self.waiting and self.shortage(now_ns) is None:
+        if self.turned_away and self.shortage(now_ns) is None:
             self._announce()
+
+    def withdraw(self) -> int:
+        """Give up what waits for a connection; tell how many these were."""
+        given_up = [connection for connection in self._all if connection.waits]
+        for connection in given_up:
+            connection.request = None
+            self.forget(connection)
+        self.waiting = 0
+        return len(given_up)
 
     def close(self) -> int:
         """Close every connection at once; give the number of requests that stay without an outcome."""
         self._closed = True
-        unanswered = self.in_flight
+        unanswered, self.waiting = self.in_flight, 0
         for task in self._opening:
             task.cancel()
         for connection in self._all:
@@ -161,7 +180,7 @@ class Pool:
     def release(self, connection: "Connection") -> None:
         """Take back a connection that can serve again."""
         self.idle.append(connection)
-        if self.waiting:
+        if self.turned_away:
             self._announce()
 
     def forget(self, connection: "Connection") -> None:
@@ -169,7 +188,7 @@ class Pool:
         self._all.discard(connection)
         if connection in self.idle:
             self.idle.remove(connection)
-        if self.waiting and not self._closed:
+        if self.turned_away and not self._closed:
             self._announce()
 
     def retry(self, request: Request, due_ns: int, sent_ns: int) -> bool:
@@ -177,15 +196,14 @@ class Pool:
         if self._closed or self._failures or not self.outcomes.may_retry():
             return False
         self.retried += 1
-        self._open(request, due_ns, sent_ns, retried=True)
+        self._open(Connection(self, request, due_ns, self.clock(), sent_ns, retried=True))
         return True
 
     def _announce(self) -> None:
-        self.waiting = False
+        self.turned_away = False
         self.outcomes.ready()
 
-    def _open(self, request: Request, due_ns: int, now_ns: int, *, retried: bool = False) -> None:
-        connection = Connection(self, request, due_ns, now_ns, retried)
+    def _open(self, connection: "Connection") -> None:
         self._all.add(connection)
         task = asyncio.get_running_loop().create_task(self._connect(connection))
         self._opening.add(task)
@@ -206,9 +224,10 @@ class Pool:
             self._failures += 1
             pause = min(LONGEST_PAUSE_NS, FIRST_PAUSE_NS << min(self._failures - 1, 10))
             self._not_before_ns = self.clock() + pause
-            logger.debug("no connection to %s:%s: %r", target.host, target.port, error)
+            failure = _failure_to_connect(error)
+            self.reasons.setdefault(failure, str(error) or type(error).__name__)
             if connection.request is not None:  # else it was given up meanwhile
-                connection.fail(_failure_to_connect(error))
+                connection.fail(failure)
         else:
             self._failures = 0
             self.opened += 1
@@ -236,23 +255,27 @@ class Connection(asyncio.Protocol):
         "_keep",
         "_parser",
         "_pool",
+        "_rested",
         "_retried",
         "_size",
         "_status",
         "_transport",
-        "_used",
         "due_ns",
+        "ready_ns",
         "request",
         "sent_ns",
     )
 
-    def __init__(self, pool: Pool, request: Request, due_ns: int, sent_ns: int, retried: bool) -> None:
+    def __init__(
+        self, pool: Pool, request: Request, due_ns: int, ready_ns: int, sent_ns: int, *, retried: bool = False
+    ) -> None:
         self.request: Request | None = request
         self.due_ns = due_ns
+        self.ready_ns = ready_ns
         self.sent_ns = sent_ns
         self._pool = pool
         self._retried = retried
-        self._used = False  # whether it has brought an answer before
+        self._rested = False  # whether it has been idle, so that the other end may have closed it meanwhile
         self._transport: asyncio.Transport | None = None
         self._reset()
 
@@ -266,12 +289,13 @@ class Connection(asyncio.Protocol):
 
     # --- sending ---
 
-    def send(self, request: Request, due_ns: int, now_ns: int) -> None:
+    def send(self, request: Request, due_ns: int, ready_ns: int, now_ns: int) -> None:
         """Send the next request over a connection that is idle."""
         self.request = request
         self.due_ns = due_ns
         self.sent_ns = now_ns
         self._retried = False
+        self._pool.outcomes.sent(due_ns, ready_ns, now_ns)
         self._write(request)
 
     def _write(self, request: Request) -> None:
@@ -282,13 +306,30 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send what the connection was opened for (with TLS, this comes after the handshake)."""
-        self._transport = cast("asyncio.Transport", transport)
-        if self.request is None:
+        waits, self._transport = self.waits, cast("asyncio.Transport", transport)
+        pool, request = self._pool, self.request
+        if request is None:
             self._transport.abort()
-        elif not self._pool.outcomes.may_send():
-            self.fail("withdrawn")
+            return
+        withdrawal = pool.outcomes.withdrawal(self.due_ns if waits else self.ready_ns)
+        pool.waiting -= waits
+        if withdrawal is None:
+            if waits:
+                self.sent_ns = pool.clock()
+                pool.outcomes.sent(self.due_ns, self.ready_ns, self.sent_ns)
+            self._write(request)
+        elif waits:
+            self.request = None
+            self._rested = True
+            pool.outcomes.withdrawn(withdrawal)
+            pool.release(self)
         else:
-            self._write(self.request)
+            self.fail("closed")  # it was sent before, over a connection that lost it
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is a request that was never written."""
+        return self._transport is None and self.request is not None and not self._retried
 
     # --- receiving ---
 
@@ -344,11 +385,11 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, status: int) -> None:
         pool = self._pool
-        withheld = _withheld(self._head) if status in (429, 503) else None
+        withheld = _withheld(self._head) if status in (429, 503) and pool.target.guarded else None
         due_ns, sent_ns, size = self.due_ns, self.sent_ns, self._size
         self.request = None
         if self._keep:
-            self._used = True
+            self._rested = True
             self._status = self._size = self._begun = 0
             self._head = b""
             pool.release(self)
@@ -365,12 +406,12 @@ class Connection(asyncio.Protocol):
         if request is None:
             pool.forget(self)
         elif not self._size:
-            stale = self._used and request.safe and not self._retried
+            stale = self._rested and request.safe and not self._retried
             self.request = None
             pool.forget(self)
             # A server may close an idle connection at the moment in which a request is sent (RFC 9112, 9.3.1).
             if not (stale and pool.retry(request, self.due_ns, self.sent_ns)):
-                pool.outcomes.failed(self.due_ns, self.sent_ns, "closed" if exc is None else "reset")
+                pool.outcomes.failed(self.sent_ns, "closed" if exc is None else "reset")
         elif exc is None and (head := _final_head(self._head)) is not None and not _FRAMED.search(head.fields):
             self._keep = False  # an answer that ends with its connection (RFC 9112, 6.3)
             self._finish(head.status)
@@ -379,10 +420,12 @@ class Connection(asyncio.Protocol):
 
     def fail(self, failure: Failure) -> None:
         """Give up the request and the connection."""
+        waited = self.waits
+        self._pool.waiting -= waited
         self.request = None
         self.abort()
         self._pool.forget(self)
-        self._pool.outcomes.failed(self.due_ns, self.sent_ns, failure)
+        self._pool.outcomes.failed(None if waited else self.sent_ns, failure)
 
     def abort(self) -> None:
         """Close at once."""

@@ -1,19 +1,28 @@
 """Amplification keeps the time axis, is deterministic, and multiplies by just the factor."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replayer.amplification import NEIGHBOURS, amplify, squeeze
+from replayer import amplification
+from replayer.amplification import NEIGHBOURS, PATIENCE
 from rules.units import MILLION, Factor
 
 times = st.lists(st.integers(0, 10**12), max_size=120).map(sorted)
 factors = st.integers(1, 6 * MILLION).map(Factor)
 seeds = st.integers(0, 2**32)
+
+
+def amplify[T](given_arrivals: Iterable[tuple[int, T]], factor: Factor, seed: int) -> Iterator[tuple[int, T]]:
+    return (item for item in amplification.amplify(given_arrivals, factor, seed) if item is not None)
+
+
+def squeeze[T](given_arrivals: Iterable[tuple[int, T]], factor: Factor, start: int) -> Iterator[tuple[int, T]]:
+    return (item for item in amplification.squeeze(given_arrivals, factor, start) if item is not None)
 
 
 def arrivals(at: list[int]) -> list[tuple[int, int]]:
@@ -105,3 +114,33 @@ def test_squeezing_divides_time(at: list[int], factor: Factor) -> None:
     squeezed = list(squeeze(arrivals(at), factor, start))
     assert [item for _, item in squeezed] == list(range(len(at)))
     assert [moment for moment, _ in squeezed] == [start + (t - start) * MILLION // factor for t in at]
+
+
+@given(times, factors, seeds, st.integers(1, 5))
+def test_what_is_not_at_hand_yet_changes_nothing_but_is_passed_on(
+    at: list[int], factor: Factor, seed: int, every: int
+) -> None:
+    halting: list[tuple[int, int] | None] = []
+    for number, arrival in enumerate(arrivals(at)):
+        halting += [arrival] if number % every else [None, arrival]
+    found = list(amplification.amplify(halting, factor, seed))
+    assert [item for item in found if item] == list(amplify(arrivals(at), factor, seed))
+    assert found.count(None) >= halting.count(None)
+    assert [item for item in amplification.squeeze(halting, factor, 0) if item] == list(
+        squeeze(arrivals(at), factor, 0)
+    )
+
+
+def test_a_small_factor_does_not_keep_its_reader() -> None:
+    read = 0
+
+    def counted() -> Iterator[tuple[int, int]]:
+        nonlocal read
+        for arrival in arrivals(list(range(50_000))):
+            read += 1
+            yield arrival
+
+    before = 0
+    for _ in amplification.amplify(counted(), Factor.parse("0.0001x"), seed=1):
+        assert read - before <= PATIENCE
+        before = read

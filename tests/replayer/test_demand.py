@@ -1,5 +1,6 @@
 """What is wanted: the recording's own times, or an exact echo of live traffic."""
 
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from replayer.ceiling import Heard
 from replayer.demand import INTERVAL_NS, Echo, Raise, Timeline, TopUp
+from replayer.stock import Stock
 from rules.units import MILLION, Rate, Share
 
 MS = 1_000_000
@@ -15,8 +17,12 @@ SECOND = 1000 * MS
 MAX_LAG = 100 * MS
 
 
+def stock[T](source: Iterator[T | None]) -> Stock[T]:
+    return Stock(source, lambda _: 1)
+
+
 def echo(share: int = 250_000) -> Echo[int]:
-    return Echo(Raise(Share(share)), count(), MAX_LAG)
+    return Echo(Raise(Share(share)), stock(count()), MAX_LAG)
 
 
 def drain(demand: Echo[int]) -> list[int]:
@@ -28,14 +34,44 @@ def drain(demand: Echo[int]) -> list[int]:
 
 
 def test_the_timeline_is_moved_and_otherwise_kept() -> None:
-    timeline = Timeline(iter([(100, "a"), (150, "b")]), first_ns=100, start_ns=7000)
+    timeline = Timeline(stock(iter([(100, "a"), (150, "b")])), first_ns=100, start_ns=7000)
     assert timeline.due() == 7000
     assert timeline.take() == "a"
     assert (timeline.due(), timeline.exhausted) == (7050, False)
     assert timeline.take() == "b"
     assert (timeline.due(), timeline.exhausted, timeline.wanted) == (None, True, 2)
-    with pytest.raises(StopIteration):
-        timeline.take()
+
+
+def test_while_nothing_is_at_hand_nothing_is_due_and_nothing_is_over() -> None:
+    timeline = Timeline(stock(iter([None, None, (100, "a"), None])), first_ns=100, start_ns=0)
+    assert [(timeline.due(), timeline.exhausted) for _ in range(2)] == [(None, False)] * 2
+    assert (timeline.due(), timeline.take()) == (0, "a")
+    assert [(timeline.due(), timeline.exhausted) for _ in range(2)] == [(None, False), (None, True)]
+    demand = Echo(Raise(Share(MILLION)), stock(iter([None, 7])), MAX_LAG)
+    demand.hear(Heard(1, 0, INTERVAL_NS), INTERVAL_NS)
+    assert (demand.due(), demand.due(), demand.take(), demand.pending) == (None, INTERVAL_NS, 7, 0)
+
+
+def test_an_error_of_the_recording_loses_no_request() -> None:
+    def breaking() -> Iterator[int]:
+        yield 1
+        raise OSError
+
+    demand = Echo(Raise(Share(MILLION)), stock(breaking()), MAX_LAG)
+    demand.hear(Heard(2, 0, INTERVAL_NS), INTERVAL_NS)
+    demand.due()
+    demand.take()
+    with pytest.raises(OSError):  # noqa: PT011
+        demand.due()
+    assert (demand.wanted, demand.pending) == (2, 1)
+
+
+def test_a_report_that_lay_while_the_process_was_held_up_keeps_its_times() -> None:
+    """Otherwise the lag would be told as none."""
+    for awake, dues in ((80 * MS, [20 * MS, 30 * MS]), (0, [80 * MS, 80 * MS])):
+        demand = echo(MILLION)
+        assert demand.hear(Heard(2, 0, INTERVAL_NS), 80 * MS, awake) == 0
+        assert drain(demand) == dues
 
 
 @given(st.lists(st.integers(0, 500), max_size=60), st.integers(0, 3 * MILLION))
@@ -91,7 +127,7 @@ def test_reports_of_several_sidecars_are_merged_in_time() -> None:
 def test_requests_are_taken_in_the_order_of_the_recording() -> None:
     demand = echo(MILLION)
     demand.hear(Heard(5, 0, INTERVAL_NS), INTERVAL_NS)
-    assert [demand.take() for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert [demand.take() for _ in range(5) if demand.due() is not None] == [0, 1, 2, 3, 4]
 
 
 def test_topping_up_fills_to_the_rate() -> None:
@@ -117,6 +153,13 @@ def test_topping_up_has_one_clock_for_several_sidecars() -> None:
         wanted += wants(Heard(4, now, now + INTERVAL_NS))
         now += INTERVAL_NS
     assert 1990 <= wanted <= 2010
+
+
+def test_topping_up_owes_nothing_for_a_time_that_nobody_reported() -> None:
+    wants = TopUp(Rate(500))
+    wants(Heard(0, 0, INTERVAL_NS))
+    outage = 3 * SECOND
+    assert wants(Heard(0, outage, outage + INTERVAL_NS)) == 10
 
 
 def test_topping_up_wants_nothing_above_the_rate() -> None:

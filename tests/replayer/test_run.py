@@ -14,12 +14,13 @@ import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 
+from captures.records import Record
 from loadtag import headers, keys, parse
 from replayer.folder import read_report
 from replayer.plan import Plan
 from replayer.report import Report
 from rules.exits import Exit
-from tests.support.origin import Connection, Origin, origin
+from tests.support.origin import Connection, Origin, answering, certificate, origin
 from tests.support.processes import Process, answers, eventually, free_port, python, reamp, run, shop
 from tests.support.recording import record, write
 
@@ -156,7 +157,8 @@ def test_the_run_folder_is_whole(here: Field) -> None:
         if interval.get_tag() == "latency":
             merged.add(interval)
     reader.input_file.close()
-    assert counts == Counter(latency=report.latency.count, service=report.service.count, lag=report.lag.count)
+    whole = {"latency": report.latency, "service": report.service, "lag": report.lag, "wait": report.wait}
+    assert counts == Counter({tag: values.count for tag, values in whole.items()})
     assert report.latency.count == report.accounts.answered
     assert report.lag.count == report.accounts.sent
     assert report.latency.p50 == pytest.approx(merged.get_value_at_percentile(50) / 1e6)
@@ -191,10 +193,11 @@ def test_ctrl_c_stops_the_sending_at_once_and_the_report_is_whole(here: Field) -
     assert here.events()[-1] == "stopped"
 
 
-def test_sigterm_does_the_same(here: Field) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_a_closed_terminal_do_the_same(here: Field, number: signal.Signals) -> None:
     with here.start(*here.live("--duration", "60s")) as replay:
         here.flowing()
-        replay.signal(signal.SIGTERM)
+        replay.signal(number)
         assert replay.wait() == Exit.INTERRUPTED
     assert here.report().stop == "interrupted"
 
@@ -210,6 +213,45 @@ def test_ctrl_c_does_not_wait_for_the_last_answers(here: Field) -> None:
         assert time.monotonic() - pressed < 2
     report = here.report()
     assert (report.accounts.sent, report.accounts.unanswered) == (1, 1)
+
+
+def test_the_second_ctrl_c_waits_for_nothing(here: Field) -> None:
+    with here.start(*here.live("--duration", "60s")) as replay:
+        here.flowing()
+        for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
+            replay.signal(number)  # so that both are there at once
+        assert replay.wait() == Exit.INTERRUPTED
+    assert not list(here.runs.glob("*/report.json"))
+
+
+def test_ctrl_c_is_heard_while_a_long_run_of_records_is_skipped(here: Field) -> None:
+    def posts() -> Iterator[Record]:
+        yield record(0, "/")
+        for number in range(60_000):
+            yield record(0.01 + number * 1e-5, "/cart", method="POST")
+        yield record(1.5, "/item/1")
+
+    recording = write(here.folder / "posts", posts())
+    done = run("replay", str(recording), *here.arguments("--idle-target")[2:])
+    report = here.report()
+    assert done.returncode == Exit.DONE, done.stdout + done.stderr
+    assert (report.accounts.sent, report.accounts.skipped["unsafe"]) == (2, 60_000)
+    assert report.stalled == 0
+
+
+def test_the_lever_ends_the_wait_for_the_last_answers(here: Field) -> None:
+    slow = write(here.folder / "slow", [record(i, "/slow?seconds=6") for i in range(2)])
+    arguments = here.live("--duration", "1s")[2:]
+    with here.start("replay", str(slow), *arguments) as replay:
+        here.flowing(1)
+        time.sleep(1.5)  # by then the time is up
+        here.pull()
+        pulled = time.monotonic()
+        assert replay.wait() == Exit.LEVER
+        assert time.monotonic() - pulled < 2
+    report = here.report()
+    assert "enough" in report.reason
+    assert report.accounts.unanswered > 0
 
 
 def test_the_lever_stops_the_run(here: Field) -> None:
@@ -322,7 +364,64 @@ def test_a_replayer_that_stood_still_does_not_catch_up(here: Field) -> None:
     assert report.sidecars[0].spent <= report.sidecars[0].real / 4
 
 
+def test_what_came_while_it_stood_still_is_shed_as_late_and_the_lag_is_told(here: Field) -> None:
+    with here.start(*here.live("--duration", "60s")) as replay:
+        here.flowing()
+        replay.signal(signal.SIGSTOP)
+        time.sleep(0.7)
+        replay.signal(signal.SIGCONT)
+        here.flowing(len(here.arrivals()) + 30)
+        replay.signal(signal.SIGINT)
+        assert replay.wait() == Exit.INTERRUPTED
+    report = here.report()
+    assert report.accounts.shed["late"] > 0.4 * RATE / 4
+    assert report.accounts.shed["signal"] == 0
+    assert report.lag.max is not None
+    assert report.lag.max > 0.05
+    assert report.stalled > 0.5
+
+
 # --- what goes wrong before and at the far end ---
+
+
+async def test_what_waited_too_long_for_its_connection_is_not_sent(tmp_path: Path) -> None:
+    """Handshakes stand still, and then all go on at once: by then the requests are late, and nothing was granted."""
+    keys.generate(tmp_path, "load")
+    trust, serving = certificate(tmp_path, "127.0.0.1")
+    gate = asyncio.Event()
+
+    async def relay(connection: Connection, _here: Origin) -> None:
+        await gate.wait()
+        reader, writer = await asyncio.open_connection("127.0.0.1", behind.port)
+
+        async def copy(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                to.write(data)
+            to.close()
+
+        await asyncio.gather(copy(connection.reader, writer), copy(reader, connection.writer))
+
+    recording = tmp_path / "recordings"
+    await asyncio.to_thread(write, recording, [record(i * 0.01, "/") for i in range(200)])
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    async with origin(answering(ok), serving) as behind, origin(relay) as target:
+        arguments = ["--to", f"https://127.0.0.1:{target.port}", "--idle-target", "--key", str(tmp_path / "load.key")]
+        arguments += ["--ca", str(trust), "--runs", str(tmp_path / "runs")]
+        replay = await asyncio.create_subprocess_exec(
+            *reamp("replay", str(recording), *arguments), stdout=asyncio.subprocess.DEVNULL
+        )
+        async with asyncio.timeout(40):
+            while target.connections < 100:
+                await asyncio.sleep(0.01)
+            gate.set()
+            assert await replay.wait() == Exit.DONE
+    (folder,) = (tmp_path / "runs").iterdir()
+    report = read_report(folder)
+    accounts = report.accounts
+    assert accounts.reconciles()
+    assert accounts.shed["connecting"] > 50
+    assert accounts.sent == len(behind.requests) == 200 - accounts.shed["connecting"]
+    assert behind.connections == target.connections == accounts.shed["connecting"] + report.wait.count
 
 
 def test_no_sidecar_no_run(here: Field) -> None:

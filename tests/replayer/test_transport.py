@@ -1,8 +1,6 @@
 """The transport against an origin that behaves, and one that does not: each with the right outcome, nothing hanging."""
 
 import asyncio
-import datetime as dt
-import ipaddress
 import socket
 import ssl
 import time
@@ -12,14 +10,11 @@ from typing import Any
 
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from replayer.encoding import Request
-from replayer.transport import Failure, Pool, Target
+from replayer.transport import Failure, Pool, Target, Withdrawal
 from rules.wire import Withheld
-from tests.support.origin import Connection, Origin, Script, answering, once, origin
+from tests.support.origin import Connection, Origin, Script, answering, certificate, once, origin
 from tests.support.processes import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -36,21 +31,31 @@ class Outcomes:
 
     def __init__(self) -> None:
         self.seen: asyncio.Queue[int | str] = asyncio.Queue()
-        self.retries = self.sends = True
+        self.retries = True
+        self.why_not: Withdrawal | None = None
+        self.written = 0
         self.tag = b"token"
         self.woken = 0
 
     def answered(self, _due: int, _sent: int, status: int, _size: int, withheld: Withheld | None) -> None:
         self.seen.put_nowait(f"withheld:{withheld}" if withheld else status)
 
-    def failed(self, _due: int, _sent: int, failure: Failure) -> None:
+    def sent(self, due: int, ready: int, sent: int) -> None:
+        assert due <= ready <= sent
+        self.written += 1
+
+    def withdrawal(self, _due: int) -> Withdrawal | None:
+        return self.why_not
+
+    def withdrawn(self, why: Withdrawal) -> None:
+        self.seen.put_nowait(f"withdrawn:{why}")
+
+    def failed(self, sent: int | None, failure: Failure) -> None:
+        assert (sent is None) == (failure in {"dns", "refused", "connect", "connect-timeout", "tls"})
         self.seen.put_nowait(failure)
 
     def token(self) -> bytes:
         return self.tag
-
-    def may_send(self) -> bool:
-        return self.sends
 
     def may_retry(self) -> bool:
         return self.retries
@@ -70,7 +75,7 @@ class Sender:
     async def send(self, request: Request | None = None) -> int | str:
         now = time.monotonic_ns()
         assert self.pool.shortage(now) is None
-        self.pool.send(request or get(), now, now)
+        self.pool.send(request or get(), now, now, now)
         return await self.next()
 
     async def next(self) -> int | str:
@@ -289,13 +294,40 @@ def test_what_waited_for_its_connection_is_not_sent_once_the_ceiling_has_closed(
     async def main() -> None:
         async with origin(answering(OK)) as here:
             sender = Sender(here.port)
-            sender.outcomes.sends = False
-            assert await sender.send() == "withdrawn"
+            sender.outcomes.why_not = "signal"
+            assert await sender.send() == "withdrawn:signal"
             await asyncio.sleep(0.05)
             assert here.requests == []
-            assert sender.pool.in_flight == 0
+            assert (sender.outcomes.written, sender.pool.in_flight, sender.pool.waiting) == (0, 0, 0)
+            # The connection is there for the next one.
+            sender.outcomes.why_not = None
+            assert await sender.send() == 200
+            assert (here.connections, sender.outcomes.written) == (1, 1)
+            sender.pool.close()
 
     run(main)
+
+
+def test_what_waits_for_its_connection_can_be_given_up() -> None:
+    async def main() -> None:
+        async with origin(answering(OK)) as here:
+            sender = Sender(here.port)
+            now = time.monotonic_ns()
+            for _ in range(3):
+                sender.pool.send(get(), now, now, now)
+            assert (sender.pool.in_flight, sender.pool.waiting) == (0, 3)
+            assert sender.pool.withdraw() == 3
+            await asyncio.sleep(0.05)
+            assert (sender.pool.in_flight, sender.pool.waiting, here.requests) == (0, 0, [])
+            assert sender.pool.close() == 0
+
+    run(main)
+
+
+def test_without_a_sidecar_nobody_else_speaks_for_the_guard() -> None:
+    answer = b"HTTP/1.1 503 Busy\r\nreamp-withheld: lever\r\nContent-Length: 0\r\n\r\n"
+    assert exchange(answering(answer), get(), guarded=False)[0] == [503]
+    assert exchange(answering(answer), get())[0] == ["withheld:lever"]
 
 
 def test_a_name_without_an_address() -> None:
@@ -390,7 +422,7 @@ def test_connections_are_bounded_and_each_has_one_request() -> None:
             now = time.monotonic_ns()
             for _ in range(4):
                 assert sender.pool.shortage(now) is None
-                sender.pool.send(get(), now, now)
+                sender.pool.send(get(), now, now, now)
             assert sender.pool.shortage(now) == "connections"
             assert [await sender.next() for _ in range(4)] == [200] * 4
             assert sender.outcomes.woken >= 1
@@ -408,7 +440,7 @@ def test_a_dead_target_is_tried_alone_and_ever_more_rarely() -> None:
         while time.monotonic() < end:
             now = time.monotonic_ns()
             if sender.pool.shortage(now) is None:
-                sender.pool.send(get(), now, now)
+                sender.pool.send(get(), now, now, now)
                 attempts += 1
             sender.pool.sweep(now)
             await asyncio.sleep(0.001)
@@ -425,7 +457,7 @@ def test_closing_counts_what_stays_without_an_answer() -> None:
             sender = Sender(here.port)
             now = time.monotonic_ns()
             for _ in range(3):
-                sender.pool.send(get(), now, now)
+                sender.pool.send(get(), now, now, now)
             await asyncio.sleep(0.05)
             assert sender.pool.close() == 3
             await asyncio.sleep(0.05)
@@ -436,38 +468,6 @@ def test_closing_counts_what_stays_without_an_answer() -> None:
 
 
 # --- TLS ---
-
-
-def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
-    """A certificate that vouches for itself: what to trust, and what to serve with."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    alternative: x509.GeneralName = x509.DNSName(name)
-    if name[0].isdigit():
-        alternative = x509.IPAddress(ipaddress.ip_address(name))
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(who)
-        .issuer_name(who)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    trust, whole = folder / "ca.pem", folder / "server.pem"
-    pem = made.public_bytes(serialization.Encoding.PEM)
-    trust.write_bytes(pem)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    whole.write_bytes(private + pem)
-    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    serving.load_cert_chain(whole)
-    return trust, serving
 
 
 @pytest.mark.parametrize(
