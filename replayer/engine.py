@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from prometheus_client import CollectorRegistry
+
 from captures.errors import CaptureError
 from replayer.accounts import Accounts
 from replayer.alarm import alarm
@@ -24,7 +26,7 @@ from replayer.demand import Demand
 from replayer.encoding import Request
 from replayer.folder import Folder
 from replayer.latency import Recorder, quantiles
-from replayer.metrics import RunCollector, serving
+from replayer.metrics import RunCollector
 from replayer.pacing import Pace, pace
 from replayer.plan import Plan
 from replayer.prepare import Prepared, control_client, run_seconds
@@ -63,6 +65,7 @@ class Run:
         self.plan = plan
         self.prepared = prepared
         self.folder = folder
+        self.missing: str | None = None  # why there is no whole report in the folder
         self.accounts = Accounts()
         self.latency, self.service, self.lag, self.wait = Recorder(), Recorder(), Recorder(), Recorder()
         self._show = show
@@ -107,10 +110,12 @@ class Run:
         self._ratios: dict[str, int] = {}
 
     async def run(self) -> Report:
-        """Run to the end, however it comes, and write the report. Raises UserError if it can't even begin."""
+        """Run to the end, however it comes, and write the report."""
         started = time.time()
         self._note("plan", run=self.prepared.run_id, to=self.plan.to, ceiling=self.prepared.terms.ceiling)
-        with serving(self.plan.metrics, RunCollector(self._current, self.latency, self.lag)), _calm():
+        for damage in self.prepared.capture.damage:
+            self._note("damage", found=damage)
+        with _calm():
             async with control_client(self.plan) as client:
                 followers = [
                     self._loop.create_task(
@@ -135,7 +140,7 @@ class Run:
                     await asyncio.gather(*followers, return_exceptions=True)
         report = self._report(started)
         self._note("stopped", why=report.stop, reason=report.reason, exit_code=report.exit_code)
-        self.folder.finish(report)
+        self.missing = self.folder.finish(report)
         return report
 
     def stop(self, why: Stop, reason: str) -> None:
@@ -426,9 +431,17 @@ class Run:
                     p95 = values.get_value_at_percentile(95) / 1e6
         self._second_ns = now
         left = max(0.0, run_seconds(self.plan, self.prepared) - end)
-        self._show(self._observer.observe(self._current(), end, end - start, left, p95, self._vigil.lost))
+        if end - start < 1:
+            return  # the last part of a second: rates would say nothing
+        ended = self._end is not None
+        snapshot = self._observer.observe(self.current(), end, end - start, left, p95, self._vigil.lost, ended)
+        try:
+            self._show(snapshot)
+        except Exception as error:  # noqa: BLE001 - whatever ails the output, the run goes on
+            self._note("output ended", error=repr(error))
+            self._show = lambda _: None
 
-    def _current(self) -> Accounts:
+    def current(self) -> Accounts:
         """Give the accounts, with what others count brought up to date."""
         accounts = self.accounts
         if self._supply is not None:
@@ -457,7 +470,7 @@ class Run:
         now = self._clock()
         if self._start_ns:
             self._tell(now)
-        accounts = self._current()
+        accounts = self.current()
         lag = quantiles(self.lag.total)
         seconds = max(0, self._end_ns - self._start_ns) / 1e9 if self._start_ns else 0.0
         stalled = self._stalled_ns / 1e9
@@ -497,9 +510,19 @@ def _told(source: Source) -> str:
     return f"{source.url} (it refuses: {source.refused})" if source.refused else source.url
 
 
-async def replay(plan: Plan, prepared: Prepared, folder: Folder, show: Callable[[Snapshot], None]) -> Report:
-    """Run a plan; Ctrl-C and SIGTERM stop it within milliseconds, the second one ends the process."""
+async def replay(
+    plan: Plan,
+    prepared: Prepared,
+    folder: Folder,
+    registry: CollectorRegistry,
+    show: Callable[[Snapshot], None],
+) -> tuple[Report, str | None]:
+    """Run a plan; Ctrl-C, SIGTERM and SIGHUP stop it within milliseconds, the second one ends the process.
+
+    What `registry` serves tells of it. Gives the report, and why it is not in the folder if it is not.
+    """
     run = Run(plan, prepared, folder, show)
+    registry.register(RunCollector(run.current, run.latency, run.lag))
     loop = asyncio.get_running_loop()
 
     pressed = False
@@ -516,7 +539,7 @@ async def replay(plan: Plan, prepared: Prepared, folder: Folder, show: Callable[
     for number in numbers:
         loop.add_signal_handler(number, interrupt, number)
     try:
-        return await run.run()
+        return await run.run(), run.missing
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)

@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,11 @@ class Folder:
             self.path.mkdir(parents=True)
             (self.path / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n")
             self._journal = (self.path / "journal.jsonl").open("a", buffering=1)
-            self._histograms = (self.path / "latency.hlog").open("w")
+            self._histograms = (self.path / "latency.hlog").open("w", buffering=1)  # a line each second
+            self._write_header()
         except OSError as error:
             raise UserError(f"the run's folder {self.path} can't be written: {os.strerror(error.errno or 0)}") from None
-        self._write_header()
+        self._warned: set[str] = set()
 
     def _write_header(self) -> None:
         # hdrh's own writer fails on a start time, knows no tags, and cuts the maximum to whole units.
@@ -69,7 +71,7 @@ class Folder:
         try:
             self._journal.write(json.dumps(entry, default=str) + "\n")
         except OSError as error:
-            logger.warning("The journal can't be written: %s", error)
+            self._warn("the journal", error)
 
     def interval(self, tag: str, values: HdrHistogram, start: float, end: float) -> None:
         """Add a second's histogram; times are seconds since the run's start."""
@@ -77,10 +79,22 @@ class Folder:
         try:
             self._histograms.write(line)
         except OSError as error:
-            logger.warning("The histogram log can't be written: %s", error)
+            self._warn("the histogram log", error)
 
-    def finish(self, report: Report) -> None:
-        """Write the report and close. Raises UserError if the disk does not take it."""
+    def finish(self, report: Report) -> str | None:
+        """Write the report and close; tell if the disk does not take it. A run is not undone by that."""
+        missing = self._write_report(report)
+        for file in (self._journal, self._histograms):
+            with suppress(OSError):  # it was told of when the line was written
+                file.close()
+        return missing
+
+    def _warn(self, what: str, error: OSError) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            logger.warning("%s in %s can't be written: %s", what, self.path, error.strerror)
+
+    def _write_report(self, report: Report) -> str | None:
         part = self.path / "report.json.part"
         try:
             with part.open("w") as file:
@@ -88,10 +102,9 @@ class Folder:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(self.path / "report.json")
-            self._journal.close()
-            self._histograms.close()
         except OSError as error:
-            raise UserError(f"{self.path}: the report can't be written: {os.strerror(error.errno or 0)}") from None
+            return f"{self.path}: the report can't be written: {os.strerror(error.errno or 0)}"
+        return None
 
 
 def read_report(run: Path) -> Report:

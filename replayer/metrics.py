@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from replayer.accounts import Accounts, outcomes
 from replayer.latency import BUCKETS, Recorder
 from rules.exits import UserError
+from rules.units import parse_address
 
 
 class RunCollector(Collector):
@@ -45,20 +46,19 @@ def _histogram(name: str, text: str, recorder: Recorder) -> HistogramMetricFamil
 
 
 @contextmanager
-def serving(address: str | None, collector: RunCollector) -> Iterator[None]:
-    """Serve at HOST:PORT while in the context; None: serve nothing. Raises UserError."""
-    if address is None:
-        yield
-        return
-    host, _, port = address.rpartition(":")
+def serving(address: str | None) -> Iterator[CollectorRegistry]:
+    """Serve what is registered at HOST:PORT while in the context; None: serve nothing. Raises UserError."""
     registry = CollectorRegistry()
-    registry.register(collector)
+    if address is None:
+        yield registry
+        return
     try:
-        server, thread = start_http_server(int(port), host or "127.0.0.1", registry)
-    except (OSError, ValueError, OverflowError) as error:
+        host, port = parse_address(address)
+        server, thread = start_http_server(port, host or "127.0.0.1", registry)
+    except (OSError, ValueError) as error:
         raise UserError(f"--metrics {address}: {error}") from None
     try:
-        yield
+        yield registry
     finally:
         server.shutdown()
         server.server_close()

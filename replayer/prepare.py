@@ -28,6 +28,9 @@ from rules.wire import State
 SAMPLE = 1000
 """Records to look at beforehand."""
 
+SHORTEST = 1.0
+"""Seconds that a recording has to last for a live run to last as long."""
+
 CONTROL_TIMEOUT = 5.0
 """Seconds to wait for a sidecar's state: it answers in milliseconds or is in trouble."""
 
@@ -58,6 +61,8 @@ async def prepare(plan: Plan) -> Prepared:
     )  # fmt: skip
     capture, skipped = _recording(plan, encoder)
     seconds = ((capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9
+    if plan.of == "live" and plan.duration is None and seconds < SHORTEST:
+        raise UserError(f"the recording lasts {Duration(seconds)} only: say how long the run is to last, --duration")
     tls = _tls(plan)
     async with control_client(plan) as client:
         states = {url: await _state(client, url) for url in plan.sidecars}
@@ -76,6 +81,7 @@ def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
         ("target", f"{plan.to}, idle" if plan.idle_target else plan.to),
         ("load tag", f"key {prepared.signer.key_id}, for {terms.audience}, valid {plan.tag_lifetime} at a time"),
     ]
+    lines += [("damaged", f"{damage}; it is left out") for damage in capture.damage]
     rate = 0.0
     for url, state in prepared.states.items():
         rate += state.signal.rate
@@ -88,7 +94,9 @@ def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
 def _intent(plan: Plan, prepared: Prepared, rate: float) -> str:
     lasts = Duration(run_seconds(plan, prepared))
     if plan.of == "recording":
-        count = round(prepared.capture.count * int(plan.amplify or 0) / 1e6)
+        whole = run_seconds(plan.model_copy(update={"duration": None}), prepared)
+        part = min(1.0, lasts / whole) if whole else 1.0
+        count = round(prepared.capture.count * int(plan.amplify or 0) / 1e6 * part)
         return f"the recording {plan.amplify}{' squeezed' if plan.squeeze else ''}: up to {count} requests in {lasts}"
     if plan.top_up is not None:
         return f"what real traffic lacks of {plan.top_up}: {max(0.0, plan.top_up - rate):.1f}/s now, for {lasts}"
@@ -123,7 +131,8 @@ def _recording(plan: Plan, encoder: Encoder) -> tuple[Capture, str]:
         records = usable(capture.records(), encoder, found)
         # Most recordings show at once that they can be used; only one that can't is read to its end.
         if next(filter(None, records), None) is None:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in found.skipped.items()) or "it is empty"
+            reasons = ", ".join(f"{count} {reason}" for reason, count in found.skipped.items())
+            reasons = "; ".join([*([reasons] if reasons else []), *capture.damage[:5]]) or "it is empty"
             raise UserError(f"{plan.recording} holds nothing that can be replayed: {reasons}")
         sample = Accounts()
         for _ in usable(islice(capture.records(), SAMPLE), encoder, sample):

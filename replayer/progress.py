@@ -1,12 +1,20 @@
-"""What people see of a run: while it lasts, and at the end. Edge: the terminal."""
+"""What people see of a run: while it lasts, and at the end. Edge: the terminal.
 
+Whatever comes from elsewhere (addresses, paths, what somebody gave as a reason) is shown as it is, never taken for
+markup. And the end of the output (a reader that has seen enough, a closed terminal, a full disk) is not the run's end.
+"""
+
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import IO, Any, cast
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from replayer.latency import Quantiles
 from replayer.report import Report
@@ -14,8 +22,49 @@ from replayer.snapshot import Snapshot
 from rules.exits import Exit
 from rules.units import Duration
 
+MOST = 5
+"""Lines of one kind in a summary."""
+
 EVERY = 5
 """Seconds between two lines when nobody watches a terminal."""
+
+
+class _Output:
+    """Standard output for as long as it takes anything; afterwards nothing is written any more."""
+
+    def __init__(self) -> None:
+        self._out = sys.stdout
+        self.encoding = self._out.encoding
+
+    def write(self, text: str) -> int:
+        with self._ending():
+            self._out.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._ending():
+            self._out.flush()
+
+    def isatty(self) -> bool:
+        return self._out.isatty()
+
+    def fileno(self) -> int:
+        return self._out.fileno()
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            # What is still buffered has to go somewhere, or the interpreter complains about it at its own end.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._out.fileno())
+            os.close(nowhere)
+
+
+def screen() -> Console:
+    """Make a console on standard output that never fails."""
+    return Console(file=cast("IO[str]", _Output()))
 
 
 @contextmanager
@@ -23,11 +72,13 @@ def shown(console: Console) -> Iterator[Callable[[Snapshot], None]]:
     """Show snapshots: in place on a terminal, as a line now and then elsewhere."""
     if not console.is_terminal:
         count = 0
+        over = False
 
         def line(snapshot: Snapshot) -> None:
-            nonlocal count
+            nonlocal count, over
             count += 1
-            if count % EVERY == 1 or snapshot.left <= 0:
+            ends, over = not over and snapshot.left <= 0, snapshot.left <= 0
+            if count % EVERY == 1 or ends:
                 console.print(one_line(snapshot), markup=False, highlight=False, soft_wrap=True)
 
         yield line
@@ -56,30 +107,36 @@ def _panel(snapshot: Snapshot) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_row("time", f"{_clock(snapshot.elapsed)}, {_clock(snapshot.left)} left")
     allowed = "" if snapshot.allowed is None else f"   allowed {snapshot.allowed:.1f}/s"
-    table.add_row("extra", f"[bold]sent {snapshot.sent:.1f}/s[/bold]   wanted {snapshot.wanted:.1f}/s{allowed}")
+    table.add_row("extra", f"sent {snapshot.sent:.1f}/s   wanted {snapshot.wanted:.1f}/s{allowed}")
     if snapshot.real is not None:
         table.add_row("real", f"{snapshot.real:.1f}/s   ceiling {snapshot.ceiling}")
     table.add_row("p95", f"real {_ms(snapshot.real_p95)}   extra {_ms(snapshot.p95)}")
     failed = accounts.errors.total()
     counts = f"sent {accounts.sent}   withheld {accounts.withheld.total()}   in flight {snapshot.in_flight}"
-    table.add_row("so far", f"{counts}   {'[red]' if failed else ''}errors {failed}{'[/red]' if failed else ''}")
+    table.add_row("so far", Text.assemble(counts, "   ", (f"errors {failed}", "red" if failed else "")))
     if snapshot.note:
-        table.add_row("", f"[red]{snapshot.note}[/red]")
+        table.add_row("", Text(snapshot.note, "red"))
     return table
 
 
 def summary(report: Report) -> Table:
     """Sum a run up."""
     accounts = report.accounts
-    table = Table(title=f"run {report.run}", show_header=False, title_justify="left", title_style="bold")
-    table.add_row("ended", f"{_verdict(report)}: {report.reason}")
+    table = Facts(f"run {report.run}")
+    table.add_row("ended", Text.assemble(_verdict(report), ": ", report.reason))
     for fault in report.invalid_because:
-        table.add_row("[red]invalid[/red]", fault)
+        table.add_row(Text("invalid", "red"), fault)
+    for damage in report.damage[:MOST]:
+        table.add_row(Text("damaged", "red"), f"{damage}; it was left out")
+    if len(report.damage) > MOST:
+        table.add_row(Text("damaged", "red"), f"and {len(report.damage) - MOST} more, see report.json")
     table.add_row("sent", f"{accounts.sent} in {Duration(round(report.seconds, 1))}{_rate(accounts.sent, report)}")
     table.add_row("  wanted", f"{accounts.wanted}; shed {_counts(accounts.shed) or 'none'}")
     table.add_row("  answered", f"{accounts.answered}: {_counts(accounts.statuses) or 'none'}")
     table.add_row("  withheld", f"{_counts(accounts.withheld) or 'none'} (refused by the guard; not the target's)")
     table.add_row("  errors", _counts(accounts.errors) or "none")
+    for kind, text in report.reasons.items():
+        table.add_row(f"  {kind}", f"the first one: {text}")
     if accounts.unanswered:
         table.add_row("  unanswered", f"{accounts.unanswered} were on their way when the run was stopped")
     for live in report.sidecars:
@@ -88,20 +145,35 @@ def summary(report: Report) -> Table:
     table.add_row("latency", _distribution(report.latency))
     table.add_row("  from sending", _distribution(report.service))
     table.add_row("lag", _distribution(report.lag))
+    if report.wait.count:
+        table.add_row("waited", f"{report.wait.count} for a connection: {_distribution(report.wait)}")
     table.add_row("bytes", f"{accounts.bytes_sent} sent, {accounts.bytes_received} received")
-    table.add_row("records", f"{accounts.read} read; skipped {_counts(accounts.skipped) or 'none'}")
-    table.add_row("accounts", "reconcile" if accounts.reconciles() else "[red]do not reconcile[/red]")
+    again = f", begun anew {accounts.rounds} times" if accounts.rounds else ""
+    table.add_row("records", f"{accounts.read} read{again}; skipped {_counts(accounts.skipped) or 'none'}")
+    table.add_row("accounts", "reconcile" if accounts.reconciles() else Text("do not reconcile", "red"))
     return table
 
 
-def _verdict(report: Report) -> str:
+class Facts(Table):
+    """A table of what was found: (what, finding). Text is shown as it is."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title=Text(title), show_header=False, title_justify="left", title_style="bold")
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """Add one; text in it is no markup."""
+        super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
+def _verdict(report: Report) -> Text:
     code = Exit(report.exit_code)
     color = {Exit.DONE: "green", Exit.INTERRUPTED: "yellow"}.get(code, "red")
-    return f"[{color}]{report.stop}[/{color}] (exit code {int(code)})"
+    return Text.assemble((report.stop, color), f" (exit code {int(code)})")
 
 
 def _rate(count: int, report: Report) -> str:
-    return f", {count / report.seconds:.1f}/s" if report.seconds else ""
+    # Of a fraction of a second, a rate says nothing.
+    return f", {count / report.seconds:.1f}/s" if report.seconds >= 1 else ""
 
 
 def _counts(counts: Counter[str] | Counter[int]) -> str:

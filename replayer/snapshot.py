@@ -35,7 +35,14 @@ class Observer:
         self._before = self._counts(Accounts())
 
     def observe(
-        self, accounts: Accounts, elapsed: float, span: float, left: float, p95: float | None, lost: set[str]
+        self,
+        accounts: Accounts,
+        elapsed: float,
+        span: float,
+        left: float,
+        p95: float | None,
+        lost: set[str],
+        ended: bool = False,
     ) -> Snapshot:
         """Sum up the last `span` seconds; `lost` names the sidecars whose signal is gone."""
         sources = self._ceiling.sources
@@ -57,8 +64,17 @@ class Observer:
             p95=p95,
             in_flight=accounts.in_flight,
             accounts=accounts,
-            note=f"no signal from {', '.join(sorted(lost))}: nothing is sent" if lost else "",
+            note=self._note(lost, accounts, ended=ended),
         )
+
+    def _note(self, lost: set[str], accounts: Accounts, ended: bool) -> str:
+        if ended:
+            return f"waiting for the last answers: {accounts.in_flight + accounts.waiting}"
+        if not lost:
+            return ""
+        urls = ", ".join(sorted(lost))
+        share = "nothing" if len(lost) >= len(self._ceiling.sources) else "nothing on its account"
+        return f"no signal from {urls}: {share} is sent"
 
     def _counts(self, accounts: Accounts) -> tuple[int, int, int, int]:
         return accounts.wanted, accounts.sent, self._ceiling.granted, self._ceiling.real

@@ -61,4 +61,4 @@ def _audience(plan: Plan, states: Mapping[str, State]) -> str:
     if len(wanted) > 1:
         names = ", ".join(sorted(wanted))
         raise UserError(f"the sidecars are of different targets ({names}): replay onto one at a time")
-    return wanted.pop() if wanted else re.sub(r"[^A-Za-z0-9_-]", "-", plan.address[0])[:64]
+    return wanted.pop() if wanted else re.sub(r"[^A-Za-z0-9_-]+", "-", plan.address[0]).strip("-")[:64] or "target"

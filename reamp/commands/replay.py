@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from reamp.settings import effective
 from rules.exits import Exit
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from replayer.plan import Plan
     from replayer.report import Report
 
@@ -174,14 +175,19 @@ def replay(
     import uvloop
 
     from replayer.plan import Plan
+    from replayer.progress import screen
 
     plan = effective(Plan, "replay", flags, config)
-    console = Console()
-    report = uvloop.run(_replay(plan, console))
-    if report is not None:
+    console = screen()
+    done = uvloop.run(_replay(plan, console))
+    if done is not None:
+        report, missing = done
         _print(console, report)
-        console.print(f"written to {plan.runs / report.run}", highlight=False, soft_wrap=True)
-        raise typer.Exit(report.exit_code)
+        if missing is None:
+            console.print(f"written to {plan.runs / report.run}", highlight=False, markup=False, soft_wrap=True)
+        else:
+            console.print(missing, highlight=False, markup=False, soft_wrap=True, style="red")
+        raise typer.Exit(report.exit_code or (Exit.FAILED if missing else Exit.DONE))
 
 
 def report(
@@ -190,37 +196,38 @@ def report(
 ) -> None:
     """Print what came of a run, from its folder."""
     from replayer.folder import read_report
+    from replayer.progress import screen
 
     found = read_report(run)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:
-        _print(Console(), found)
+        _print(screen(), found)
 
 
-async def _replay(plan: "Plan", console: Console) -> "Report | None":
-    from rich.table import Table
-
+async def _replay(plan: "Plan", console: "Console") -> "tuple[Report, str | None] | None":
     from replayer.engine import replay as run_plan
     from replayer.folder import Folder
+    from replayer.metrics import serving
     from replayer.prepare import describe, prepare
-    from replayer.progress import shown
+    from replayer.progress import Facts, shown
 
     prepared = await prepare(plan)
-    table = Table(title=f"run {prepared.run_id}", show_header=False, title_justify="left", title_style="bold")
+    table = Facts(f"run {prepared.run_id}")
     for what, finding in describe(plan, prepared):
         table.add_row(what, finding)
     console.print(table)
-    if plan.dry_run:
-        console.print_json(plan.model_dump_json())
-        console.print("Dry run: everything is in order, and nothing was sent.")
-        return None
-    folder = Folder(plan.runs, prepared.run_id, plan)
-    with shown(console) as show:
-        return await run_plan(plan, prepared, folder, show)
+    with serving(plan.metrics) as registry:
+        if plan.dry_run:
+            console.print_json(plan.model_dump_json())
+            console.print("Dry run: everything is in order, and nothing was sent.")
+            return None
+        folder = Folder(plan.runs, prepared.run_id, plan)
+        with shown(console) as show:
+            return await run_plan(plan, prepared, folder, registry, show)
 
 
-def _print(console: Console, found: "Report") -> None:
+def _print(console: "Console", found: "Report") -> None:
     from replayer.progress import summary
 
     console.print(summary(found))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from replayer.accounts import Accounts
-from replayer.ceiling import Unbounded
+from replayer.ceiling import Ceiling, Source, Unbounded
 from replayer.folder import Folder, new_run_id, read_report
 from replayer.latency import Quantiles, Recorder, quantiles
 from replayer.plan import Plan
@@ -206,6 +206,59 @@ def test_a_terminal_is_drawn_in_place() -> None:
     with shown(console) as show:
         show(Observer(Unbounded()).observe(Accounts(wanted=5, sent=5), 1, 1.0, 9, None, {"http://gone"}))
     assert "no signal from http://gone" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_others_wrote_is_shown_as_it_is() -> None:
+    """It may look like markup, and must not break the end of a run."""
+    odd = "see [/ticket-5] [red]now"
+    console = Console(file=io.StringIO(), width=200, force_terminal=True)
+    with shown(console) as show:
+        show(Observer(Unbounded()).observe(Accounts(), 1, 1.0, 9, None, {odd}))
+    found = report(reason=odd, run=odd, damage=[odd] * 7, reasons={"tls": odd}, invalid_because=[odd])
+    console.print(summary(found))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count(odd) >= 1 + 3 + 5 + 1
+    assert "and 2 more" in text
+
+
+def test_of_two_sidecars_one_may_be_lost() -> None:
+    ceiling = Ceiling([Source("http://a", Share(1)), Source("http://b", Share(1))])
+    notes = [
+        Observer(ceiling).observe(Accounts(), 1, 1.0, 9, None, lost).note
+        for lost in (set[str](), {"http://a"}, {"http://a", "http://b"})
+    ]
+    assert notes == [
+        "",
+        "no signal from http://a: nothing on its account is sent",
+        "no signal from http://a, http://b: nothing is sent",
+    ]
+
+
+def test_at_the_end_the_last_answers_are_waited_for_and_told_of_at_the_usual_interval() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    with shown(console) as show:
+        for second in range(1, 21):
+            show(Observer(Unbounded()).observe(Accounts(in_flight=3), second, 1.0, 0, None, set(), ended=True))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 4
+    assert lines[0].endswith("waiting for the last answers: 3")
+
+
+def test_a_rate_of_a_moment_is_not_told() -> None:
+    for seconds, told in ((0.05, False), (2.0, True)):
+        console = Console(file=io.StringIO(), width=160)
+        console.print(summary(report(seconds=seconds)))
+        assert ("/s" in console.file.getvalue()) == told  # type: ignore[attr-defined]
+
+
+def test_a_full_disk_at_the_end_is_told_and_every_file_is_closed(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "run", PLAN)
+    (folder.path / "report.json.part").mkdir()  # in the way
+    missing = folder.finish(report())
+    assert missing is not None
+    assert "the report can't be written" in missing
+    assert folder._journal.closed
+    assert folder._histograms.closed
 
 
 def test_one_line_and_summary_say_what_is_wrong() -> None:
