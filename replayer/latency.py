@@ -2,7 +2,8 @@
 
 Latency counts from the *intended* send time, so that a request which had to wait for a slow sender or a free connection
 is as slow as its user would have found it (http://highscalability.com/blog/2015/10/5/your-load-generator-is-probably-lying).
-Service time counts from the actual send, and lag is the difference between the two. Histograms are merged, never
+Service time counts from the actual send; between the two are lag, which is the
+sender's own, and the wait for a connection. Histograms are merged, never
 averaged.
 
 Recording a value in `hdrh` costs half a microsecond, counting equal ones in C a tenth of it. So the hot path appends

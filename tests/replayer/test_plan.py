@@ -107,6 +107,21 @@ def test_refused(changes: dict[str, Any], part: str) -> None:
     assert part in refusal(**changes)
 
 
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("target", None),
+        ("recorded", None),
+        ("shop", "shop"),
+        ("shop:8443", "shop"),
+        ("[::1]", "::1"),
+        ("[::1]:1", "::1"),
+    ],
+)
+def test_whose_certificate_is_asked_for(host: str, name: str | None) -> None:
+    assert plan(**IDLE, host=host).server_name == name
+
+
 def test_both_ends_have_to_be_named() -> None:
     for given_fields in ({}, {"to": "http://127.0.0.1:8080"}, {"recording": "recordings"}):
         with pytest.raises(ValidationError, match="reamp replay DIR --to URL"):
@@ -152,6 +167,8 @@ def test_a_pulled_lever_refuses() -> None:
 def test_audiences() -> None:
     assert agree(plan(**LIVE), {SIDECAR: state()}).audience == "shop"
     assert agree(plan(**IDLE, to="http://stage.shop.example:80"), {}).audience == "stage-shop-example"
+    assert agree(plan(**IDLE, to="http://[::1]:80"), {}).audience == "1"
+    assert agree(plan(**IDLE, to="http://[::]:80"), {}).audience == "target"
     with pytest.raises(UserError, match="accepts only tags for shop"):
         agree(plan(**LIVE, audience="other"), {SIDECAR: state()})
     with pytest.raises(UserError, match="different targets"):

@@ -535,6 +535,22 @@ def test_settings_may_come_from_the_environment(here: Field) -> None:
     assert 0 < here.report().accounts.wanted <= 30
 
 
+def test_the_guards_lever_ends_the_run_even_before_the_stream_tells(here: Field) -> None:
+    answer = b"HTTP/1.1 503 No\r\nreamp-withheld: lever\r\nContent-Length: 0\r\n\r\n"
+
+    async def main() -> int:
+        async with origin(answering(answer)) as target:
+            arguments = here.live("--duration", "20s")
+            arguments[arguments.index(here.app)] = f"http://127.0.0.1:{target.port}"
+            replay = await asyncio.create_subprocess_exec(*reamp(*arguments), stdout=asyncio.subprocess.DEVNULL)
+            return await replay.wait()
+
+    assert asyncio.run(main()) == Exit.LEVER
+    report = here.report()
+    assert report.stop == "lever"
+    assert report.accounts.withheld["lever"] >= 1
+
+
 async def test_a_token_that_has_expired_never_arrives(tmp_path: Path) -> None:
     """The replayer stands still for longer than its token lives, and renews it before the next request."""
     late: list[float] = []
