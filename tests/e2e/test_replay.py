@@ -342,7 +342,7 @@ def test_what_cannot_be_is_refused_before_anything_is_sent(site: Stack, more: tu
         eventually(lambda: site.state().accounting.pending == 0)
         stranger, _ = keys.generate(site.folder, "stranger")
         more = tuple(str(stranger) if part == stranger.name else part for part in more)
-        ended = run(*arguments(site, *more, recording="recordings"))
+        ended = run(*arguments(site, "--duration", "5s", *more, recording="recordings"))
     assert ended.returncode == 104, ended.stdout + ended.stderr
     assert words in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
