@@ -331,7 +331,7 @@ def test_a_recording_goes_onto_an_idle_target_as_it_was(recorded: Stack) -> None
         (("--amplify", "125%"), "write it like 1.25x"),
         (("--key", "nowhere.key"), "nowhere.key"),
         (("--of", "dreams"), "live"),
-        (("--audience", "elsewhere"), "not addressed to this sidecar"),
+        (("--audience", "elsewhere"), "accepts only tags for test-shop"),
         (("--key", "stranger.key"), "does not know the key"),
     ],
 )
@@ -359,7 +359,7 @@ def test_a_target_that_may_be_live_needs_a_sidecar(site: Stack, tmp_path: Path) 
 def test_a_dry_run_sends_nothing_and_shows_the_configuration(recorded: Stack) -> None:
     recorded.app_log.write_text("")
     with recorded.sidecar():
-        ended = run(*arguments(recorded, "--dry-run"))
+        ended = run(*arguments(recorded, "--dry-run", "--duration", "5s"))
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert '"amplify": "1.25x"' in ended.stdout
     assert recorded.seen_by_app() == []
