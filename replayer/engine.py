@@ -101,6 +101,8 @@ class Run:
         self._taken = 0
         self._refilling = self._looped = False
         self._short_ns = 0  # since when what is due waits for a free connection
+        self._crowded = 0  # requests that waited too long for one
+        self._lag_bound_ns = int(plan.lag_bound * 1e9)
         self._start_ns = self._deadline_ns = self._end_ns = 0
         self._beat_ns = self._awake_ns = 0
         self._second_ns = 0
@@ -260,7 +262,9 @@ class Run:
         if refusal is not None:
             self.accounts.shed[refusal] += 1
             return True
-        # Waiting for a free connection is not the sender's own lag.
+        # Waiting for a free connection is not the sender's own lag; but what waited long was not sent as planned.
+        if self._short_ns and now - due > self._lag_bound_ns:
+            self._crowded += 1
         self.pool.send(request, due, max(due, self._short_ns) if self._short_ns else now, now)
         return True
 
@@ -474,7 +478,7 @@ class Run:
         lag = quantiles(self.lag.total)
         seconds = max(0, self._end_ns - self._start_ns) / 1e9 if self._start_ns else 0.0
         stalled = self._stalled_ns / 1e9
-        invalid = faults(self.plan, accounts, lag, stalled, seconds)
+        invalid = faults(self.plan, accounts, lag, stalled, seconds, self._crowded)
         return Report(
             run=self.prepared.run_id,
             plan=self.plan.model_dump(mode="json"),

@@ -60,12 +60,15 @@ class Report(BaseModel):
     exit_code: int
 
 
-def faults(plan: Plan, accounts: Accounts, lag: Quantiles, stalled: float, seconds: float) -> list[str]:
+def faults(
+    plan: Plan, accounts: Accounts, lag: Quantiles, stalled: float, seconds: float, crowded: int = 0
+) -> list[str]:
     """Tell why the figures of a run can't be trusted: it was the sender that was slow. Empty: they can.
 
-    Bounds: p99 of the lag (`Plan.lag_bound`); the share of requests shed because the sender was late or had no
-    connection for them, and the share of the time in which it stood still (`Plan.late_bound`). The last one matters
-    in a live run, which does not even learn what it missed while it was stopped.
+    Bounds: p99 of the lag (`Plan.lag_bound`); and of `Plan.late_bound` the share of requests shed because the sender
+    was late or had no connection for them, the share that was sent but waited for a free connection for longer than
+    the lag may be (`crowded`: the schedule was not kept, whoever was too slow), and the share of the time in which
+    the sender stood still. The last one matters in a live run, which does not even learn what it missed meanwhile.
     """
     found = []
     if stalled * MILLION > plan.late_bound * seconds:
@@ -80,6 +83,11 @@ def faults(plan: Plan, accounts: Accounts, lag: Quantiles, stalled: float, secon
         count = accounts.shed[reason]
         if count * MILLION > plan.late_bound * accounts.wanted:
             found.append(f"{count} of {accounts.wanted} requests were shed ({reason}): {advice}")
+    if crowded * MILLION > plan.late_bound * accounts.wanted:
+        found.append(
+            f"{crowded} of {accounts.wanted} requests waited for a free connection for more than {plan.lag_bound}: "
+            "raise --max-connections, or this machine or the target is too slow for the rate"
+        )
     return found
 
 

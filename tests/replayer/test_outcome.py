@@ -113,6 +113,14 @@ def test_a_run_whose_sender_lagged_is_invalid(
     assert not found if part is None else part in found[0]
 
 
+def test_a_run_that_kept_its_schedule_only_by_waiting_for_connections_is_invalid() -> None:
+    def found(crowded: int) -> list[str]:
+        return faults(PLAN, Accounts(wanted=1000, sent=1000), Quantiles(p99=0.0), 0.0, 2.0, crowded)
+
+    assert found(10) == []
+    assert "waited for a free connection" in found(11)[0]
+
+
 @pytest.mark.parametrize(
     ("stop", "invalid", "accounts", "code"),
     [
