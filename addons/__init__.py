@@ -13,7 +13,7 @@ modules of their own, without mitmproxy, clock or socket: `window` (the sliding 
 to replayers), `lever` (the latching stop), `access` (who may change something).
 
 `embedded` runs them in a slim master of our own (`reamp sidecar`); `chain` gives the list to stock mitmproxy
-(`deploy/sidecar.py`). `mending` is the only module that changes mitmproxy itself.
+(`deploy/sidecar.py`). `internals` is the only place that leans on mitmproxy's internals or changes them.
 
 May import `captures`, `loadtag` and `rules`, never `reamp` or `replayer`.
 """

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from addons.access import refusal
 from addons.capture import Capture
 from addons.guard import Guard
+from addons.internals.modes import as_reverse
 from addons.meter import Meter
 from addons.tag import Tag
 from rules.units import Share, parse_address
@@ -118,7 +119,7 @@ class Control:
         """Sum up what the sidecar is doing."""
         return State(
             version=version("reamp"),
-            upstream=" ".join(ctx.options.mode),
+            upstream=" ".join(as_reverse(ctx.options.mode)),
             audience=ctx.options.reamp_audience,
             started=self._started,
             max_extra=self.guard.max_extra,

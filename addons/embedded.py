@@ -18,7 +18,7 @@ from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.master import Master
 
 from addons.chain import Chain, chain
-from addons.mending import mend
+from addons.internals.quickening import carried, quicken
 from rules.exits import UserError
 
 CORE_OPTIONS: dict[str, Any] = {
@@ -62,14 +62,14 @@ async def serve(settings: Mapping[str, Any], started: Callable[[Chain], None]) -
     Raises UserError if a setting is wrong or a port is taken.
     """
     addons = chain()
-    mend()
     opts = options.Options()
     master = Master(opts)
+    quicken(master)
     proxyserver, errors = Proxyserver(), _StartErrors()
     try:
         ours = [errors, *addons.addons(), _Started(addons, errors, started)]
         master.addons.add(Core(), proxyserver, NextLayer(), TlsConfig(), *ours)
-        opts.update(**CORE_OPTIONS, **settings)
+        opts.update(**CORE_OPTIONS, **carried(settings))
     except exceptions.OptionsError as error:
         errors.finish()
         raise UserError(str(error)) from None

@@ -1,0 +1,12 @@
+"""The only place that leans on mitmproxy's internals. One trick to a module, each with a self-test.
+
+All of it was tested with mitmproxy 12.2. A trick whose self-test fails (in a later version, say) is left out after one
+warning: the sidecar then works the plain way, only slower.
+
+- `trial`: runs a self-test and says once what is left out.
+- `dispatch`: the add-ons' hooks, resolved once for each change of the add-ons instead of for each event.
+- `handler`: carries a connection; hooks that need no waiting run in place instead of as tasks.
+- `modes`: the proxy mode of the sidecar, a reverse proxy whose connections are carried by `handler`.
+- `mending`: where mitmproxy's HTTP/1 would harm a real user, mended.
+- `quickening`: applies them all to one master; this is what the rest of the room calls.
+"""

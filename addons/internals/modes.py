@@ -1,0 +1,59 @@
+"""The proxy mode of the sidecar: ``sidecar:http://127.0.0.1:8000``, a reverse proxy of our own.
+
+Tested with mitmproxy 12.2.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from mitmproxy import ctx
+from mitmproxy.proxy import layers, mode_servers, mode_specs
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import Layer
+
+from addons.internals.handler import Handler
+
+
+class SidecarMode(mode_specs.ReverseMode):
+    """A reverse proxy, for everything in mitmproxy that asks. Only its connections are carried by `Handler`."""
+
+
+class SidecarInstance(mode_servers.AsyncioServerInstance[SidecarMode]):
+    """One such server. It can't have subclasses: mitmproxy allows one class for each mode."""
+
+    listening: ClassVar[socket.socket | None] = None
+    """A socket that listens already, to be served instead of binding one: several processes can share it."""
+
+    def make_top_layer(self, context: Context) -> Layer:
+        """Start like any reverse proxy."""
+        return layers.modes.ReverseProxy(context)
+
+    async def listen(self, host: str, port: int) -> list[Any]:
+        """Serve the socket that was given, or bind one."""
+        if self.listening is None:
+            return await super().listen(host, port)
+        return [await asyncio.start_server(self.handle_stream, sock=self.listening)]
+
+    async def handle_stream(self, reader: Any, writer: Any = None) -> None:
+        """Carry one connection."""
+        handler = Handler(ctx.master, reader, writer or reader, ctx.options, self.mode)
+        handler.layer = self.make_top_layer(handler.layer.context)
+        with self.manager.register_connection(handler.client.id, handler):
+            await handler.handle_client()
+
+
+def as_sidecar(modes: Iterable[str]) -> list[str]:
+    """Give modes as they are to be served: those of a reverse proxy by `SidecarInstance`."""
+    return [_renamed(mode, "reverse", SidecarMode.type_name) for mode in modes]
+
+
+def as_reverse(modes: Iterable[str]) -> list[str]:
+    """Give modes as people know them."""
+    return [_renamed(mode, SidecarMode.type_name, "reverse") for mode in modes]
+
+
+def _renamed(mode: str, old: str, new: str) -> str:
+    name, colon, rest = mode.partition(":")
+    return f"{new}{colon}{rest}" if name == old else mode
