@@ -25,8 +25,9 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest
 
+# Some 45 minutes, on a machine that has nothing else to do. `make bench BENCH="sidecar --quick"` for a part of it.
 bench: $(READY)
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 $(READY): requirements.lock pyproject.toml loadtag/pyproject.toml Makefile
 	@test -n "$(PYTHON)" || { echo "reamp needs Python 3.12 or newer as python3, python3.12, python3.13 or python3.14 on the PATH." >&2; exit 1; }

@@ -6,21 +6,68 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from tests.benchmarks import capture_size, peers, replayer, sidecar
-from tests.benchmarks.measuring import Bench, cores
+from tests.benchmarks import (
+    capture_share,
+    capture_size,
+    contenders,
+    latency,
+    memory,
+    payloads,
+    peers,
+    replayer,
+    sidecar,
+)
+from tests.benchmarks.measuring import Bench, Narrowed, cores
 from tests.benchmarks.tables import machine
 
-BENCHMARKS: dict[str, tuple[Callable[[Bench], str], tuple[str, ...]]] = {
-    "replayer": (replayer.run, replayer.PEERS),
-    "sidecar": (sidecar.run, sidecar.PEERS),
-    "capture_size": (capture_size.run, capture_size.PEERS),
+
+class Benchmark(NamedTuple):
+    """One that can be named."""
+
+    run: Callable[[Bench], str]
+    peers: tuple[str, ...]
+    seconds: float = 3.0
+    """Length of one measurement, unless told otherwise."""
+
+
+BENCHMARKS = {
+    "replayer": Benchmark(replayer.run, replayer.PEERS),
+    "sidecar": Benchmark(sidecar.run, contenders.PEERS, 0.8),
+    "latency": Benchmark(latency.run, contenders.PEERS, 2.0),
+    "capture_share": Benchmark(capture_share.run, contenders.PEERS),
+    "memory": Benchmark(memory.run, contenders.PEERS),
+    "capture_size": Benchmark(capture_size.run, capture_size.PEERS),
 }
 REQUIRED = ("nginx", "wrk", "mitmdump", "taskset")
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _listed(*known: str) -> Callable[[str], tuple[str, ...]]:
+    """A list with commas, of known words."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(text.split(","))
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+        return names
+
+    return parse
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list like 1,32") from error
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError("a number of connections is at least 1")
+    return numbers
 
 
 def _arguments() -> argparse.Namespace:
@@ -32,8 +79,28 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", choices=[*BENCHMARKS, "setup"], help="benchmark to run")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each; the median counts (default: 5)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a measurement (default: 3)")
+    parser.add_argument("--seconds", type=float, help="length of a measurement (default: 3; sidecar 0.8, latency 2)")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that everything works")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the tables into a file too")
+    narrow = parser.add_argument_group("parts of the sidecar's benchmarks")
+    narrow.add_argument(
+        "--only",
+        type=_listed(*payloads.KEYS),
+        default=(),
+        metavar="LIST",
+        help=f"payloads: {','.join(payloads.KEYS)} (sidecar, capture_share)",
+    )
+    narrow.add_argument("--connections", type=_numbers, default=(), metavar="LIST", help="like 1,32 (sidecar)")
+    narrow.add_argument(
+        "--contenders",
+        type=_listed(*contenders.KEYS),
+        default=(),
+        metavar="LIST",
+        help=f"{','.join(contenders.KEYS)} (sidecar, latency, capture_share, memory)",
+    )
+    narrow.add_argument("--rate", type=float, default=0.0, help="arrivals per second (latency; default: half the most)")
+    narrow.add_argument("--minutes", type=float, default=10.0, help="at full rate (memory; default: 10)")
+    narrow.add_argument("--idle", type=int, default=10_000, help="idle connections (memory; default: 10000)")
     return parser.parse_args()
 
 
@@ -45,28 +112,49 @@ def main() -> int:
     if "setup" in names:
         peers.setup()
         names = [name for name in names if name != "setup"]
-    needed = tuple({peer for name in names for peer in BENCHMARKS[name][1]})
+    needed = tuple({peer for name in names for peer in BENCHMARKS[name].peers})
     for what in peers.missing(needed):
         _say(what)
     if any(peers.find(name) is None for name in REQUIRED if name in needed):
         _say("Without these there is nothing to measure with.")
         return 1
+    tables: list[str] = []
+    failed = False
     for name in names:
-        run, used = BENCHMARKS[name]
-        with tempfile.TemporaryDirectory(prefix="reamp-bench-") as folder:
-            quick = arguments.quick
-            bench = Bench(
-                folder=Path(folder),
-                cores=cores(),
-                rounds=1 if quick else max(1, arguments.rounds),
-                seconds=1.0 if quick else arguments.seconds,
-                quick=quick,
-                say=_say,
-            )
-            _say(f"{name}: {bench.rounds} rounds of {bench.seconds:g} s each")
-            table = run(bench)
-        print(f"\n### {name}\n\n{machine()}. {peers.versions(used)}. Median of {bench.rounds}.\n\n{table}", flush=True)
-    return 0
+        try:
+            tables.append(_table(name, arguments))
+        except (RuntimeError, AssertionError, OSError) as error:  # the next may well succeed, and all takes long
+            failed = True
+            _say(f"FAILED: {name}: {error}")
+            continue
+        print(f"\n{tables[-1]}", flush=True)
+        if arguments.out:  # after each: what was measured is kept if a later one fails
+            arguments.out.write_text("\n".join(tables))
+    return int(failed)
+
+
+def _table(name: str, arguments: argparse.Namespace) -> str:
+    benchmark, quick = BENCHMARKS[name], arguments.quick
+    with tempfile.TemporaryDirectory(prefix="reamp-bench-") as folder:
+        bench = Bench(
+            folder=Path(folder),
+            cores=cores(),
+            rounds=1 if quick else max(1, arguments.rounds),
+            seconds=arguments.seconds or (0.3 if quick and name == "sidecar" else 1.0 if quick else benchmark.seconds),
+            quick=quick,
+            say=_say,
+            narrowed=Narrowed(
+                payloads=arguments.only,
+                connections=arguments.connections,
+                contenders=arguments.contenders,
+                rate=arguments.rate,
+                minutes=arguments.minutes,
+                idle=arguments.idle,
+            ),
+        )
+        _say(f"{name}: {bench.rounds} rounds of {bench.seconds:g} s each")
+        table = benchmark.run(bench)
+    return f"### {name}\n\n{machine()}. {peers.versions(benchmark.peers)}. Median of {bench.rounds}.\n\n{table}\n"
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from pathlib import Path
 from captures.reader import Capture
 from captures.records import Record
 from tests.benchmarks import target, traffic
+from tests.benchmarks.contenders import mitmdump, sidecar
 from tests.benchmarks.measuring import Bench, pinned
-from tests.benchmarks.sidecar import mitmdump, sidecar
 from tests.benchmarks.tables import figure, markdown
 from tests.support.client import Client
 from tests.support.recording import write

@@ -35,6 +35,20 @@ def pinned(core: int, command: Sequence[str]) -> list[str]:
     return ["taskset", "-c", str(core), *command]
 
 
+class Narrowed(NamedTuple):
+    """What of a benchmark is wanted. Nothing named means all of it."""
+
+    payloads: tuple[str, ...] = ()
+    connections: tuple[int, ...] = ()
+    contenders: tuple[str, ...] = ()
+    rate: float = 0
+    """Requests per second where they arrive by the clock; 0 for half of what the lane carries."""
+    minutes: float = 10
+    """Of full rate, while memory is watched."""
+    idle: int = 10_000
+    """Connections that do nothing."""
+
+
 class Bench(NamedTuple):
     """How a benchmark is to be run."""
 
@@ -48,6 +62,7 @@ class Bench(NamedTuple):
     """Only to see whether everything works: the figures mean nothing."""
     say: Callable[[str], None]
     """Tells about progress."""
+    narrowed: Narrowed = Narrowed()
 
 
 class Sample(NamedTuple):
@@ -62,11 +77,13 @@ class Sample(NamedTuple):
     target_busy: float
     """The same of the target."""
     note: str = ""
-    """What else was found, like a latency."""
+    """What else was found."""
+    p50_ms: float | None = None
+    """The client's median latency, if it tells one."""
 
 
-def tree_cpu(pid: int) -> float:
-    """CPU seconds of a process, of its descendants, and of those of them that have ended and been waited for."""
+def tree(pid: int) -> list[tuple[int, float]]:
+    """A process and all its descendants: their numbers, and CPU seconds with those of children they waited for."""
     children: dict[int, list[int]] = {}
     seconds: dict[int, float] = {}
     for folder in Path("/proc").iterdir():
@@ -79,16 +96,27 @@ def tree_cpu(pid: int) -> float:
         number = int(folder.name)
         children.setdefault(int(fields[1]), []).append(number)
         seconds[number] = sum(int(ticks) for ticks in fields[11:15]) / _TICKS
-    total, tree = 0.0, [pid]
-    while tree:
-        number = tree.pop()
-        total += seconds.get(number, 0.0)
-        tree += children.get(number, [])
-    return total
+    found, rest = [], [pid]
+    while rest:
+        number = rest.pop()
+        if number in seconds:
+            found.append((number, seconds[number]))
+        rest += children.get(number, [])
+    return found
 
 
-def measure(measured: Process, target: Nginx, seconds: float, warm_up: float = 1.0, note: str = "") -> Sample:
-    """Wait until requests arrive at the target, let things warm up, then watch for `seconds`."""
+def tree_cpu(pid: int) -> float:
+    """CPU seconds of a process, of its descendants, and of those of them that have ended and been waited for."""
+    return sum(seconds for _, seconds in tree(pid))
+
+
+def measure(
+    measured: Process, target: Nginx, seconds: float, warm_up: float = 1.0, note: str = "", at_least: int = 0
+) -> Sample:
+    """Wait until requests arrive at the target, let things warm up, then watch for `seconds`.
+
+    If these brought fewer than `at_least` requests, watch for as long again, and once more.
+    """
     before = target.requests()
     end = time.monotonic() + 30
     while target.requests() - before < 5:
@@ -96,9 +124,12 @@ def measure(measured: Process, target: Nginx, seconds: float, warm_up: float = 1
             raise RuntimeError(f"no requests arrive at the target:\n{measured.output}")
         time.sleep(0.05)
     time.sleep(warm_up)
-    first = _Reading.take(measured, target)
-    time.sleep(seconds)
-    last = _Reading.take(measured, target)
+    first = last = _Reading.take(measured, target)
+    for _ in range(3):
+        time.sleep(seconds)
+        last = _Reading.take(measured, target)
+        if last.requests - first.requests >= at_least:
+            break
     span, count = last.at - first.at, last.requests - first.requests
     if count < 1 or not measured.running():
         raise RuntimeError(f"it ended before the measurement did:\n{measured.output}")

@@ -32,7 +32,7 @@ PEERS = (
     Peer("k6", SETUP, ("version",)),
     Peer("locust", SETUP, ("--version",)),
     Peer("mitmdump", "make test (it comes with reamp)", ("--version",)),
-    Peer("taskset", "apt-get install util-linux", ("--version",)),
+    Peer("taskset", "apt-get install util-linux", ()),
 )
 
 

@@ -1,171 +1,162 @@
-"""`reamp sidecar` against stock `mitmdump` and nginx as a reverse proxy: requests per second, CPU us per request.
+"""`reamp sidecar` against stock `mitmdump` and nginx as a reverse proxy: a matrix of payloads and connections.
 
-The proxy has one core to itself; nginx (the app) and wrk share the other. wrk keeps 32 connections busy, or one: then
-there is nothing but the way through the proxy, and wrk's median latency shows how long it is. reamp has everything on
-(public key, meter, guard, capture to the disk); mitmdump has nothing on, or writes flows to a file. nginx does
-none of what either does: it marks what a proxy may cost at all.
+Rate and CPU microseconds per request, of the whole process tree. The contender has one core to itself; nginx (the app)
+and wrk share the other. With one connection there is nothing but the way through the proxy; 32 and 128 keep it busy.
+
+Each contender is started once a round and takes all payloads and connections in turn, then comes the next contender.
 """
 
-import contextlib
-import re
 import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 from tests.benchmarks import target
-from tests.benchmarks.measuring import Bench, Sample, measure, pinned
-from tests.benchmarks.peers import find
+from tests.benchmarks.contenders import STOCK, Contender, chosen
+from tests.benchmarks.load import WARM_UP, load
+from tests.benchmarks.measuring import Bench, Sample, pinned
+from tests.benchmarks.payloads import PAYLOADS, Payload
 from tests.benchmarks.tables import figure, markdown, middle, per_core, spread
-from tests.benchmarks.target import Nginx
-from tests.support.processes import Process, answers, eventually, free_port, reamp
-from tests.support.processes import run as run_reamp
 
-PEERS = ("nginx", "wrk", "mitmdump", "taskset")
-CONNECTIONS = (32, 1)
+CONNECTIONS = (1, 32, 128)
 
-_P50 = re.compile(r"50%\s+([\d.]+)(us|ms|s)")
-_UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+_START = 3.0
+"""Seconds, about, to start and stop a contender."""
 
-
-class Proxy(NamedTuple):
-    """A proxy that runs: where it listens, and the process that is charged for it."""
-
-    url: str
-    process: Process
-
-
-class Contender(NamedTuple):
-    """One row of the table."""
-
-    name: str
-    start: Callable[[Bench, Path, Nginx], contextlib.AbstractContextManager[Proxy]]
-
-
-@contextlib.contextmanager
-def _direct(_bench: Bench, _folder: Path, app: Nginx) -> Iterator[Proxy]:
-    yield Proxy(app.url, app.process)
-
-
-@contextlib.contextmanager
-def _nginx(bench: Bench, folder: Path, app: Nginx) -> Iterator[Proxy]:
-    with target.proxying(folder, pinned(bench.cores.measured, []), app.url) as proxy:
-        yield Proxy(proxy.url, proxy.process)
-
-
-@contextlib.contextmanager
-def mitmdump(bench: Bench, folder: Path, app: Nginx, flows: Path | None = None) -> Iterator[Proxy]:
-    """Start stock mitmdump as a reverse proxy; with `flows`, it saves what passes."""
-    port = free_port()
-    options = ["--mode", f"reverse:{app.url}", "--listen-host", "127.0.0.1", "--listen-port", str(port), "--quiet"]
-    options += ["--set", f"confdir={folder / 'mitmproxy'}"]
-    if flows is not None:
-        options += ["--save-stream-file", str(flows)]
-    command = pinned(bench.cores.measured, [find("mitmdump") or "mitmdump", *options])
-    with Process(command, folder / "mitmdump.out") as process:
-        process.ready(port)
-        yield Proxy(f"http://127.0.0.1:{port}", process)
-
-
-@contextlib.contextmanager
-def _mitmdump_saving(bench: Bench, folder: Path, app: Nginx) -> Iterator[Proxy]:
-    with mitmdump(bench, folder, app, folder / "flows") as proxy:
-        yield proxy
-
-
-@contextlib.contextmanager
-def sidecar(bench: Bench, folder: Path, app: Nginx) -> Iterator[Proxy]:
-    """Start `reamp sidecar` with everything on; it records into `folder`/recordings."""
-    port, control = free_port(), free_port()
-    done = run_reamp("keygen", "load", "--out", str(folder))
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    command = reamp(
-        "sidecar", "--upstream", app.url, "--listen", f"127.0.0.1:{port}", "--control", f"127.0.0.1:{control}",
-        "--captures", str(folder / "recordings"), "--state", str(folder / "state"),
-        "--public-key", str(folder / "load.pub"),
-    )  # fmt: skip
-    with Process(pinned(bench.cores.measured, command), folder / "sidecar.out") as process:
-        process.ready(control)
-        eventually(answers(port))
-        yield Proxy(f"http://127.0.0.1:{port}", process)
-
-
-CONTENDERS = (
-    Contender("nginx, no proxy", _direct),
-    Contender("nginx as reverse proxy", _nginx),
-    Contender("mitmdump, nothing on", mitmdump),
-    Contender("mitmdump -w, saving flows", _mitmdump_saving),
-    Contender("reamp sidecar, everything on", sidecar),
-)
+Cell = tuple[str, str, int]
+"""Contender, payload, connections."""
+Found = dict[Cell, list[Sample]]
+Medians = dict[Cell, Sample]
+"""Without the cells that have no sample: there every measurement failed."""
 
 
 def run(bench: Bench) -> str:
-    """Measure, and give a table for each number of connections."""
-    samples: dict[tuple[int, str], list[Sample]] = {}
+    """Measure, and give the tables."""
+    payloads = [p for p in PAYLOADS if p.key in (bench.narrowed.payloads or [p.key])]
+    contenders, connections = chosen(bench), bench.narrowed.connections or CONNECTIONS
+    found = matrix(bench, contenders, payloads, connections)
+    if not found:
+        return "None of the contenders can run."
+    medians = {cell: middle(samples) for cell, samples in found.items()}
+    columns = [(payload, number) for payload in payloads for number in connections]
+    parts = [_ratios(medians, contenders, columns), _workers(medians, columns)]
+    parts += [_details(payload, found, medians, contenders, connections) for payload in payloads]
+    return "\n\n".join(part for part in parts if part)
+
+
+def matrix(
+    bench: Bench, contenders: Sequence[Contender], payloads: Sequence[Payload], connections: Iterable[int]
+) -> Found:
+    """Measure every contender under every payload with every number of connections, in rounds."""
+    found: Found = {}
+    cells = [(payload, number) for payload in payloads for number in connections]
+    once = len(contenders) * (_START + len(cells) * (bench.seconds + WARM_UP + 0.3))
+    bench.say(f"  {bench.rounds} x {len(contenders)} x {len(cells)} measurements: {once * bench.rounds / 60:.0f} min")
     with target.serving(bench.folder / "app", pinned(bench.cores.other, [])) as app:
-        for number in range(bench.rounds):
-            for contender in CONTENDERS:
-                folder = bench.folder / f"{number}-{CONTENDERS.index(contender)}"
+        for turn in range(bench.rounds):
+            for contender in contenders:
+                folder = bench.folder / f"{turn}-{contender.key}"
                 folder.mkdir()
                 with contender.start(bench, folder, app) as proxy:
-                    for connections in CONNECTIONS:
-                        sample = _load(bench, folder, proxy, app, connections)
-                        samples.setdefault((connections, contender.name), []).append(sample)
+                    for payload, number in cells:
+                        try:
+                            sample = load(bench, folder, proxy, app, payload, number)
+                        except RuntimeError as error:  # the others are still worth their quarter of an hour
+                            bench.say(f"  FAILED: {contender.key} {payload.key} {number} connections: {error}")
+                            continue
+                        found.setdefault((contender.key, payload.key, number), []).append(sample)
                         bench.say(
-                            f"  {number + 1}/{bench.rounds} {contender.name:28} {connections:3} connections "
+                            f"  {turn + 1}/{bench.rounds} {contender.key:17} {payload.key:8} {number:3} connections "
                             f"{sample.rate:9,.0f}/s {sample.cpu_us:8.1f} us  busy {sample.busy:4.0%}  "
-                            f"p50 {sample.note} ms"
+                            f"p50 {_ms(sample.p50_ms)} ms"
                         )
                 shutil.rmtree(folder)
-    return "\n\n".join(_table(connections, samples) for connections in CONNECTIONS)
+    shutil.rmtree(bench.folder / "app")
+    return found
 
 
-def _load(bench: Bench, folder: Path, proxy: Proxy, app: Nginx, connections: int) -> Sample:
-    """Put wrk before the proxy, and watch from one second after its start until shortly before its end."""
-    log = folder / f"wrk-{connections}"
-    lasts = round(bench.seconds + 2)
-    command = ["wrk", "-t1", "-c", str(connections), "-d", f"{lasts}s", "--latency", f"{proxy.url}/item/4711"]
-    with Process(pinned(bench.cores.other, command), log) as wrk:
-        sample = measure(proxy.process, app, bench.seconds, 0.8)
-        if not wrk.running():
-            raise RuntimeError(f"wrk ended before the measurement did:\n{wrk.output}")
-        wrk.wait(30)
-    text = log.read_text()
-    if "Non-2xx" in text or "Socket errors" in text:
-        raise RuntimeError(text)
-    p50 = _P50.search(text)
-    return sample._replace(note=f"{float(p50[1]) * _UNITS[p50[2]]:.2f}" if p50 else "")
-
-
-def _table(connections: int, samples: dict[tuple[int, str], list[Sample]]) -> str:
-    medians = {c.name: middle(samples[connections, c.name]) for c in CONTENDERS}
-    stock = medians["mitmdump, nothing on"]
+def _ratios(medians: Medians, contenders: Sequence[Contender], columns: Sequence[tuple[Payload, int]]) -> str:
+    """How many times less CPU a request costs than with stock mitmdump, all in one table."""
+    if not any(contender.key == STOCK for contender in contenders):
+        return ""
     rows = []
-    for name, found in medians.items():
-        p50s = sorted(float(sample.note) for sample in samples[connections, name] if sample.note)
-        rows.append(
-            [
-                name,
-                figure(found.rate),
-                spread([sample.rate for sample in samples[connections, name]]),
-                figure(found.cpu_us),
-                spread([sample.cpu_us for sample in samples[connections, name]]),
-                per_core(found),
-                f"{stock.cpu_us / found.cpu_us:.2f}",
-                f"{found.busy:.0%}",
-                f"{p50s[len(p50s) // 2]:.2f}" if p50s else "",
-            ]
-        )
+    for contender in contenders:
+        pairs = [(medians.get((STOCK, p.key, n)), medians.get((contender.key, p.key, n))) for p, n in columns]
+        rows.append([contender.name, *(_ratio(stock, own) for stock, own in pairs)])
+    head = ["proxy", *(f"{payload.key} x {number}" for payload, number in columns)]
+    return (
+        f"Times less CPU per request than `mitmdump` with nothing on (payload x connections):\n\n{markdown(head, rows)}"
+    )
+
+
+def _workers(medians: Medians, columns: Sequence[tuple[Payload, int]]) -> str:
+    """Two workers against one, each pair under the same conditions."""
+    rows = []
+    for title, one, two in (
+        ("CPU per request, all on one core", "fast", "workers-one-core"),
+        ("CPU per request, on all cores", "fast-all-cores", "workers"),
+        ("requests/s, on all cores", "fast-all-cores", "workers"),
+    ):
+        pairs = [(medians.get((one, p.key, n)), medians.get((two, p.key, n))) for p, n in columns]
+        if not any(first and second for first, second in pairs):
+            continue
+        if title.startswith("CPU"):
+            rows.append([title, *(_ratio(second, first) for first, second in pairs)])
+        else:
+            rows.append([title, *(figure(b.rate / a.rate) if a and b else "" for a, b in pairs)])
+    if not rows:
+        return ""
+    head = ["two workers / one worker", *(f"{payload.key} x {number}" for payload, number in columns)]
+    return f"Two workers against one:\n\n{markdown(head, rows)}"
+
+
+def _details(
+    payload: Payload,
+    found: Found,
+    medians: Medians,
+    contenders: Sequence[Contender],
+    connections: Iterable[int],
+) -> str:
+    rows = []
+    for number in connections:
+        stock = medians.get((STOCK, payload.key, number))
+        for contender in contenders:
+            cell = (contender.key, payload.key, number)
+            own = medians.get(cell)
+            if own is None:
+                rows.append([contender.name, str(number), "failed", *[""] * 7])
+                continue
+            rows.append(
+                [
+                    contender.name,
+                    str(number),
+                    figure(own.rate),
+                    spread([sample.rate for sample in found[cell]]),
+                    figure(own.cpu_us),
+                    spread([sample.cpu_us for sample in found[cell]]),
+                    per_core(own),
+                    _ratio(stock, own),
+                    f"{own.busy:.0%}",
+                    _ms(own.p50_ms),
+                ]
+            )
     head = [
         "proxy",
+        "connections",
         "requests/s",
         "least-most",
         "CPU us/request",
         "least-most",
         "requests/CPU second",
         "times less CPU than mitmdump",
-        "own core",
+        "cores busy",
         "p50 ms",
     ]
-    return f"{connections} connection{'s' * (connections > 1)}:\n\n{markdown(head, rows)}"
+    return f"**{payload.key}**: {payload.title}.\n\n{markdown(head, rows)}"
+
+
+def _ratio(one: Sample | None, other: Sample | None) -> str:
+    """How many times the CPU of the other."""
+    return figure(one.cpu_us / other.cpu_us) if one and other else ""
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

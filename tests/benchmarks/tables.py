@@ -24,6 +24,7 @@ def middle(samples: Sequence[Sample]) -> Sample:
         busy=median(s.busy for s in samples),
         target_busy=median(s.target_busy for s in samples),
         note=samples[-1].note,
+        p50_ms=median(p50s) if (p50s := [s.p50_ms for s in samples if s.p50_ms is not None]) else None,
     )
 
 

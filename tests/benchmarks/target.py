@@ -1,6 +1,8 @@
 """nginx, one worker: the target that all are measured against, and the reverse proxy that shows the limit."""
 
 import http.client
+import os
+import random
 import re
 from pathlib import Path
 from typing import Self
@@ -10,12 +12,16 @@ from tests.support.processes import Process, free_port
 ANSWER = '{"item": 4711, "name": "a blue bicycle", "price": 249.0, "currency": "EUR", "stock": 120, "rating": 4.375}\\n'
 """107 bytes (the last two characters are one line feed to nginx)."""
 
+LARGE = 65_536
+"""Bytes of the large answer: a file, for nginx takes no such string in its configuration."""
+
 _ALL = """
 daemon off;
+{user}
 worker_processes 1;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
@@ -34,6 +40,13 @@ _TARGET = """
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location / {{ default_type application/json; return 200 '{answer}'; }}
+        location = /large {{
+            root {folder}/files;
+            default_type application/octet-stream;
+            sendfile on;
+            tcp_nopush on;
+            open_file_cache max=10;
+        }}
     }}
     server {{
         listen 127.0.0.1:{status};
@@ -50,6 +63,8 @@ _PROXY = """
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host $http_host;
+            proxy_buffer_size 16k;
+            proxy_buffers 16 16k;
         }}
     }}
 """
@@ -63,7 +78,9 @@ class Nginx:
     def __init__(self, folder: Path, prefix: list[str], body: str, port: int, status: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "nginx.conf"
-        config.write_text(_ALL.format(folder=folder, body=body))
+        # Started by root, its worker would be nobody, who may not read what is in here.
+        user = "" if os.geteuid() else "user root root;"
+        config.write_text(_ALL.format(folder=folder, body=body, user=user))
         self.url = f"http://127.0.0.1:{port}"
         self.process = Process([*prefix, "nginx", "-p", str(folder), "-c", str(config)], folder / "nginx.out")
         self.pid = self.process.pid
@@ -93,9 +110,14 @@ class Nginx:
 
 
 def serving(folder: Path, prefix: list[str]) -> Nginx:
-    """Start the target: every path gives the same small JSON answer."""
-    port, status = free_port(), free_port()
-    return Nginx(folder, prefix, _TARGET.format(port=port, status=status, answer=ANSWER), port, status)
+    """Start the target: the same small JSON answer for every path and method, but for `/large`.
+
+    The body of a POST is read from the connection and dropped.
+    """
+    port, status, files = free_port(), free_port(), folder / "files"
+    files.mkdir(parents=True)
+    (files / "large").write_bytes(random.Random(1).randbytes(LARGE))
+    return Nginx(folder, prefix, _TARGET.format(port=port, status=status, answer=ANSWER, folder=folder), port, status)
 
 
 def proxying(folder: Path, prefix: list[str], app: str) -> Nginx:

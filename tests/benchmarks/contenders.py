@@ -1,0 +1,178 @@
+"""The proxies that are compared, and the sidecar in each way of running it. Each is started in a folder of its own.
+
+Where it matters, reamp has everything on: public key, meter, guard, and capture to the disk. mitmdump has nothing on,
+or writes flows to a file. nginx does none of what either does: it marks what a proxy may cost at all.
+
+All have one core to themselves and nothing else runs there, with two exceptions, needed to see what a second worker
+gains: those *on all cores* share them with the client and the app.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.benchmarks import target
+from tests.benchmarks.measuring import Bench, pinned
+from tests.benchmarks.peers import find
+from tests.benchmarks.target import Nginx
+from tests.support.processes import Process, answers, eventually, free_port, reamp
+from tests.support.processes import run as run_reamp
+
+PEERS = ("nginx", "wrk", "mitmdump", "taskset")
+
+
+class Proxy(NamedTuple):
+    """A proxy that runs: where it listens, and the process that is charged for it."""
+
+    url: str
+    process: Process
+    control: str = ""
+    """URL of the control port."""
+
+
+class Contender(NamedTuple):
+    """One row of the tables."""
+
+    key: str
+    """What the command line calls it."""
+    name: str
+    start: Callable[[Bench, Path, Nginx], contextlib.AbstractContextManager[Proxy]]
+    needs: tuple[str, ...] = ()
+    """Flags that `reamp sidecar` must have for it."""
+    upstreams: bool = True
+    """Whether each client's connection has one of its own to the app."""
+
+
+@contextlib.contextmanager
+def _direct(_bench: Bench, _folder: Path, app: Nginx) -> Iterator[Proxy]:
+    yield Proxy(app.url, app.process)
+
+
+@contextlib.contextmanager
+def _nginx(bench: Bench, folder: Path, app: Nginx) -> Iterator[Proxy]:
+    with target.proxying(folder, pinned(bench.cores.measured, []), app.url) as proxy:
+        yield Proxy(proxy.url, proxy.process)
+
+
+@contextlib.contextmanager
+def mitmdump(bench: Bench, folder: Path, app: Nginx, flows: Path | None = None) -> Iterator[Proxy]:
+    """Start stock mitmdump as a reverse proxy; with `flows`, it saves what passes."""
+    port = free_port()
+    options = ["--mode", f"reverse:{app.url}", "--listen-host", "127.0.0.1", "--listen-port", str(port), "--quiet"]
+    options += ["--set", f"confdir={folder / 'mitmproxy'}"]
+    if flows is not None:
+        options += ["--save-stream-file", str(flows)]
+    command = pinned(bench.cores.measured, [find("mitmdump") or "mitmdump", *options])
+    with Process(command, folder / "mitmdump.out") as process:
+        process.ready(port)
+        yield Proxy(f"http://127.0.0.1:{port}", process)
+
+
+@contextlib.contextmanager
+def _mitmdump_saving(bench: Bench, folder: Path, app: Nginx) -> Iterator[Proxy]:
+    with mitmdump(bench, folder, app, folder / "flows") as proxy:
+        yield proxy
+
+
+@contextlib.contextmanager
+def sidecar(bench: Bench, folder: Path, app: Nginx, *options: str, one_core: bool = True) -> Iterator[Proxy]:
+    """Start `reamp sidecar` with everything on; it records into `folder`/recordings."""
+    port, control = free_port(), free_port()
+    command = reamp(
+        "sidecar", "--upstream", app.url, "--listen", f"127.0.0.1:{port}", "--control", f"127.0.0.1:{control}",
+        "--captures", str(folder / "recordings"), "--state", str(folder / "state"),
+        "--public-key", str(_public_key(bench.folder)), *options,
+    )  # fmt: skip
+    with Process(pinned(bench.cores.measured, command) if one_core else command, folder / "sidecar.out") as process:
+        process.ready(control)
+        eventually(answers(port))
+        yield Proxy(f"http://127.0.0.1:{port}", process, f"http://127.0.0.1:{control}")
+
+
+def _public_key(folder: Path) -> Path:
+    if not (folder / "load.pub").exists():
+        done = run_reamp("keygen", "load", "--out", str(folder))
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+    return folder / "load.pub"
+
+
+def _sidecar(
+    *options: str, one_core: bool = True
+) -> Callable[[Bench, Path, Nginx], contextlib.AbstractContextManager[Proxy]]:
+    def start(bench: Bench, folder: Path, app: Nginx) -> contextlib.AbstractContextManager[Proxy]:
+        return sidecar(bench, folder, app, *options, one_core=one_core)
+
+    return start
+
+
+@functools.cache
+def has(flag: str) -> bool:
+    """Whether this `reamp sidecar` knows a flag."""
+    return f"{flag} " in run_reamp("sidecar", "--help").stdout
+
+
+def lane(key: str) -> tuple[str, ...]:
+    """Flags that choose a lane of the sidecar: `fast` or `full`."""
+    return (FULL_LANE,) if key == "full" and has(FULL_LANE) else ()
+
+
+def _full(bench: Bench, folder: Path, app: Nginx) -> contextlib.AbstractContextManager[Proxy]:
+    return sidecar(bench, folder, app, *lane("full"))
+
+
+FULL_LANE = "--no-fast-lane"
+_WORKERS = ("--workers", "2")
+
+CONTENDERS = (
+    Contender("nginx", "nginx, no proxy (the limit)", _direct),
+    Contender("nginx-proxy", "nginx as reverse proxy", _nginx),
+    Contender("mitmdump", "mitmdump, nothing on", mitmdump),
+    Contender("mitmdump-w", "mitmdump -w, saving flows", _mitmdump_saving),
+    Contender("full", f"reamp sidecar {FULL_LANE}", _full),
+    Contender("fast", "reamp sidecar", _sidecar(), (FULL_LANE,), upstreams=False),
+    Contender(
+        "workers-one-core",
+        "reamp sidecar --workers 2, both on one core",
+        _sidecar(*_WORKERS),
+        _WORKERS[:1],
+        upstreams=False,
+    ),
+    Contender(
+        "fast-all-cores",
+        "reamp sidecar, on all cores",
+        _sidecar(one_core=False),
+        (FULL_LANE, _WORKERS[0]),
+        upstreams=False,
+    ),
+    Contender(
+        "workers",
+        "reamp sidecar --workers 2, on all cores",
+        _sidecar(*_WORKERS, one_core=False),
+        _WORKERS[:1],
+        upstreams=False,
+    ),
+)
+STOCK, PLAIN = "mitmdump", "nginx-proxy"
+KEYS = tuple(contender.key for contender in CONTENDERS)
+
+
+def chosen(bench: Bench, among: tuple[str, ...] = KEYS) -> list[Contender]:
+    """Those of `among` that are wanted and can run; says which can't."""
+    found = []
+    for contender in CONTENDERS:
+        if contender.key not in (bench.narrowed.contenders or KEYS) or contender.key not in among:
+            continue
+        lacking = [flag for flag in contender.needs if not has(flag)]
+        if lacking:
+            bench.say(f"  left out: {contender.key} (this reamp sidecar has no {' and no '.join(lacking)})")
+        else:
+            found.append(contender)
+    return found
+
+
+def lanes(bench: Bench) -> list[Contender]:
+    """The lanes of a single sidecar that are wanted: fast, full, or both. A reamp with one lane only calls it full."""
+    return chosen(bench, ("fast", "full"))
