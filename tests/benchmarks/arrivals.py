@@ -65,7 +65,10 @@ def arrive(prefix: list[str], url: str, rate: float, seconds: float, log: Path) 
         code = process.wait(seconds + WARM_UP + _GRACE + 30)
     if code:
         raise RuntimeError(log.read_text())
-    return Result.read(log.read_text())
+    result = Result.read(log.read_text())
+    if not result.answered:
+        raise RuntimeError(f"none of {result.failed} requests was answered well")
+    return result
 
 
 class _Arrivals:

@@ -56,7 +56,7 @@ def _added(bench: Bench) -> str:
     base = middle(plain).p50_ms if plain else None
     rows = []
     for contender in contenders:
-        samples = found[contender.key, SMALL.key, 1]
+        samples = found.get((contender.key, SMALL.key, 1), [])  # empty if every measurement failed
         p50s = [sample.p50_ms for sample in samples if sample.p50_ms is not None]
         if p50s:
             added = f"{median(p50s) - base:+.3f}" if base is not None else ""
