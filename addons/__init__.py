@@ -12,6 +12,9 @@ A request meets them in this order, each one small and with one job:
 modules of their own, without mitmproxy, clock or socket: `window` (the sliding signal), `granting` (credit shared out
 to replayers), `lever` (the latching stop), `access` (who may change something).
 
+`lanes` chooses the way that a connection is carried: `fastlane` takes plain HTTP/1.1 past mitmproxy's own stack, with the
+same add-ons; all the rest goes through that stack, the full lane.
+
 `embedded` runs them in a slim master of our own (`reamp sidecar`); `chain` gives the list to stock mitmproxy
 (`deploy/sidecar.py`). `internals` is the only place that leans on mitmproxy's internals or changes them.
 

@@ -19,6 +19,7 @@ from mitmproxy.master import Master
 
 from addons.chain import Chain, chain
 from addons.internals.quickening import carried, quicken
+from addons.lanes import Lanes
 from rules.exits import UserError
 
 CORE_OPTIONS: dict[str, Any] = {
@@ -68,7 +69,7 @@ async def serve(settings: Mapping[str, Any], started: Callable[[Chain], None]) -
     proxyserver, errors = Proxyserver(), _StartErrors()
     try:
         ours = [errors, *addons.addons(), _Started(addons, errors, started)]
-        master.addons.add(Core(), proxyserver, NextLayer(), TlsConfig(), *ours)
+        master.addons.add(Core(), proxyserver, NextLayer(), TlsConfig(), Lanes(), *ours)
         opts.update(**CORE_OPTIONS, **carried(settings))
     except exceptions.OptionsError as error:
         errors.finish()

@@ -9,11 +9,15 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from mitmproxy import ctx
+from mitmproxy.connection import Client
 from mitmproxy.proxy import layers, mode_servers, mode_specs
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import Layer
 
 from addons.internals.handler import Handler
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
 
 
 class SidecarMode(mode_specs.ReverseMode):
@@ -32,13 +36,18 @@ class SidecarInstance(mode_servers.AsyncioServerInstance[SidecarMode]):
 
     async def listen(self, host: str, port: int) -> list[Any]:
         """Serve the socket that was given, or bind one."""
-        if self.listening is None:
-            return await super().listen(host, port)
-        return [await asyncio.start_server(self.handle_stream, sock=self.listening)]
+        lanes = ctx.master.addons.get("lanes")
+        if self.listening is None and (lanes is None or not port):
+            return await super().listen(host, port)  # it comes back here with a port
+        where: Any = {"sock": self.listening} if self.listening else {"host": host or None, "port": port}
+        if lanes is None:
+            return [await asyncio.start_server(self.handle_stream, **where)]
+        accept = lanes.lane_of(self).accept
+        return [await asyncio.get_running_loop().create_server(accept, backlog=BACKLOG, **where)]
 
-    async def handle_stream(self, reader: Any, writer: Any = None) -> None:
-        """Carry one connection."""
-        handler = Handler(ctx.master, reader, writer or reader, ctx.options, self.mode)
+    async def handle_stream(self, reader: Any, writer: Any = None, client: Client | None = None) -> None:
+        """Carry one connection. With `client`, the add-ons know of it already."""
+        handler = Handler(ctx.master, reader, writer or reader, ctx.options, self.mode, client)
         handler.layer = self.make_top_layer(handler.layer.context)
         with self.manager.register_connection(handler.client.id, handler):
             await handler.handle_client()
