@@ -6,11 +6,15 @@ A request meets them in this order, each one small and with one job:
 - `meter`: counts and times by kind; what real users get now.
 - `guard`: the ceiling. Real requests earn credit, synthetic ones spend it or are refused.
 - `capture`: hands what real users sent to the capture log.
-- `control`: the control port: state, metrics, the grant stream, the lever.
+- `control`: opens the control port: state, metrics, the grant stream, the lever.
 
-`passage` is what they leave in a flow for each other, `refusal` how they answer instead of the app. Decisions are in
-modules of their own, without mitmproxy, clock or socket: `window` (the sliding signal), `granting` (credit shared out
-to replayers), `lever` (the latching stop), `access` (who may change something).
+`passage` is what they leave in a flow for each other, `refusal` how they answer instead of the app.
+
+What they count and decide lies in `books`: memory that several workers and the process that serves the control port
+can share. `credit` is the ceiling over all of them, `reckoning` adds their rows up, `exposition` gives the sums to
+Prometheus, and `controlport` serves them. None of these imports mitmproxy. Nor do the decisions in modules of their
+own, without clock or socket: `window` (the sliding signal), `granting` (credit shared out to replayers), `judging` (why
+a tag counts for nothing), `lever` (the latching stop), `access` (who may change something).
 
 `lanes` chooses the way that a connection is carried: `fastlane` takes plain HTTP/1.1 past mitmproxy's own stack, with the
 same add-ons; all the rest goes through that stack, the full lane.

@@ -1,13 +1,11 @@
 """Add-on: hands what real users sent to the capture log, and never gets in its way."""
 
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from pydantic import ValidationError
 
 from addons.passage import Kind, is_long, kind_of, milestone_ns
@@ -45,8 +43,8 @@ class _Tap:
 class Capture:
     """Records real requests. Everything that can take time happens behind `captures.writer`'s bounded queue."""
 
-    def __init__(self) -> None:
-        self.counts = Counts()
+    def __init__(self, counts: Counts) -> None:
+        self.counts = counts
         self.writer: CaptureWriter | None = None
         self._settings: dict[str, Any] = {}
         self._body_limit = 0
@@ -152,25 +150,6 @@ class Capture:
             logger.exception("A request could not be recorded")
             return
         self.writer.offer(record)
-
-    def collect(self) -> Iterable[Metric]:
-        """Give the metrics to prometheus-client."""
-        accounting = self.counts.snapshot().model_dump()
-        seen, pending = accounting.pop("seen"), accounting.pop("pending")
-        records = CounterMetricFamily(
-            "reamp_capture_records",
-            "Where requests went. With what is pending, the sum is what was seen.",
-            labels=["outcome"],
-        )
-        for outcome, count in accounting.items():
-            records.add_metric([outcome], count)
-        written = self.writer.bytes_written if self.writer else 0
-        return [
-            CounterMetricFamily("reamp_capture_seen", "Requests that arrived.", seen),
-            records,
-            GaugeMetricFamily("reamp_capture_pending", "Requests being answered or waiting for the disk.", pending),
-            CounterMetricFamily("reamp_capture_bytes", "Bytes written to the capture log.", written),
-        ]
 
 
 def _record(flow: http.HTTPFlow, body_limit: int) -> Record:

@@ -1,19 +1,12 @@
 """Add-on: the ceiling. Real requests earn credit; a synthetic one spends a whole credit or is refused."""
 
-import time
-from collections.abc import Iterable
-from pathlib import Path
-
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
-from prometheus_client.core import GaugeMetricFamily, Metric
 
-from addons.granting import Granter
-from addons.lever import LatchingLever
-from addons.meter import Meter
-from addons.passage import REFUSED, Kind, kind_of
+from addons.books import Books, Row
+from addons.credit import Credit
+from addons.passage import KIND, REFUSED
 from addons.refusal import refuse
-from rules.credit import Bucket
 from rules.units import Share, UnitError
 from rules.wire import WITHHELD_HEADER
 
@@ -21,45 +14,50 @@ from rules.wire import WITHHELD_HEADER
 class Guard:
     """Decides about every synthetic request, whoever sent it. It is the authority; replayers help to keep to it."""
 
-    def __init__(self, meter: Meter) -> None:
-        self.meter = meter
-        self.max_extra = Share.parse("25%")
-        self.bucket = Bucket()
-        self.granter = Granter(self.max_extra)
-        self.lever = LatchingLever()
+    def __init__(self, books: Books, row: Row) -> None:
+        self.books = books
+        self.bucket = Credit(books, row)
+        self.orphaned = False
+        """Set when the process that serves the control port is gone: with nobody to pull the lever, nothing passes."""
+        if books.exclusive:
+            self.bucket.set_ratio(Share.parse("25%"))
 
     def load(self, loader: Loader) -> None:
         """Declare the options."""
         loader.add_option(
             "reamp_max_extra", str, "25%", "The ceiling: most synthetic traffic allowed, as a share of real traffic."
         )
-        loader.add_option(
-            "reamp_lever", str, ".reamp/lever.json", "File that remembers the lever over a restart. Empty: none does."
-        )
 
     def configure(self, updated: set[str]) -> None:
-        """Take over the ceiling and find the lever as it was left."""
+        """Take over the ceiling. A worker of several does not: theirs is in the books, the same for all."""
         if "reamp_max_extra" in updated:
             try:
-                self.max_extra = Share.parse(ctx.options.reamp_max_extra)
+                ratio = Share.parse(ctx.options.reamp_max_extra)
             except UnitError as error:
                 raise exceptions.OptionsError(f"reamp_max_extra: {error}") from error
-            self.granter.max_extra = self.max_extra
-        if "reamp_lever" in updated:
-            self.lever = LatchingLever(Path(ctx.options.reamp_lever) if ctx.options.reamp_lever else None)
+            if self.books.exclusive:
+                self.bucket.set_ratio(ratio)
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Let credit in or take it."""
-        kind = kind_of(flow)
-        if kind is Kind.REAL and flow.error is None:  # what is malformed never reaches the app, and earns nothing
-            self.bucket.earn(self.max_extra, time.monotonic_ns())
-        elif kind is Kind.SYNTHETIC:
-            if self.lever.engaged:
-                reason = self.lever.state.reason or "no reason given"
-                refuse(flow, 503, "lever", "Load test stopped", f"The lever is pulled: {reason}")
-            elif not self.bucket.spend(time.monotonic_ns()):
-                detail = f"Synthetic traffic has reached its ceiling, {self.max_extra} of current real traffic."
-                refuse(flow, 429, "credit", "No credit for synthetic traffic", detail)
+        kind = flow.metadata.get(KIND)
+        if kind == "real":
+            if flow.error is None:  # what is malformed never reaches the app, and earns nothing
+                self.bucket.earn()
+        elif kind == "synthetic":
+            self._decide(flow)
+
+    def _decide(self, flow: http.HTTPFlow) -> None:
+        shared = self.books.shared
+        if shared.engaged:
+            reason = shared.reason or "no reason given"
+            refuse(flow, 503, "lever", "Load test stopped", f"The lever is pulled: {reason}")
+        elif self.orphaned:
+            detail = "The process that watches over this sidecar is gone, so no synthetic traffic passes."
+            refuse(flow, 429, "credit", "No credit for synthetic traffic", detail)
+        elif not self.bucket.spend():
+            detail = f"Synthetic traffic has reached its ceiling, {Share(shared.ratio)} of current real traffic."
+            refuse(flow, 429, "credit", "No credit for synthetic traffic", detail)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Keep the mark of a refusal for our own: an app that sets it would have its errors overlooked."""
@@ -68,14 +66,4 @@ class Guard:
 
     def credit(self) -> float:
         """Tell how many synthetic requests could pass now."""
-        return 0.0 if self.lever.engaged else self.bucket.balance(time.monotonic_ns())
-
-    def collect(self) -> Iterable[Metric]:
-        """Give the metrics to prometheus-client."""
-        return [
-            GaugeMetricFamily("reamp_credit_balance", "Synthetic requests that could pass now.", self.credit()),
-            GaugeMetricFamily(
-                "reamp_ceiling_ratio", "Most synthetic traffic allowed, per real request.", self.max_extra / 1e6
-            ),
-            GaugeMetricFamily("reamp_lever_engaged", "1 if all synthetic traffic is stopped.", int(self.lever.engaged)),
-        ]
+        return 0.0 if self.books.shared.engaged or self.orphaned else self.bucket.balance()

@@ -9,17 +9,23 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from addons.books import Shared
 from rules.wire import Lever
 
 logger = logging.getLogger(__name__)
 
 
 class LatchingLever:
-    """The lever of one sidecar. `path` None: it does not survive a restart."""
+    """The lever of one sidecar, in the process that serves the control port; all others see it in the books.
 
-    def __init__(self, path: Path | None = None) -> None:
+    `path` None: it does not survive a restart.
+    """
+
+    def __init__(self, path: Path | None = None, shared: Shared | None = None) -> None:
         self.path = path
         self.state = Lever() if path is None else _read(path)
+        self._shared = shared
+        self._show()
 
     @property
     def engaged(self) -> bool:
@@ -29,6 +35,11 @@ class LatchingLever:
     def move(self, engaged: bool, reason: str, by: str, at: float) -> None:
         """Pull or reset it, for as long as this process lives."""
         self.state = Lever(engaged=engaged, reason=reason, by=by, at=at)
+        self._show()
+
+    def _show(self) -> None:
+        if self._shared is not None:
+            self._shared.move_lever(self.state.engaged, self.state.reason)
 
     def persist(self) -> None:
         """Write it down for the next process, and keep in the state whether that worked.

@@ -43,11 +43,3 @@ def kind_of(flow: http.HTTPFlow) -> Kind:
 def milestone_ns(timestamp: float | None) -> int:
     """Turn one of mitmproxy's time stamps (unix seconds) into unix nanoseconds."""
     return round(timestamp * 1e9) if timestamp else 0
-
-
-def duration(flow: http.HTTPFlow) -> float | None:
-    """Give the seconds from the first byte of the request to the end of its answer; None without an answer."""
-    if flow.response is None or flow.response.timestamp_end is None:
-        return None
-    # A wall clock that is set back between the two must not yield a negative time.
-    return max(0.0, flow.response.timestamp_end - flow.request.timestamp_start)

@@ -25,7 +25,6 @@ class Tag:
     def __init__(self) -> None:
         self.verifier = loadtag.Verifier([], audience="")
         self._deny = False
-        self._audience = ""
 
     def load(self, loader: Loader) -> None:
         """Declare the options."""
@@ -50,7 +49,6 @@ class Tag:
         if {"reamp_public_key", "reamp_audience"} & updated:
             try:
                 public = [key for file in ctx.options.reamp_public_key for key in keys.load_public(Path(file))]
-                self._audience = ctx.options.reamp_audience
                 self.verifier = loadtag.Verifier(public, ctx.options.reamp_audience)
             except (keys.KeyFileError, OSError, ValueError) as error:
                 raise exceptions.OptionsError(f"reamp_public_key: {error}") from error
@@ -96,20 +94,6 @@ class Tag:
             tagged or request.headers["upgrade"].strip().lower() != "websocket"
         ):
             del request.headers["upgrade"]
-
-    def judge(self, fields: Sequence[tuple[bytes, bytes]]) -> loadtag.LoadTag | str:
-        """Give the valid tag that header fields bear, or say for people why there is none."""
-        found = headers.find(fields)
-        if found is None or not found.token:
-            return "The request has to bear a load tag."
-        try:
-            return self.verifier.verify(found.token, time.time())
-        except loadtag.TagError as error:
-            return {
-                "unknown-key": "This sidecar does not know the key that signed the load tag (--public-key).",
-                "audience": f"The load tag is not addressed to this sidecar (--audience {self._audience}).",
-                "expired": "The load tag has expired: do the clocks of both machines agree?",
-            }.get(error.reason, f"The load tag does not verify: {error.reason}.")
 
     def _verified(self, token: str | None) -> loadtag.LoadTag | None:
         try:

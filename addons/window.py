@@ -1,78 +1,106 @@
-"""What real users get at the moment: a sliding window over the last seconds. Pure: time comes in."""
+"""What real users get at the moment: a sliding window over the last seconds. Pure: time and totals come in.
+
+Nobody keeps a window but who reads it. Workers only ever count up, each into its `Row`: who came, how it ended, and
+a histogram of how long it took. The reader notes these totals down once in a while, and the window is the difference
+between now and its note from then. So a request costs three counters, whatever the window's length, nothing has to
+be reset while others read, and several readers may have windows of their own.
+
+The histogram's cells are those of an HdrHistogram with two significant digits, in steps of 10 us, up to ten minutes.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from hdrh.histogram import HdrHistogram
 
 from rules.wire import Signal
 
-_UNIT = 1e-5  # seconds to one count of the histograms
-_LONGEST = 600 * 100_000  # ten minutes, in that unit
+UNIT = 1e-5
+"""Seconds to one step of the histogram."""
+
+LONGEST = 600 * 100_000
+"""Ten minutes, in that unit; what takes longer counts as this long."""
+
+NOTES = 15
+"""A long window has at most this many notes: it is up to one fifteenth longer than it has to be."""
+
+REUSE = 0.1
+"""Seconds for which an answer serves. To sum it up costs the better part of a millisecond."""
 
 
-class _Second:
-    """One second of the window."""
+def index(steps: int) -> int:
+    """Give the histogram cell for a time of that many `UNIT`s: exact up to 255, then 128 cells to each doubling."""
+    if steps < 256:
+        return steps
+    steps = min(steps, LONGEST)
+    shift = steps.bit_length() - 8
+    return (shift << 7) + (steps >> shift)
 
-    __slots__ = ("arrived", "errors", "finished", "latency", "number")
 
-    def __init__(self) -> None:
-        self.number = -1
-        self.latency = HdrHistogram(1, _LONGEST, 2)
-        self.arrived = self.finished = self.errors = 0
+def value(cell: int) -> int:
+    """Give the least time, in `UNIT`s, that belongs to a histogram cell."""
+    if cell < 256:
+        return cell
+    shift = (cell >> 7) - 1
+    return (cell - (shift << 7)) << shift
 
-    def restart(self, number: int) -> None:
-        self.number = number
-        self.latency.reset()
-        self.arrived = self.finished = self.errors = 0
+
+class Totals(NamedTuple):
+    """Everything since the beginning, of real requests."""
+
+    arrived: int
+    finished: int
+    errors: int
+    latency: Sequence[int]
 
 
 class SlidingSignal:
-    """Rate, errors and latency over the last `seconds` whole seconds and the one that is running.
+    """Rate, errors and latency over the last `seconds` and up to a `step` more. Times are monotonic seconds."""
 
-    Times are monotonic seconds. Latency percentiles have two significant digits (HdrHistogram).
-    """
-
-    def __init__(self, seconds: int, now: float) -> None:
+    def __init__(self, seconds: float, now: float, totals: Totals) -> None:
         self.seconds = seconds
-        self._began = now
-        self._ring = [_Second() for _ in range(seconds + 1)]
+        self.step = max(1.0, seconds / NOTES)
+        """Seconds between two notes, at least."""
+        self._notes = deque([(now, totals)])
         self._cached: tuple[float, Signal] | None = None
 
-    def arrived(self, now: float) -> None:
-        """Count one request that came in."""
-        self._at(now).arrived += 1
+    def due(self, now: float) -> bool:
+        """Whether it is time for a new note."""
+        return now - self._notes[-1][0] >= self.step
 
-    def finished(self, now: float, latency: float | None, error: bool) -> None:
-        """Count one request that ended; `latency` in seconds, None if it was never answered."""
-        second = self._at(now)
-        second.finished += 1
-        second.errors += error
-        if latency is not None:
-            second.latency.record_value(min(max(1, round(latency / _UNIT)), _LONGEST))
+    def fresh(self, now: float) -> Signal | None:
+        """Give the last answer if it still serves."""
+        return self._cached[1] if self._cached and 0 <= now - self._cached[0] < REUSE else None
 
-    def signal(self, now: float) -> Signal:
-        """Sum the window up. Percentiles cost about 0.2 ms, so an answer serves for a tenth of a second."""
-        if self._cached and 0 <= now - self._cached[0] < 0.1:
-            return self._cached[1]
-        oldest = int(now) - self.seconds
-        seconds = [second for second in self._ring if oldest <= second.number <= int(now)]
-        latency = HdrHistogram(1, _LONGEST, 2)
-        for second in seconds:
-            if second.finished:
-                latency.add(second.latency)
-        finished = sum(second.finished for second in seconds)
-        looked_back = min(self.seconds + now - int(now), max(now - self._began, 1e-3))
+    def note(self, now: float, totals: Totals) -> None:
+        """Note the totals down if it is time to, and throw away what no window needs any more."""
+        if self.due(now):
+            self._notes.append((now, totals))
+        while len(self._notes) > 1 and self._notes[1][0] <= now - self.seconds:
+            self._notes.popleft()
+
+    def signal(self, now: float, totals: Totals) -> Signal:
+        """Sum the window up."""
+        self.note(now, totals)
+        then, before = self._notes[0]
+        looked_back = max(now - then, 1e-3)
+        finished = totals.finished - before.finished
+        latency = _histogram(zip(totals.latency, before.latency, strict=True))
         percentiles = latency.get_percentile_to_value_dict([50, 95, 99]) if latency.get_total_count() else {}
         signal = Signal(
             window=round(looked_back, 3),
-            rate=sum(second.arrived for second in seconds) / looked_back,
-            error_ratio=sum(second.errors for second in seconds) / finished if finished else None,
-            **{f"p{point}": value * _UNIT for point, value in percentiles.items()},
+            rate=(totals.arrived - before.arrived) / looked_back,
+            error_ratio=(totals.errors - before.errors) / finished if finished else None,
+            **{f"p{point}": steps * UNIT for point, steps in percentiles.items()},
         )
         self._cached = (now, signal)
         return signal
 
-    def _at(self, now: float) -> _Second:
-        number = int(now)
-        second = self._ring[number % len(self._ring)]
-        if second.number != number:
-            second.restart(number)
-        return second
+
+def _histogram(cells: Iterable[tuple[int, int]]) -> HdrHistogram:
+    histogram = HdrHistogram(1, LONGEST, 2)
+    for at, (after, before) in enumerate(cells):
+        if after > before:
+            histogram.record_value(value(at), after - before)
+    return histogram

@@ -62,14 +62,14 @@ class WriterSettings(BaseModel):
 class _Block:
     """Packed records on their way to the disk."""
 
-    __slots__ = ("count", "first_ns", "frame", "last_ns", "parts", "sealed", "size")
+    __slots__ = ("count", "due_ns", "first_ns", "frame", "last_ns", "parts", "size")
 
     def __init__(self, arrival_ns: int) -> None:
         self.parts: list[bytes] = []
         self.size = 0
         self.count = 0
         self.first_ns = self.last_ns = arrival_ns
-        self.sealed = 0.0
+        self.due_ns = 0
         self.frame: bytes | None = None
 
     def compress(self, compressor: codec.Compressor) -> bytes:
@@ -111,7 +111,6 @@ class CaptureWriter:
         redactor: Redactor,
         header: Mapping[str, Any] | None = None,
     ) -> None:
-        self.bytes_written = 0
         self.last_error = ""
         self._folder = folder
         self._settings = settings
@@ -130,6 +129,7 @@ class CaptureWriter:
         # Half of the bound is for the rest of the way: compress and write, also on a busy machine.
         self._seal_after = float(settings.flush) / 2
         self._seal_timer: asyncio.TimerHandle | None = None
+        self._late_after_ns = round(float(settings.flush) * 1e9)
 
         self._failing = False
         self._overflowing = False
@@ -144,8 +144,18 @@ class CaptureWriter:
     @property
     def healthy(self) -> bool:
         """Whether records reach the disk at the moment, and in time."""
-        late = bool(self._sealed) and time.monotonic() - self._sealed[0].sealed > float(self._settings.flush)
-        return self._task is not None and not (self._failing or self._overflowing or late)
+        return self._counts.healthy(time.monotonic_ns())
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes that went into segments."""
+        return self._counts.bytes_written
+
+    def _tell(self) -> None:
+        """Write into the counters, for whoever reads them elsewhere, how the writer is: after all that changes it."""
+        counts = self._counts
+        counts.writing = self._task is not None and not (self._failing or self._overflowing)
+        counts.due_ns = self._sealed[0].due_ns if self._sealed else 0
 
     async def start(self) -> None:
         """Start writing, and try to open the first segment so that a wrong folder shows at once (in `healthy`)."""
@@ -156,6 +166,7 @@ class CaptureWriter:
         except Exception as error:  # noqa: BLE001 - whatever it is, the proxy has to start
             self._failed(error)
         self._task = asyncio.create_task(self._run(), name="reamp-capture")
+        self._tell()
 
     # --- the hot path ---
 
@@ -217,6 +228,7 @@ class CaptureWriter:
         self._counts.dropped += 1
         if not self._overflowing:
             self._overflowing = True
+            self._tell()
             log.warning("capture: the disk does not keep up, %d bytes are waiting: dropping records", self._waiting)
 
     def _seal(self) -> None:
@@ -224,9 +236,10 @@ class CaptureWriter:
             self._seal_timer.cancel()
             self._seal_timer = None
         if self._block is not None:
-            self._block.sealed = time.monotonic()
+            self._block.due_ns = time.monotonic_ns() + self._late_after_ns
             self._sealed.append(self._block)
             self._block = None
+            self._tell()
             self._wake.set()
 
     # --- the way to the disk ---
@@ -320,7 +333,7 @@ class CaptureWriter:
         except BaseException:
             await self._discard(file)
             raise
-        self.bytes_written += len(packed)
+        self._counts.bytes_written += len(packed)
         self._unfit_told = False
         self._segment = _Open(file)
 
@@ -341,7 +354,7 @@ class CaptureWriter:
         self._sealed.popleft()
         self._forget(block)
         self._counts.written += block.count
-        self.bytes_written += len(block.frame)
+        self._counts.bytes_written += len(block.frame)
         self._recovered()
 
     def _drop(self) -> None:
@@ -359,6 +372,7 @@ class CaptureWriter:
     def _forget(self, block: _Block) -> None:
         self._waiting -= block.size
         self._counts.queued -= block.count
+        self._tell()
 
     async def _finish(self, why: str) -> None:
         """Write the footer and let go of the segment."""
@@ -369,7 +383,7 @@ class CaptureWriter:
             self._drop_in_flight()
         footer = segment.footer(why, self._counts)
         await segment.file.append(footer)
-        self.bytes_written += len(footer)
+        self._counts.bytes_written += len(footer)
         self._segment = None
         await segment.file.close()
 
@@ -403,6 +417,7 @@ class CaptureWriter:
         self.last_error = f"{self._folder}: {_words(error)}"
         if not self._failing:
             self._failing = True
+            self._tell()
             log.warning("capture: cannot write to %s; traffic goes on, records wait", self.last_error)
 
     def _recovered(self) -> None:
@@ -411,6 +426,7 @@ class CaptureWriter:
         if self._failing or (self._overflowing and drained):
             self._failing = False
             self._overflowing = self._overflowing and not drained
+            self._tell()
             log.warning("capture: writing to %s again, %d records were lost so far", self._folder, self._counts.dropped)
 
     # --- the end ---
@@ -433,6 +449,7 @@ class CaptureWriter:
                 self._task.cancel()
                 await asyncio.wait({self._task}, timeout=0.2)
             self._task = None
+        self._tell()
         lost = sum(block.count for block in self._sealed)
         while self._sealed:
             self._drop()

@@ -111,6 +111,14 @@ class Accounting(Message):
         )
 
 
+class Worker(Message):
+    """A process that carries traffic."""
+
+    pid: int
+    since: float = Field(description="unix time")
+    restarts: int = Field(0, description="how many before it died in its place")
+
+
 class State(Message):
     """The answer of ``GET /v1/state``."""
 
@@ -126,3 +134,4 @@ class State(Message):
     lever: Lever
     accounting: Accounting
     capturing: bool = Field(description="whether records reach the disk at the moment")
+    workers: list[Worker] = Field([], description="the processes that carry the traffic")

@@ -8,7 +8,8 @@ import pytest
 import typer
 from prometheus_client.core import Metric
 
-from addons.chain import chain
+from addons.books import Books
+from addons.exposition import Exposition
 from reamp.cli import app
 from replayer.accounts import Accounts
 from replayer.latency import Recorder
@@ -48,12 +49,9 @@ def test_every_command_in_the_documents_parses(line: str) -> None:
 
 def metrics() -> set[str]:
     """The names that the sidecar and a replay really serve."""
-    made = chain()
     replay = RunCollector(Accounts, Recorder(), Recorder())
     families: list[Metric] = [
-        *made.meter.collect(),
-        *made.guard.collect(),
-        *made.capture.collect(),
+        *Exposition(Books.alone()).collect(),
         *replay.collect(),
     ]
     return {family.name + ("_total" if family.type == "counter" else "") for family in families}

@@ -183,7 +183,8 @@ def sidecar(
 
 def _announce(console: Console, settings: SidecarSettings, chain: "Chain") -> None:
     keys = f"{len(settings.public_key)} public key file(s)" if settings.public_key else "no public key: no tag is valid"
-    lever = chain.guard.lever.state
+    assert chain.control  # noqa: S101 - a sidecar of one process has it
+    lever = chain.control.lever.state
     lines = [
         f"  ceiling   {settings.max_extra} of current real traffic; {keys}; audience {settings.audience}",
         f"  records   {settings.captures or 'nothing'}",

@@ -162,7 +162,8 @@ async def test_a_client_that_hangs_up_is_an_error_of_the_window(sidecar: tuple[C
     arrive(made, flow)
     made.meter.error(flow)
     made.capture.error(flow)
-    assert made.meter.signal().error_ratio == 1
+    assert made.control
+    assert made.control.port.signal().error_ratio == 1
     await asyncio.sleep(0)
     assert made.capture.counts.snapshot().reconciles()
 

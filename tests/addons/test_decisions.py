@@ -3,27 +3,56 @@
 from pathlib import Path
 
 import pytest
+from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from addons.access import refusal
+from addons.books import LATENCIES
 from addons.granting import Granter, Subscription
 from addons.lever import LatchingLever
-from addons.window import SlidingSignal
+from addons.window import LONGEST, NOTES, UNIT, SlidingSignal, Totals, index, value
 from rules.credit import CREDIT, Bucket
 from rules.units import Share
+from rules.wire import Signal
 
 # --- the sliding signal
 
 
+class Users:
+    """What real users got, and a window over it that is told of it once a second."""
+
+    def __init__(self, seconds: float) -> None:
+        self.arrivals = self.finished = self.errors = 0
+        self.latency = [0] * LATENCIES
+        self.window = SlidingSignal(seconds, 0.0, self.totals())
+
+    def totals(self) -> Totals:
+        return Totals(self.arrivals, self.finished, self.errors, tuple(self.latency))
+
+    def arrived(self, now: float) -> None:
+        self.window.note(now, self.totals())
+        self.arrivals += 1
+
+    def ended(self, now: float, latency: float | None, error: bool) -> None:
+        self.window.note(now, self.totals())
+        self.finished += 1
+        self.errors += error
+        if latency is not None:
+            self.latency[index(round(latency / UNIT))] += 1
+
+    def signal(self, now: float) -> Signal:
+        return self.window.fresh(now) or self.window.signal(now, self.totals())
+
+
 def test_signal_tells_rate_errors_and_percentiles_of_the_window() -> None:
-    window = SlidingSignal(10, now=100.0)
+    users = Users(10)
     for number in range(1000):
-        now = 100.0 + number / 100
-        window.arrived(now)
-        window.finished(now, (number % 100 + 1) / 1000, error=number % 10 == 0)
-    signal = window.signal(109.99)
+        now = number / 100
+        users.arrived(now)
+        users.ended(now, (number % 100 + 1) / 1000, error=number % 10 == 0)
+    signal = users.signal(9.99)
     assert signal.rate == pytest.approx(100, rel=0.01)
     assert signal.error_ratio == pytest.approx(0.1)
     assert signal.p50 == pytest.approx(0.050, rel=0.03)
@@ -32,28 +61,52 @@ def test_signal_tells_rate_errors_and_percentiles_of_the_window() -> None:
 
 
 def test_signal_forgets_what_is_older_than_the_window() -> None:
-    window = SlidingSignal(2, now=0.0)
-    window.arrived(0.5)
-    window.finished(0.5, 1.0, error=True)
-    assert window.signal(1.0).error_ratio == 1
-    signal = window.signal(60.0)
+    users = Users(2)
+    users.ended(0.5, 1.0, error=True)
+    assert users.signal(1.0).error_ratio == 1
+    for now in range(2, 61):
+        users.window.note(now, users.totals())
+    signal = users.signal(60.0)
     assert (signal.rate, signal.error_ratio, signal.p50) == (0, None, None)
+    assert 2 <= signal.window <= 3
 
 
 def test_signal_follows_a_change_of_rate_within_the_window() -> None:
-    window = SlidingSignal(2, now=0.0)
+    users = Users(2)
     for step in range(600):
-        window.arrived(step / 100)
+        users.arrived(step / 100)
     for step in range(100):
-        window.arrived(6 + step / 25)
-    assert window.signal(9.99).rate == pytest.approx(25, rel=0.05)
+        users.arrived(6 + step / 25)
+    assert users.signal(9.99).rate == pytest.approx(25, rel=0.05)
 
 
 def test_unanswered_requests_count_as_errors_and_have_no_latency() -> None:
-    window = SlidingSignal(10, now=0.0)
-    window.finished(1.0, None, error=True)
-    signal = window.signal(2.0)
+    users = Users(10)
+    users.ended(1.0, None, error=True)
+    signal = users.signal(2.0)
     assert (signal.error_ratio, signal.p99) == (1, None)
+
+
+def test_a_long_window_keeps_few_notes() -> None:
+    users = Users(600)
+    for now in range(5000):
+        users.arrived(now)
+    assert len(users.window._notes) <= NOTES + 2
+    assert users.signal(5000).rate == pytest.approx(1, rel=0.01)
+    assert 600 <= users.signal(5000).window <= 600 + users.window.step
+
+
+@given(st.integers(0, 2 * LONGEST))
+def test_the_histogram_cells_are_those_of_the_library(steps: int) -> None:
+    """Two significant digits: a cell's least value is at most one part in 128 below what went into it."""
+    at = index(steps)
+    assert 0 <= at < LATENCIES
+    assert value(at) <= min(steps, LONGEST) <= value(at) * (1 + 1 / 128)
+    assert index(value(at)) == at
+    library = HdrHistogram(1, LONGEST, 2)
+    assert library.counts_len == LATENCIES
+    if steps:
+        assert library.get_lowest_equivalent_value(min(steps, LONGEST)) == value(at)
 
 
 # --- grants
@@ -119,10 +172,10 @@ def test_the_guard_never_refuses_who_spends_grants_at_once(replayers: int, arriv
         real += arrived
         for one in everybody:
             granter.read(one, real, now)
-        for index, one in enumerate(everybody):
-            for _ in range(one.granted - spent[index]):
+        for number, one in enumerate(everybody):
+            for _ in range(one.granted - spent[number]):
                 assert bucket.spend(now)
-            spent[index] = one.granted
+            spent[number] = one.granted
 
 
 def test_a_pulled_lever_stops_grants_and_what_came_meanwhile_is_never_granted() -> None:

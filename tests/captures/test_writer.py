@@ -121,7 +121,9 @@ async def test_segments_rotate_before_they_have_more_blocks_than_a_footer_can_li
 
 async def test_a_segment_ages_from_its_first_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ahead = 0.0
-    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead, time_ns=time.time_ns)
+    clock = SimpleNamespace(
+        monotonic=lambda: time.monotonic() + ahead, monotonic_ns=time.monotonic_ns, time_ns=time.time_ns
+    )
     monkeypatch.setattr("captures.writer.time", clock)
     counts = Counts()
     writer = making.writer(tmp_path, counts, segment_age=Duration(600), flush=Duration(0.02))
@@ -272,7 +274,7 @@ async def test_whatever_keeps_a_writer_from_starting_the_proxy_starts(
     counts = Counts()
     writer = making.writer(tmp_path, counts, flush=Duration(0.02))
     with monkeypatch.context() as before_1970:
-        clock = SimpleNamespace(monotonic=time.monotonic, time_ns=lambda: -1)
+        clock = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=time.monotonic_ns, time_ns=lambda: -1)
         before_1970.setattr("captures.writer.time", clock)
         await writer.start()
         assert "ValidationError" in writer.last_error

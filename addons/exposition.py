@@ -1,0 +1,84 @@
+"""The sidecar's metrics, summed over all workers, for prometheus-client.
+
+This takes the place of that library's multi-process mode, which keeps a file for each process and metric, can't say
+what belongs together, and has to be cleaned up after processes that died. Here the counters are in shared memory
+anyway: nothing is computed until somebody asks, a dead worker's counts stay in its row, and no total goes down.
+"""
+
+from collections.abc import Iterable
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from addons import reckoning
+from addons.books import BOUNDS, KINDS, Books
+from addons.credit import Credit
+
+
+class Exposition:
+    """A collector: register it with a registry."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._credit = Credit(books)
+
+    def collect(self) -> Iterable[Metric]:
+        """Give all metrics as they stand."""
+        return [*self._traffic(), *self._ceiling(), *self._capture()]
+
+    def _traffic(self) -> list[Metric]:
+        rows = self._books.rows
+        # The gauge first: what ends meanwhile is then in both, and not in none.
+        flying, tallies, times = reckoning.in_flight(rows), reckoning.requests(rows), reckoning.durations(rows)
+        requests = CounterMetricFamily(
+            "reamp_requests", "Requests by kind and by what became of them.", labels=["kind", "outcome"]
+        )
+        flight = GaugeMetricFamily("reamp_requests_in_flight", "Requests being answered.", labels=["kind"])
+        seconds = HistogramMetricFamily(
+            "reamp_request_duration_seconds", "First byte of the request to end of its answer.", labels=["kind"]
+        )
+        for kind in KINDS:
+            for outcome, count in tallies[kind].items():
+                requests.add_metric([kind, outcome], count)
+            flight.add_metric([kind], flying[kind])
+            counts, total = times[kind]
+            seconds.add_metric([kind], _cumulative(counts), total)
+        return [requests, flight, seconds]
+
+    def _ceiling(self) -> list[Metric]:
+        shared = self._books.shared
+        credit = 0.0 if shared.engaged else self._credit.balance()
+        workers = reckoning.workers(self._books.rows)
+        return [
+            GaugeMetricFamily("reamp_credit_balance", "Synthetic requests that could pass now.", credit),
+            GaugeMetricFamily(
+                "reamp_ceiling_ratio", "Most synthetic traffic allowed, per real request.", shared.ratio / 1e6
+            ),
+            GaugeMetricFamily("reamp_lever_engaged", "1 if all synthetic traffic is stopped.", shared.engaged),
+            GaugeMetricFamily("reamp_workers", "Processes that carry the traffic.", len(workers)),
+        ]
+
+    def _capture(self) -> list[Metric]:
+        accounting = reckoning.accounting(self._books.rows).model_dump()
+        seen, pending = accounting.pop("seen"), accounting.pop("pending")
+        records = CounterMetricFamily(
+            "reamp_capture_records",
+            "Where requests went. With what is pending, the sum is what was seen.",
+            labels=["outcome"],
+        )
+        for outcome, count in accounting.items():
+            records.add_metric([outcome], count)
+        written = reckoning.bytes_written(self._books.rows)
+        return [
+            CounterMetricFamily("reamp_capture_seen", "Requests that arrived.", seen),
+            records,
+            GaugeMetricFamily("reamp_capture_pending", "Requests being answered or waiting for the disk.", pending),
+            CounterMetricFamily("reamp_capture_bytes", "Bytes written to the capture log.", written),
+        ]
+
+
+def _cumulative(counts: Iterable[int]) -> list[tuple[str, float]]:
+    cumulative, below = [], 0
+    for bound, count in zip([*map(str, BOUNDS), "+Inf"], counts, strict=True):
+        below += count
+        cumulative.append((bound, float(below)))
+    return cumulative

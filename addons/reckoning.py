@@ -1,0 +1,85 @@
+"""The sums over all rows of the books. Pure: the only thing read is the memory that is given."""
+
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
+
+from addons.books import BOUNDS, KINDS, LATENCIES, OUTCOMES, Row
+from addons.window import Totals
+from captures.accounting import observed
+from rules.wire import Accounting, Worker
+
+_ERRORS = [OUTCOMES.index(outcome) for outcome in ("5xx", "error")]
+_OURS = [OUTCOMES.index(outcome) for outcome in ("withheld", "denied")]
+
+
+def requests(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
+    """Count requests by kind and outcome."""
+    rows = list(rows)
+    return {kind: dict(zip(OUTCOMES, _tally(rows, at), strict=True)) for at, kind in enumerate(KINDS)}
+
+
+def in_flight(rows: Iterable[Row]) -> dict[str, int]:
+    """Count the requests that are being answered, by kind."""
+    rows = list(rows)
+    return {kind: sum(row.in_flight(at) for row in rows) for at, kind in enumerate(KINDS)}
+
+
+def durations(rows: Iterable[Row]) -> dict[str, tuple[list[int], float]]:
+    """Give, by kind, how many requests took up to each of `BOUNDS` (and longer), and the seconds of all together."""
+    rows, cells = list(rows), len(BOUNDS) + 1
+    return {
+        kind: (
+            [sum(row.durations[at * cells + bound] for row in rows) for bound in range(cells)],
+            sum(row.total_ns[at] for row in rows) / 1e9,
+        )
+        for at, kind in enumerate(KINDS)
+    }
+
+
+def real(rows: Iterable[Row]) -> int:
+    """Count the real requests that have earned credit."""
+    return sum(row.real for row in rows)
+
+
+def totals(rows: Iterable[Row]) -> Totals:
+    """Give what the signal of real users is made of."""
+    rows = list(rows)
+    tally = _tally(rows, KINDS.index("real"))
+    # All cells of two rows are added at once, as the digits of one large number: no sum comes near 64 bits.
+    latency = sum(int.from_bytes(bytes(row.latency), sys.byteorder) for row in rows)
+    return Totals(
+        arrived=sum(row.arrived[KINDS.index("real")] for row in rows),
+        finished=sum(tally) - sum(tally[at] for at in _OURS),
+        errors=sum(tally[at] for at in _ERRORS),
+        latency=array("q", latency.to_bytes(8 * LATENCIES, sys.byteorder)),
+    )
+
+
+def accounting(rows: Iterable[Row]) -> Accounting:
+    """Sum the capture accounts up. They reconcile, whatever is going on meanwhile."""
+    summed: dict[str, int] = {}
+    for row in rows:
+        for name, count in observed(row.counts).model_dump().items():
+            summed[name] = summed.get(name, 0) + count
+    return Accounting(**summed)
+
+
+def capturing(rows: Iterable[Row], now_ns: int) -> bool:
+    """Whether all workers there are have their records reach the disk."""
+    live = [row for row in rows if row.pid]
+    return bool(live) and all(row.counts.healthy(now_ns) for row in live)
+
+
+def bytes_written(rows: Iterable[Row]) -> int:
+    """Sum up what went into the capture log."""
+    return sum(row.counts.bytes_written for row in rows)
+
+
+def workers(rows: Iterable[Row]) -> list[Worker]:
+    """List who carries traffic."""
+    return [Worker(pid=row.pid, since=row.since_ns / 1e9, restarts=row.restarts) for row in rows if row.pid]
+
+
+def _tally(rows: Sequence[Row], kind: int) -> list[int]:
+    return [sum(column) for column in zip(*(row.tally(kind) for row in rows), strict=True)]
