@@ -6,9 +6,13 @@ warning: the sidecar then works the plain way, only slower.
 - `trial`: runs a self-test and says once what is left out.
 - `dispatch`: the add-ons' hooks, resolved once for each change of the add-ons instead of for each event.
 - `handler`: carries a connection; hooks that need no waiting run in place instead of as tasks.
+- `modes`: the proxy mode of the sidecar, a reverse proxy whose connections begin in the fast lane and are else carried
+  by `handler`.
 - `flows`: flows and messages built without their constructors, for the fast lane.
-- `modes`: the proxy mode of the sidecar, a reverse proxy whose connections begin in the fast lane and are else carried by
-  `handler`.
+- `messages`: the type checks of every message's fields, left out.
+- `contexts`: a connection's context, forked without making what is thrown away.
+- `lookups`: headers looked up, and options read, without the layers in between.
+- `loop`: uvloop, with tasks that start as mitmproxy wants them to.
 - `mending`: where mitmproxy's HTTP/1 would harm a real user, mended.
 - `quickening`: applies them all to one master; this is what the rest of the room calls.
 """

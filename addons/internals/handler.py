@@ -141,13 +141,15 @@ class Handler(ProxyConnectionHandler):
             writer = transport.writer
             if writer is None:
                 continue
-            if (
-                not isinstance(writer, asyncio.StreamWriter)
-                or writer.transport.is_closing()
-                or writer.transport.get_write_buffer_size()
-            ):
+            if not isinstance(writer, asyncio.StreamWriter) or writer.transport.is_closing() or _is_full(writer):
                 await super().drain_writers()  # type: ignore[no-untyped-call]
                 return
+
+
+def _is_full(writer: asyncio.StreamWriter) -> bool:
+    """Whether writing may have been paused. (It goes on below the low mark, so below it nobody has to wait.)"""
+    size = writer.transport.get_write_buffer_size()
+    return size > 0 and size > writer.transport.get_write_buffer_limits()[0]
 
 
 class _Probe(Layer):
