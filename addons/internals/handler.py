@@ -30,6 +30,9 @@ from mitmproxy.utils import human
 from addons.internals.dispatch import Hooks, hooks_of
 from addons.internals.trial import at_once, expect, passes
 
+MAX_JOINED = 64 * 1024
+"""Bytes up to which what is sent in pieces (a head, its body) is sent as one: each costs a system call."""
+
 _FIELDS: dict[type[commands.StartHook], str] = {}
 """The name of a hook's only argument, by the hook's class."""
 
@@ -62,7 +65,7 @@ class _InPlace:
         completed = self._completed
         while True:
             try:
-                for command in self._layer.handle_event(event):
+                for command in _joined(self._layer.handle_event(event)):
                     if not isinstance(command, commands.StartHook):
                         yield command
                         continue
@@ -78,6 +81,31 @@ class _InPlace:
             if not completed:
                 return
             event = completed.popleft()
+
+
+def _joined(given: CommandGenerator[None]) -> CommandGenerator[None]:
+    """Join what is sent to the same peer without anything in between."""
+    held: commands.SendData | None = None
+    try:
+        for command in given:
+            if not isinstance(command, commands.SendData):
+                if held is not None:
+                    yield held
+                    held = None
+                yield command
+            elif held is None:
+                held = command
+            elif held.connection is command.connection and len(held.data) < MAX_JOINED:
+                held = commands.SendData(held.connection, held.data + command.data)
+            else:
+                yield held
+                held = command
+    except Exception:
+        if held is not None:
+            yield held  # it was given before the fault
+        raise
+    if held is not None:
+        yield held
 
 
 class Handler(ProxyConnectionHandler):
@@ -147,7 +175,7 @@ class Handler(ProxyConnectionHandler):
 
 
 def _is_full(writer: asyncio.StreamWriter) -> bool:
-    """Whether writing may have been paused. (It goes on below the low mark, so below it nobody has to wait.)"""
+    """Whether writing may have been paused. It goes on below the low mark, so below it nobody has to wait."""
     size = writer.transport.get_write_buffer_size()
     return size > 0 and size > writer.transport.get_write_buffer_limits()[0]
 

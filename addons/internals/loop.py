@@ -1,7 +1,7 @@
 """uvloop for the sidecar.
 
 uvloop starts tasks with an argument that the eager task factory of Python 3.13 does not know, and mitmproxy runs on
-eager tasks. So its loop is given a factory that leaves the argument out. Tested with mitmproxy 12.2, uvloop 0.22 and 0.23.
+eager tasks. So its loop is given a factory that leaves the argument out. Tested with mitmproxy 12.2 and uvloop 0.23.
 """
 
 import asyncio

@@ -5,6 +5,7 @@ mistakes of theirs. For a sidecar, whose messages all come from mitmproxy's own 
 a request. Tested with mitmproxy 12.2.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from mitmproxy import http
@@ -24,7 +25,7 @@ def _nothing(_self: Any) -> None:
 
 def _self_test() -> None:
     """Whether all that the method does is to refuse wrong types."""
-    check = http.MessageData.__post_init__
+    check: Callable[[http.MessageData], None] = http.MessageData.__post_init__
     for message in (http.Request.make("GET", "http://app/", b"", ()), http.Response.make(200)):
         before = dict(vars(message.data))
         check(message.data)
