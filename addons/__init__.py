@@ -6,6 +6,7 @@ A request meets them in this order, each one small and with one job:
 - `meter`: counts and times by kind; what real users get now.
 - `guard`: the ceiling. Real requests earn credit, synthetic ones spend it or are refused.
 - `capture`: hands what real users sent to the capture log.
+- `forwarded`: tells the app who asked, and everybody that a sidecar is on the way, if it is told to.
 - `control`: opens the control port: state, metrics, the grant stream, the lever.
 
 `passage` is what they leave in a flow for each other, `refusal` how they answer instead of the app.
@@ -16,8 +17,8 @@ Prometheus, and `controlport` serves them. None of these imports mitmproxy. Nor 
 own, without clock or socket: `window` (the sliding signal), `granting` (credit shared out to replayers), `judging` (why
 a tag counts for nothing), `lever` (the latching stop), `access` (who may change something).
 
-`lanes` chooses the way that a connection is carried: `fastlane` takes plain HTTP/1.1 past mitmproxy's own stack, with the
-same add-ons; all the rest goes through that stack, the full lane.
+`lanes` chooses the way that a connection is carried: `fastlane` takes plain HTTP/1.1 past mitmproxy's own stack, with
+the same add-ons; all the rest goes through that stack, the full lane.
 
 `embedded` runs them in a slim master of our own (`reamp sidecar`); `chain` gives the list to stock mitmproxy
 (`deploy/sidecar.py`). `internals` is the only place that leans on mitmproxy's internals or changes them.

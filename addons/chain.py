@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from addons.books import Books, Row
 from addons.capture import Capture
 from addons.control import Control
+from addons.forwarded import Forwarded
 from addons.guard import Guard
 from addons.meter import Meter
 from addons.tag import Tag
@@ -18,12 +19,17 @@ class Chain:
     meter: Meter
     guard: Guard
     capture: Capture
+    forwarded: Forwarded
     control: Control | None
     """None where a supervisor serves the control port."""
 
-    def addons(self) -> list[Tag | Meter | Guard | Capture | Control]:
-        """List them in order: whatever is classified is counted, then let through or refused, then recorded."""
-        ours: list[Tag | Meter | Guard | Capture | Control] = [self.tag, self.meter, self.guard, self.capture]
+    def addons(self) -> list[Tag | Meter | Guard | Capture | Forwarded | Control]:
+        """List them in order: whatever is classified is counted, then let through or refused, then recorded.
+
+        Only then is something added to it: records hold what came.
+        """
+        ours: list[Tag | Meter | Guard | Capture | Forwarded | Control]
+        ours = [self.tag, self.meter, self.guard, self.capture, self.forwarded]
         return [*ours, self.control] if self.control else ours
 
 
@@ -31,9 +37,9 @@ def chain() -> Chain:
     """Put a sidecar of one process together: its books are its own, and it serves the control port itself."""
     books = Books.alone()
     made = worker_chain(books, books.rows[0])
-    return Chain(made.tag, made.meter, made.guard, made.capture, Control(books, made.tag))
+    return Chain(made.tag, made.meter, made.guard, made.capture, made.forwarded, Control(books, made.tag))
 
 
 def worker_chain(books: Books, row: Row) -> Chain:
     """Put together what one worker of several needs. It counts in `row`."""
-    return Chain(Tag(), Meter(row), Guard(books, row), Capture(row.counts), None)
+    return Chain(Tag(), Meter(row), Guard(books, row), Capture(row.counts), Forwarded(), None)
