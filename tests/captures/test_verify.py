@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from captures import codec
+from captures.accounting import Counts, settle
 from captures.errors import CaptureError
 from captures.reader import Segment
 from captures.records import Record
@@ -213,3 +214,19 @@ def test_progress_is_told_in_bytes_from_the_start_and_by_the_block(tmp_path: Pat
 def test_without_a_capture_there_is_nothing_to_verify(tmp_path: Path) -> None:
     with pytest.raises(CaptureError):
         verify(tmp_path)
+
+
+async def test_a_writer_that_goes_on_with_the_counters_of_a_dead_one_is_in_order(tmp_path: Path) -> None:
+    """Counters are the worker's place, files the worker's own: the second one's begin where the first one's ended."""
+    counts = Counts(seen=9, written=4, synthetic=2, in_flight=1, queued=1)  # killed within a count
+    settle(counts, 5)
+    for _ in range(2):
+        writer = making.writer(tmp_path, counts)
+        await writer.start()
+        for number in range(3):
+            counts.seen += 1
+            assert writer.offer(record(NOON + number))
+        await writer.close()
+    report = verify(tmp_path)
+    assert (report.ok, report.records, problems(report)) == (True, 6, [])
+    assert report.writers[-1].accounting == Accounting(seen=15, written=11, synthetic=2, dropped=2)
