@@ -44,7 +44,19 @@ SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 class Exchange:
     """Carries one request of a client whose head has been read, but not taken from the buffer."""
 
-    __slots__ = ("_answered", "_app", "_body", "_client", "_closing", "_ended", "_flow", "_head", "_lane", "_raw")
+    __slots__ = (
+        "_answered",
+        "_app",
+        "_body",
+        "_client",
+        "_closing",
+        "_ended",
+        "_flow",
+        "_head",
+        "_lane",
+        "_raw",
+        "_told",
+    )
 
     def __init__(self, client: "Connection", head: RequestHead) -> None:
         self._client = client
@@ -59,6 +71,8 @@ class Exchange:
         """The add-ons have seen the end of the flow."""
         self._body: Body | None = None
         """The request's body, as long as it is passed on while it comes in."""
+        self._told = False
+        """The app knows that no more will come on its connection."""
 
     async def run(self) -> bool:
         """Carry it. True: the connection can take another one."""
@@ -86,7 +100,7 @@ class Exchange:
     # --- the way there ---
 
     async def _carry(self) -> None:
-        client, head, flow = self._client, self._head, self._flow
+        head, flow = self._head, self._flow
         request = flow.request
         if await self._killed("requestheaders"):
             return
@@ -120,7 +134,7 @@ class Exchange:
         app.transport.write(wire)
         if data.method in SAFE and app.reused:
             while not (app.data or app.lost):
-                await client.more(Phase.APP)
+                await self._more_of_app()
             if not app.data:
                 app = await self._connect(repeatable=False, fresh=True)
                 app.transport.write(wire)
@@ -200,8 +214,16 @@ class Exchange:
         return False
 
     async def _more_of_app(self) -> None:
-        """Wait for the app; what the client still sends of its body is passed on meanwhile."""
-        await self._client.more(Phase.APP)
+        """Wait for the app; what the client still sends of its body is passed on meanwhile.
+
+        A client that will send no more may have left, or may be waiting: nobody can tell. So the app is told the same,
+        and does what it would have done without a sidecar.
+        """
+        client, app = self._client, self._app
+        if client.eof and app is not None and not (client.data or self._body or self._told or app.lost):
+            self._told = True
+            app.transport.write_eof()
+        await client.more(Phase.APP)
         self._pump()
 
     async def _connect(self, repeatable: bool, fresh: bool = False) -> Upstream:
@@ -360,7 +382,7 @@ class Exchange:
         self._app = None
         persistent = head.connection != "close" if head.version == b"HTTP/1.1" else head.connection == "keep-alive"
         framed = head.length != UNTIL_CLOSE or bodiless(self._head.method, head.status)
-        if persistent and framed and self._body is None:
+        if persistent and framed and self._body is None and not self._told:
             self._lane.pool.give(app)
         else:
             app.drop()
