@@ -26,6 +26,8 @@ def _nothing(_self: Any) -> None:
 def _self_test() -> None:
     """Whether all that the method does is to refuse wrong types."""
     check: Callable[[http.MessageData], None] = http.MessageData.__post_init__
+    if check is _nothing:
+        return  # left out already
     for message in (http.Request.make("GET", "http://app/", b"", ()), http.Response.make(200)):
         before = dict(vars(message.data))
         check(message.data)
