@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from mitmproxy.addonmanager import AddonManager
-from mitmproxy.connection import Client
+from mitmproxy.connection import Client, Connection
 from mitmproxy.flow import Flow
 from mitmproxy.master import Master
 from mitmproxy.options import Options
@@ -144,6 +144,14 @@ class Handler(ProxyConnectionHandler):
     @layer.setter
     def layer(self, top: Layer) -> None:
         self._in_place = _InPlace(top, self, self.hooks)
+
+    async def handle_connection(self, connection: Connection) -> None:
+        """Read from a connection until its end."""
+        if connection is self.client:
+            # This task starts at once, before its parent has noted it. What the other lane has left would be read
+            # by then, and an answer that closes the connection would find nobody to end.
+            await asyncio.sleep(0)
+        await super().handle_connection(connection)
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         """Run a hook, or go on with one that waits."""
