@@ -6,6 +6,7 @@ begins in the fast one, which leaves it to the other when it is asked for someth
 
 import asyncio
 import logging
+import ssl
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
@@ -26,6 +27,8 @@ class Lanes:
     """Gives each server its lane."""
 
     def __init__(self) -> None:
+        self.tls: ssl.SSLContext | None = None
+        """For servers that speak TLS: it ends before either lane, so that both see plain bytes."""
         self._lanes: list[Lane] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -35,8 +38,15 @@ class Lanes:
         loader.add_option("reamp_client_timeout", str, "10m", "How long a client may be silent when it is its turn.")
         loader.add_option("reamp_upstream_timeout", str, "10m", "How long the app may be silent when it is its turn.")
 
+        loader.add_option(
+            "reamp_tls_certificate", str, "", "PEM file with the certificates of a server that speaks TLS."
+        )
+        loader.add_option("reamp_tls_key", str, "", "PEM file with its private key, if that is another one.")
+
     def configure(self, updated: set[str]) -> None:
         """Take the settings over."""
+        if {"reamp_tls_certificate", "reamp_tls_key"} & updated:
+            self.tls = _tls(ctx.options.reamp_tls_certificate, ctx.options.reamp_tls_key)
         for lane in self._lanes:
             self._set(lane)
         self._timeout("reamp_client_timeout")
@@ -98,3 +108,19 @@ class Lanes:
         if seconds <= 0:
             raise exceptions.OptionsError(f"{name}: has to be above zero")
         return float(seconds)
+
+
+def _tls(certificate: str, key: str) -> ssl.SSLContext | None:
+    if not certificate:
+        if key:
+            raise exceptions.OptionsError("reamp_tls_key: there is no reamp_tls_certificate to go with it")
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    try:
+        # Without the function, a key with a passphrase would have the process ask for it on its terminal.
+        context.load_cert_chain(certificate, key or None, lambda: "")
+    except OSError as error:  # which ssl.SSLError is too
+        raise exceptions.OptionsError(f"reamp_tls_certificate: {certificate} can't be used: {error}") from error
+    return context

@@ -10,6 +10,7 @@ In the order in which a request meets them:
 - `lane`: one server's connections, clock and settings.
 - `link`: one end of the lane: bytes in, bytes out, a peer that does not keep up.
 - `connection`: a client's connection, as one coroutine: head after head, handed over when it is odd.
+- `secured`: what was agreed on with a client whose TLS ended before either lane.
 - `phases`: what a connection waits for, and how long it may.
 - `head`: a whole head or nothing: one strict pattern for each. Pure.
 - `exchange`: one request and its answer, hook by hook.

@@ -19,6 +19,7 @@ from addons.fastlane.exchange import Exchange
 from addons.fastlane.head import INCOMPLETE, ODD, RequestHead, read_request
 from addons.fastlane.link import Link, pause
 from addons.fastlane.phases import Phase
+from addons.fastlane.secured import describe_tls
 
 if TYPE_CHECKING:
     from mitmproxy.flow import Flow
@@ -63,14 +64,20 @@ class Connection(Link):
             state=ConnectionState.OPEN,
         )
         self.server = Server(address=self.lane.address)
-        if not self.lane.enabled:
-            self._hand_over()
-            self._end()
+        secured = transport.get_extra_info("ssl_object")
+        if secured is not None:
+            describe_tls(self.client, secured)
+        if not self.lane.enabled or self.client.alpn == b"h2":
+            # A coroutine of its own, as client_connected may have to be waited for.
+            self._coroutine, unused = self._leave(), self._coroutine
+            if unused is not None:
+                unused.close()
+            self.stir()
 
     def eof_received(self) -> bool:
         """Note that the client sends no more. It may still be waiting for answers."""
         super().eof_received()
-        return not self.lost
+        return not (self.lost or self.client.tls)  # TLS has no half that could stay open
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the client is gone."""
@@ -188,7 +195,7 @@ class Connection(Link):
             data = self.data
             head = read_request(data, seen) if len(data) > seen else INCOMPLETE
             if head is ODD:
-                self._hand_over()
+                await self._leave()
                 return None
             if isinstance(head, RequestHead):
                 break
@@ -200,6 +207,10 @@ class Connection(Link):
             await self.more(HEAD if data else IDLE)
             if self.phase is HEAD:
                 self.since = began  # a head that comes in drops has no more time than another
+        return head if await self._announce() else None
+
+    async def _announce(self) -> bool:
+        """Tell the add-ons of this client, once. False: one of them does not want it."""
         if not self._announced:
             self._announced = True
             waiting = self.lane.hooks.run("client_connected", self.client)
@@ -207,8 +218,13 @@ class Connection(Link):
                 await self.finished(waiting)
             if self.client.error:
                 self.close()
-                return None
-        return head
+        return not self.client.error
+
+    async def _leave(self) -> None:
+        """Go over to the full lane."""
+        # Of a client whose TLS ends here, the full lane could not know: it is given the one that does.
+        if not self.client.tls or await self._announce():
+            self._hand_over()
 
     def _hand_over(self) -> None:
         """Leave the connection, with what was received and not answered, to mitmproxy's own stack."""

@@ -43,7 +43,7 @@ class SidecarInstance(mode_servers.AsyncioServerInstance[SidecarMode]):
         if lanes is None:
             return [await asyncio.start_server(self.handle_stream, **where)]
         accept = lanes.lane_of(self).accept
-        return [await asyncio.get_running_loop().create_server(accept, backlog=BACKLOG, **where)]
+        return [await asyncio.get_running_loop().create_server(accept, backlog=BACKLOG, ssl=lanes.tls, **where)]
 
     async def handle_stream(self, reader: Any, writer: Any = None, client: Client | None = None) -> None:
         """Carry one connection. With `client`, the add-ons know of it already."""
