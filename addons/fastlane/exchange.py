@@ -101,9 +101,9 @@ class Exchange:
 
     async def _carry(self) -> None:
         head, flow = self._head, self._flow
-        request = flow.request
         if await self._killed("requestheaders"):
             return
+        request = flow.request  # only now: an add-on may have put another one in its place
         if request.stream and head.length and flow.response is None:
             await self._upload()
             return
@@ -113,14 +113,15 @@ class Exchange:
             content = await self._whole_request_body(body)
             if body.trailers:
                 request.trailers = http.Headers(body.trailers)
-        data = request.data
-        data.content = content
-        data.timestamp_end = time()
+        request.data.content = content
+        request.data.timestamp_end = time()
         if await self._killed("request"):
             return
         if flow.response is not None:
             await self._answer_of_addon(flow.response)
             return
+        request = flow.request
+        data = request.data
         untouched = (
             data.method is head.method
             and data.path is head.target
@@ -252,6 +253,7 @@ class Exchange:
         self._flow.response = response
         if await self._killed("responseheaders"):
             return
+        response = self._flow.response  # an add-on may have put another one in its place
         length = 0 if bodiless(self._head.method, head.status) else head.length
         if response.stream and length:
             await self._download(app, head, response, received)
@@ -269,6 +271,7 @@ class Exchange:
         self._ended = True
         if await self._killed("response", error=False):
             return
+        response = self._flow.response
         if length >= 0 and not self._closing and response.data.content is content and self._untouched(head, response):
             wire = data if len(data) == head.size + len(content) else received + content
         else:
@@ -366,16 +369,17 @@ class Exchange:
 
     async def _answer_of_addon(self, response: http.Response) -> None:
         """Give the answer that an add-on has set, as if an app had given it."""
+        flow = self._flow
         response.timestamp_start = time()
         if await self._killed("responseheaders"):
             return
-        response.timestamp_end = time()
+        if flow.response is not None:
+            flow.response.timestamp_end = time()
         self._ended = True
-        if await self._killed("response", error=False):
+        if await self._killed("response", error=False) or flow.response is None:
             return
-        await self._send(
-            whole_response(response, self._closing, bodiless(self._head.method, response.data.status_code))
-        )
+        bare = bodiless(self._head.method, flow.response.data.status_code)
+        await self._send(whole_response(flow.response, self._closing, bare))
 
     def _release(self, app: Upstream, head: ResponseHead) -> None:
         """Let go of the app's connection: its answer has come to its end."""

@@ -478,3 +478,42 @@ async def test_told_to_drain_answers_end_their_connections() -> None:
         writer.close()
         other.close()
     assert proxy.lanes.busy == 0
+
+
+class Replace:
+    """Puts other messages in the place of those that came."""
+
+    def __init__(self, hook: str) -> None:
+        self._hook = hook
+        setattr(self, hook, getattr(self, f"_in_{hook}"))
+
+    def _in_requestheaders(self, flow: http.HTTPFlow) -> None:
+        flow.request = http.Request.make("GET", flow.request.url.replace("/a", "/other"))
+
+    _in_request = _in_requestheaders
+
+    def _in_responseheaders(self, flow: http.HTTPFlow) -> None:
+        flow.response = http.Response.make(203, b"another answer", {"X-Other": "1"})
+
+    _in_response = _in_responseheaders
+
+
+@pytest.mark.parametrize("name", ["requestheaders", "request"])
+async def test_an_add_on_may_put_another_request_in_its_place(name: str) -> None:
+    app = App(answering(OK))
+    async with app.running() as port, sidecar(port, Replace(name)) as proxy:
+        assert await proxy.ask(GET, half_close=True) == OK
+    (received,) = app.received
+    assert received.startswith(b"GET /other HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(("name", "content"), [("responseheaders", b"ok"), ("response", b"another answer")])
+async def test_an_add_on_may_put_another_answer_in_its_place(name: str, content: bytes) -> None:
+    """One that it makes while the answer's body is still to come gets that body, as in mitmproxy."""
+    async with App(answering(OK)).running() as port, sidecar(port, Replace(name)) as proxy:
+        got = await proxy.ask(GET + LAST)
+    first, second = got.split(b"HTTP/1.1 203 ")[1:]
+    for one in (first, second):
+        assert b"X-Other: 1\r\n" in one
+        assert b"content-length: %d\r\n" % len(content) in one.lower()
+        assert one.endswith(b"\r\n\r\n" + content)
