@@ -11,7 +11,7 @@ warning: the sidecar then works the plain way, only slower.
 - `flows`: flows and messages built without their constructors, for the fast lane.
 - `messages`: the type checks of every message's fields, left out.
 - `contexts`: a connection's context, forked without making what is thrown away.
-- `lookups`: headers looked up, and options read, without the layers in between.
+- `lookups`: headers looked up without the layers in between.
 - `loop`: uvloop, with tasks that start as mitmproxy wants them to.
 - `mending`: where mitmproxy's HTTP/1 would harm a real user, mended.
 - `quickening`: applies them all to one master; this is what the rest of the room calls.

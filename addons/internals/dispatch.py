@@ -106,45 +106,45 @@ class PlainHooks(Hooks):
 class _Watched(AddonManager):
     """An add-on manager that tells its hooks when the add-ons change, and uses them itself."""
 
-    hooks: Hooks
+    reamp_hooks: Hooks
 
     def register(self, addon: Any) -> Any:
         try:
             return super().register(addon)  # type: ignore[no-untyped-call]
         finally:
-            self.hooks.forget()
+            self.reamp_hooks.forget()
 
     def add(self, *addons: Any) -> None:
         try:
             super().add(*addons)  # type: ignore[no-untyped-call]
         finally:
-            self.hooks.forget()
+            self.reamp_hooks.forget()
 
     def remove(self, addon: Any) -> None:
         try:
             super().remove(addon)  # type: ignore[no-untyped-call]
         finally:
-            self.hooks.forget()
+            self.reamp_hooks.forget()
 
     def clear(self) -> None:
         try:
             super().clear()  # type: ignore[no-untyped-call]
         finally:
-            self.hooks.forget()
+            self.reamp_hooks.forget()
 
     def trigger(self, event: Hook) -> None:
         try:
             super().trigger(event)
         finally:
             if isinstance(event, ConfigureHook):
-                self.hooks.forget()  # scripts may have been put into another order, which nobody registers
+                self.reamp_hooks.forget()  # scripts may have been put into another order, which nobody registers
 
     async def trigger_event(self, event: Hook) -> None:
-        await self.hooks.trigger(event)
+        await self.reamp_hooks.trigger(event)
 
     async def handle_lifecycle(self, event: Hook) -> None:
         (data,) = event.args()
-        waiting = self.hooks.run(event.name, data)
+        waiting = self.reamp_hooks.run(event.name, data)
         if waiting is not None:
             await waiting
 
@@ -152,11 +152,11 @@ class _Watched(AddonManager):
 def hooks_of(master: Master) -> Hooks:
     """Give the hooks of a master: one object for each, however often it is asked for."""
     manager = master.addons
-    found: Hooks | None = getattr(manager, "hooks", None)
+    found: Hooks | None = getattr(manager, "reamp_hooks", None)
     if found is None:
         quick = passes("dispatching hooks from a table", _self_test)
         found = (Hooks if quick else PlainHooks)(manager)
-        setattr(manager, "hooks", found)  # noqa: B010 - mitmproxy's class knows nothing of it
+        setattr(manager, "reamp_hooks", found)  # noqa: B010 - mitmproxy's class knows nothing of it
         if quick:
             manager.__class__ = _watched(type(manager))
     return found
@@ -255,7 +255,7 @@ def _self_test() -> None:
     expect(Hooks(manager).run("tcp_start", flow) is None, "a hook waits without need")
     expect(theirs and seen == theirs, f"called {seen} instead of {theirs}")
     watched = _Watched(stub)  # type: ignore[no-untyped-call] # mitmproxy's
-    watched.hooks = Hooks(watched)
+    watched.reamp_hooks = Hooks(watched)
     watched.chain += manager.chain
     seen.clear()
     at_once(watched.handle_lifecycle(event))

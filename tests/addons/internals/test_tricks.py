@@ -5,12 +5,11 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mitmproxy import http, optmanager
+from mitmproxy import http
 from mitmproxy.coretypes.multidict import _MultiDict
 
 from addons.internals import contexts, handler, lookups, loop, messages, trial
@@ -21,8 +20,7 @@ TESTS: dict[str, Callable[[], None]] = {
     "handler": handler._self_test,
     "messages": messages._self_test,
     "contexts": contexts._self_test,
-    "headers": lookups._headers_self_test,
-    "options": lookups._options_self_test,
+    "lookups": lookups._self_test,
     "loop": loop._self_test,
 }
 
@@ -47,16 +45,6 @@ def test_headers_are_found_as_mitmproxy_finds_them(fields: list[tuple[bytes, byt
     else:
         with pytest.raises(KeyError):
             lookups._getitem(headers, name)
-
-
-def test_an_option_that_can_be_changed_is_still_copied() -> None:
-    option: Any = optmanager._Option("name", list, ["x"], "help", None)
-    lookups._current(option).append("y")
-    assert lookups._current(option) == ["x"]
-    given = ["z"]
-    option.set(given)
-    assert lookups._current(option) == given
-    assert lookups._current(option) is not given
 
 
 def test_a_trick_that_does_not_fit_is_left_out_with_one_warning(
