@@ -177,8 +177,11 @@ def sidecar(
     for name in ("mitmproxy", "uvicorn", "httpx", "hpack", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
     from addons.embedded import serve
+    from addons.internals.loop import new_event_loop
 
-    asyncio.run(serve(settings.options(), lambda chain: _announce(console, settings, chain)))
+    asyncio.run(
+        serve(settings.options(), lambda chain: _announce(console, settings, chain)), loop_factory=new_event_loop
+    )
 
 
 def _announce(console: Console, settings: SidecarSettings, chain: "Chain") -> None:
