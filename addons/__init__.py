@@ -9,7 +9,8 @@ A request meets them in this order, each one small and with one job:
 - `forwarded`: tells the app who asked, and everybody that a sidecar is on the way, if it is told to.
 - `control`: opens the control port: state, metrics, the grant stream, the lever.
 
-`passage` is what they leave in a flow for each other, `refusal` how they answer instead of the app.
+`passage` is what they leave in a flow for each other, `refusal` how they answer instead of the app,
+`glance` how they look at headers without it costing anything.
 
 What they count and decide lies in `books`: memory that several workers and the process that serves the control port
 can share. `credit` is the ceiling over all of them, `reckoning` adds their rows up, `exposition` gives the sums to

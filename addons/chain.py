@@ -42,4 +42,4 @@ def chain() -> Chain:
 
 def worker_chain(books: Books, row: Row) -> Chain:
     """Put together what one worker of several needs. It counts in `row`."""
-    return Chain(Tag(), Meter(row), Guard(books, row), Capture(row.counts), Forwarded(), None)
+    return Chain(Tag(), Meter(row), Guard(books, row), Capture(row), Forwarded(), None)

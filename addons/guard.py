@@ -5,6 +5,7 @@ from mitmproxy.addonmanager import Loader
 
 from addons.books import Books, Row
 from addons.credit import Credit
+from addons.glance import WITHHELD, glance
 from addons.passage import KIND, REFUSED
 from addons.refusal import refuse
 from rules.units import Share, UnitError
@@ -61,8 +62,9 @@ class Guard:
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Keep the mark of a refusal for our own: an app that sets it would have its errors overlooked."""
-        if flow.response and REFUSED not in flow.metadata:
-            flow.response.headers.pop(WITHHELD_HEADER, None)
+        response = flow.response
+        if response and glance(response.data.headers.fields)[0] & WITHHELD and REFUSED not in flow.metadata:
+            del response.headers[WITHHELD_HEADER]
 
     def credit(self) -> float:
         """Tell how many synthetic requests could pass now."""

@@ -69,7 +69,8 @@ class Meter:
         done = answer.timestamp_end
         if done is not None:
             # A wall clock that is set back between the two must not yield a negative time.
-            seconds = max(0.0, done - flow.request.data.timestamp_start)
+            began = flow.request.data.timestamp_start
+            seconds = done - began if done > began else 0.0
             cells[durations + bisect_left(BOUNDS, seconds)] += 1
             cells[total] += int(seconds * 1e9)
             if kind == "real":

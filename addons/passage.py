@@ -1,11 +1,13 @@
 """What the add-ons know of one request on its way: its kind, kept in the flow's metadata.
 
-Only plain text goes into the metadata, so that stock mitmproxy can still save flows with it.
+Only text, bytes and tuples of them go into the metadata, so that stock mitmproxy can still save flows with it.
 """
 
 from enum import StrEnum
 
 from mitmproxy import http
+
+from addons.glance import CODING, glance
 
 
 class Kind(StrEnum):
@@ -27,19 +29,20 @@ STREAM_ABOVE = 64 * 1024
 
 def is_long(message: http.Message) -> bool:
     """Whether the body is long or of unknown length."""
-    length = message.headers.get("content-length")
-    if length is None:
-        return "transfer-encoding" in message.headers or (
-            isinstance(message, http.Response) and message.status_code not in (101, 204, 304)
-        )
-    return not length.isdecimal() or int(length) > STREAM_ABOVE
+    data = message.data
+    found, length, _ = glance(data.headers.fields)
+    if length is not None:
+        return _is_long(length)
+    return bool(found & CODING) or (isinstance(data, http.ResponseData) and data.status_code not in (101, 204, 304))
+
+
+def _is_long(length: bytes) -> bool:
+    if not length.isdigit():
+        return True
+    # Few digits are common, and too many of them could not even be read.
+    return len(length) > 4 and (len(length) > 18 or int(length) > STREAM_ABOVE)
 
 
 def kind_of(flow: http.HTTPFlow) -> Kind:
     """Tell a flow's kind. A flow that nobody classified counts as untrusted: it earns nothing and is not recorded."""
     return Kind(flow.metadata.get(KIND, Kind.UNTRUSTED))
-
-
-def milestone_ns(timestamp: float | None) -> int:
-    """Turn one of mitmproxy's time stamps (unix seconds) into unix nanoseconds."""
-    return round(timestamp * 1e9) if timestamp else 0

@@ -9,11 +9,14 @@ from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
 import loadtag
+from addons.glance import TRACE, UPGRADE, glance
 from addons.passage import KIND, RUN, Kind
 from addons.refusal import refuse
 from loadtag import headers, keys
 
 logger = logging.getLogger(__name__)
+
+_SUSPICIOUS = TRACE | UPGRADE
 
 
 class Tag:
@@ -56,7 +59,10 @@ class Tag:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Classify the request before anything else sees it."""
         try:
-            self._classify(flow)
+            if glance(flow.request.data.headers.fields)[0] & _SUSPICIOUS:
+                self._classify(flow)
+            else:
+                flow.metadata[KIND] = "real"  # nearly all are, and need no closer look
         except Exception:
             # Apps trust a tag that they get to see. If it could not be judged, it must not get there.
             logger.exception("A request could not be classified")
@@ -68,7 +74,7 @@ class Tag:
         found = headers.find(flow.request.headers.fields)
         self._limit_upgrade(flow.request, tagged=found is not None)
         if found is None:
-            flow.metadata[KIND] = Kind.REAL.value
+            flow.metadata[KIND] = "real"
             return
         tag = self._verified(found.token)
         if found.token and tag:

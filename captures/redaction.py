@@ -84,6 +84,8 @@ class Redactor:
             except KeyError:
                 rule = self._learn(name)
             if rule is not None:
+                if rule is _host and b"@" not in value:
+                    continue  # nearly every request has one, and nearly none of them a secret
                 redacted = self._cached(rule, value) if len(value) <= _CACHED_SIZE else rule(value)
                 if redacted != value:
                     if changed is None:

@@ -129,6 +129,7 @@ class CaptureWriter:
         # Half of the bound is for the rest of the way: compress and write, also on a busy machine.
         self._seal_after = float(settings.flush) / 2
         self._seal_timer: asyncio.TimerHandle | None = None
+        self._queue_size, self._block_size = int(settings.queue_size), int(settings.block_size)
         self._late_after_ns = round(float(settings.flush) * 1e9)
 
         self._failing = False
@@ -189,7 +190,7 @@ class CaptureWriter:
         if size > codec.MAX_RECORD:
             self._unfit(f"a record of {size} bytes is larger than the format allows")
             return False
-        if self._waiting + size > self._settings.queue_size:
+        if self._waiting + size > self._queue_size:
             self._overflow()
             return False
         arrival = record.arrival_ns
@@ -206,7 +207,7 @@ class CaptureWriter:
         block.size += size
         self._waiting += size
         self._counts.queued += 1
-        if block.size >= self._settings.block_size:
+        if block.size >= self._block_size:
             self._seal()
         return True
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from mitmproxy import exceptions, http
 from mitmproxy.flow import Error
+from mitmproxy.io import tnetstring
 from mitmproxy.test import taddons, tflow
 
 from addons.chain import Chain, chain
-from addons.passage import Kind, kind_of
+from addons.passage import KIND, Kind, kind_of
 from captures.reader import Capture
 from captures.records import Record
 from loadtag import keys
@@ -255,3 +256,59 @@ async def test_what_is_malformed_earns_nothing_and_is_filtered(
     assert await recorded(made, tmp_path) == []
     assert made.capture.counts.filtered == 100
     assert made.capture.counts.snapshot().reconciles()
+
+
+async def test_a_record_holds_the_headers_that_came_whatever_add_ons_make_of_them(
+    sidecar: tuple[Chain, taddons.context], tmp_path: Path
+) -> None:
+    made, _ = sidecar
+    flow = request(host="shop.example", x_mine="1", upgrade="websocket")
+    arrive(made, flow)
+    assert tnetstring.dumps(flow.get_state())  # and mitmproxy can still save the flow
+    sent = flow.request.headers.fields
+    flow.request.headers["host"] = "elsewhere"
+    flow.request.headers["x-forwarded-for"] = "192.0.2.1"
+    answer(made, flow)
+    (record,) = await recorded(made, tmp_path)
+    assert record.headers == sent
+    assert record.authority == "shop.example"
+
+
+async def test_a_request_of_http_2_names_its_host_without_a_header(
+    sidecar: tuple[Chain, taddons.context], tmp_path: Path
+) -> None:
+    made, _ = sidecar
+    flow = request()
+    flow.request.headers.pop("host", None)
+    flow.request.http_version, flow.request.authority = "HTTP/2.0", "shop.example:8443"
+    arrive(made, flow)
+    answer(made, flow)
+    (record,) = await recorded(made, tmp_path)
+    assert (record.authority, record.http_version) == ("shop.example:8443", "HTTP/2.0")
+
+
+async def test_an_app_can_not_pretend_to_be_the_guard(sidecar: tuple[Chain, taddons.context]) -> None:
+    made, _ = sidecar
+    flow = request()
+    arrive(made, flow)
+    flow.response = http.Response.make(429, b"", {"Reamp-Withheld": "credit", "x": "y"})
+    made.guard.responseheaders(flow)
+    assert "reamp-withheld" not in flow.response.headers
+    assert flow.response.headers["x"] == "y"
+
+
+async def test_without_anybody_to_pull_the_lever_nothing_synthetic_passes(
+    sidecar: tuple[Chain, taddons.context],
+) -> None:
+    made, _ = sidecar
+    for _ in range(8):
+        arrive(made, request())
+    made.guard.orphaned = True
+    assert made.guard.credit() == 0
+    flow = request()
+    flow.metadata[KIND] = "synthetic"
+    made.guard.requestheaders(flow)
+    assert flow.response
+    assert flow.response.status_code == 429
+    made.guard.orphaned = False
+    assert made.guard.credit() == 2

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.benchmarks import (
+    addons,
     capture_share,
     capture_size,
     contenders,
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "latency": Benchmark(latency.run, contenders.PEERS, 2.0),
     "capture_share": Benchmark(capture_share.run, contenders.PEERS),
     "memory": Benchmark(memory.run, contenders.PEERS),
+    "addons": Benchmark(addons.run, addons.PEERS),
     "capture_size": Benchmark(capture_size.run, capture_size.PEERS),
 }
 REQUIRED = ("nginx", "wrk", "mitmdump", "taskset")
