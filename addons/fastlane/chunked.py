@@ -64,6 +64,8 @@ class ChunkedReader:
             if len(self._buffer) - self._at > MAX_SIZE_LINE or not _partial_size_line(self._buffer, self._at):
                 raise ChunkError("a chunk has no size")
             return False
+        if line.end() - self._at > MAX_SIZE_LINE:  # come at once, it is no better than in pieces
+            raise ChunkError("a chunk has no size")
         self._at = line.end()
         self._left = int(line[1], 16)
         self._step = self._data if self._left else self._trailers
