@@ -13,7 +13,6 @@ import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 
 from captures.errors import CaptureError
@@ -50,12 +49,32 @@ _SCHEMES = frozenset(
     b"privatetoken scram-sha-1 scram-sha-256 sharedkey token vapid".split()
 )
 
-# Repeated values cost one look-up. Larger ones are not kept: a client must not be able to fill the memory.
-_CACHED_VALUES = 4096
+# Repeated values cost one look-up. A client must not be able to fill the memory, nor to push all others out with a few
+# large ones.
+_CACHED_VALUES = 4 << 20  # bytes, for each of the handful of rules
 _CACHED_SIZE = 4096
 _CACHED_NAMES = 4096
 
 Rule = Callable[[bytes], bytes]
+
+
+class _Redacted(dict[bytes, bytes]):
+    """What one rule makes of values: looked up if it was made before, else made."""
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__()
+        self._rule = rule
+        self._size = 0
+
+    def __missing__(self, value: bytes) -> bytes:
+        redacted = self._rule(value)
+        if len(value) <= _CACHED_SIZE:
+            if self._size > _CACHED_VALUES:
+                self.clear()
+                self._size = 0
+            self[value] = redacted
+            self._size += len(value) + len(redacted)
+        return redacted
 
 
 class Redactor:
@@ -66,8 +85,8 @@ class Redactor:
             raise ValueError(f"the key has to be {KEY_SIZE} bytes")
         self.names = tuple(map(_normal, names))
         self._key = key
-        self._rules: dict[bytes, Rule | None] = {}
-        self._cached = lru_cache(maxsize=_CACHED_VALUES)(self._apply)
+        self._redacted: dict[bytes, _Redacted | None] = {}
+        self._by_rule: dict[Rule, _Redacted] = {}
 
     def describe(self) -> dict[str, object]:
         """Say what is replaced and under which key (a fingerprint: equal ones mean that pseudonyms compare)."""
@@ -77,20 +96,18 @@ class Redactor:
     def headers(self, headers: Headers) -> Headers:
         """Give `headers` with secrets replaced; the very same tuple if it holds none."""
         changed: list[tuple[bytes, bytes]] | None = None
-        rules = self._rules
-        for position, (name, value) in enumerate(headers):
+        redacted = self._redacted
+        position = 0
+        for name, value in headers:
             try:
-                rule = rules[name]
+                known = redacted[name]
             except KeyError:
-                rule = self._learn(name)
-            if rule is not None:
-                if rule is _host and b"@" not in value:
-                    continue  # nearly every request has one, and nearly none of them a secret
-                redacted = self._cached(rule, value) if len(value) <= _CACHED_SIZE else rule(value)
-                if redacted != value:
-                    if changed is None:
-                        changed = list(headers)
-                    changed[position] = (name, redacted)
+                known = self._learn(name)
+            if known is not None and (instead := known[value]) != value:
+                if changed is None:
+                    changed = list(headers)
+                changed[position] = (name, instead)
+            position += 1  # noqa: SIM113 - cheaper than to enumerate, and nearly always for nothing
         return headers if changed is None else tuple(changed)
 
     def pseudonym(self, value: bytes) -> bytes:
@@ -102,7 +119,7 @@ class Redactor:
             return value
         return PREFIX + urlsafe_b64encode(hashlib.blake2b(secret, key=self._key, digest_size=12).digest())
 
-    def _learn(self, name: bytes) -> Rule | None:
+    def _learn(self, name: bytes) -> "_Redacted | None":
         """Find the rule for a header name, once: names repeat all day."""
         text = _normal(name.decode("latin-1"))
         rule: Rule | None = None
@@ -110,17 +127,14 @@ class Redactor:
             rule = _host
         elif self._is_secret(text):
             rule = self._special.get(text, Redactor.pseudonym).__get__(self)
-        if len(self._rules) >= _CACHED_NAMES:
-            self._rules.clear()
-        self._rules[name] = rule
-        return rule
+        if len(self._redacted) >= _CACHED_NAMES:
+            self._redacted.clear()
+        known = None if rule is None else self._by_rule.setdefault(rule, _Redacted(rule))
+        self._redacted[name] = known
+        return known
 
     def _is_secret(self, name: str) -> bool:
         return f"!{name}" not in self.names and any(fnmatch.fnmatchcase(name, pattern) for pattern in self.names)
-
-    @staticmethod
-    def _apply(rule: Rule, value: bytes) -> bytes:
-        return rule(value)
 
     def _authorization(self, value: bytes) -> bytes:
         """Keep ``Bearer``, replace the rest."""
