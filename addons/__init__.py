@@ -21,8 +21,16 @@ a tag counts for nothing), `lever` (the latching stop), `access` (who may change
 `lanes` chooses the way that a connection is carried: `fastlane` takes plain HTTP/1.1 past mitmproxy's own stack, with
 the same add-ons; all the rest goes through that stack, the full lane.
 
-`embedded` runs them in a slim master of our own (`reamp sidecar`); `chain` gives the list to stock mitmproxy
-(`deploy/sidecar.py`). `internals` is the only place that leans on mitmproxy's internals or changes them.
+`reamp sidecar` is several processes. None of what the first one consists of imports mitmproxy:
+
+- `supervisor`: holds the port (`holding`, `listening`), serves the control port, obeys signals.
+- `crew`: starts the workers, watches them, exchanges them; `posts` decides when one that died is replaced.
+- `orders`: what the two kinds of processes say to each other.
+- `worker`: a worker's beginning and its ear for orders; `doors` is where it accepts.
+- `embedded`: runs the add-ons in a slim master of our own; `farewell` helps it to end.
+
+`chain` gives the list of add-ons to `worker`, and to stock mitmproxy (`deploy/sidecar.py`). `internals` is the only
+place that leans on mitmproxy's internals or changes them.
 
 May import `captures`, `loadtag` and `rules`, never `reamp` or `replayer`.
 """

@@ -24,6 +24,7 @@ import time
 from typing import Self
 
 from captures.accounting import Counts, settle
+from rules.wire import SIGNAL_TIMEOUT
 
 KINDS = ("real", "synthetic", "untrusted")
 """Every request is exactly one of these."""
@@ -45,6 +46,12 @@ that a worker on its way into the next slot overwrites nothing that still counts
 REASON = 2048
 """Bytes for the lever's reason: 500 characters of four bytes fit."""
 
+BEAT = 0.2
+"""Seconds between two signs of life."""
+
+SILENCE_NS = int(SIGNAL_TIMEOUT * 1e9)
+"""A supervisor that was silent for longer counts as gone: it may have been asked to pull the lever."""
+
 _MAGIC = 0x72656D70_00000001  # "remp", version 1 of the layout
 _PAGE = 4096
 
@@ -58,6 +65,8 @@ class Row(ctypes.Structure):
     """When it began, unix time."""
     restarts: int
     """How many before it have died in its place."""
+    beat_ns: int
+    """The worker's sign of life: when its event loop last had a moment, monotonic time."""
     real: int
     """Well-formed real requests: those that earn credit."""
     ring: ctypes.Array[ctypes.c_int64]
@@ -81,6 +90,7 @@ class Row(ctypes.Structure):
         ("pid", ctypes.c_int64),
         ("since_ns", ctypes.c_int64),
         ("restarts", ctypes.c_int64),
+        ("beat_ns", ctypes.c_int64),
         ("real", ctypes.c_int64),
         ("ring", ctypes.c_int64 * RING),
         ("counts", Counts),
@@ -94,6 +104,7 @@ class Row(ctypes.Structure):
     def begin(self, pid: int, restarts: int = 0) -> None:
         """Hand the row over to a worker."""
         self.since_ns, self.restarts = time.time_ns(), restarts
+        self.beat_ns = time.monotonic_ns()
         self.pid = pid
 
     def tally(self, kind: int) -> list[int]:
@@ -138,6 +149,8 @@ class Shared(ctypes.Structure):
     """1 while the lever is pulled."""
     words: bytes
     """The reason of that, UTF-8, ended by a zero."""
+    beat_ns: int
+    """The supervisor's sign of life, monotonic time. 0: there is no supervisor that could fall silent."""
 
     _fields_ = [
         ("magic", ctypes.c_int64),
@@ -148,12 +161,17 @@ class Shared(ctypes.Structure):
         ("floor", ctypes.c_int64),
         ("engaged", ctypes.c_int64),
         ("words", ctypes.c_char * REASON),
+        ("beat_ns", ctypes.c_int64),
     ]
 
     @property
     def reason(self) -> str:
         """Why the lever is pulled. Read while it is written it may be a mixture, but always is text."""
         return self.words.decode(errors="replace")
+
+    def watched(self, now_ns: int) -> bool:
+        """Whether somebody watches over the workers, or nobody has to."""
+        return not self.beat_ns or now_ns - self.beat_ns < SILENCE_NS
 
     def move_lever(self, engaged: bool, reason: str) -> None:
         """Tell all workers where the lever stands."""

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -32,7 +32,7 @@ from addons.judging import judge
 from addons.lever import LatchingLever
 from addons.window import SlidingSignal
 from rules.units import Share, parse_address
-from rules.wire import GRANT_INTERVAL, PROBLEM_JSON, Grant, LeverOrder, Message, Problem, Signal, State
+from rules.wire import GRANT_INTERVAL, PROBLEM_JSON, Grant, LeverOrder, Message, Problem, Signal, State, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +70,17 @@ class Facts:
 class ControlPort:
     """Serves the control port over the books of one sidecar. The ceiling is what `Shared.ratio` says."""
 
-    def __init__(self, books: Books, lever: LatchingLever, verifier: loadtag.Verifier, facts: Facts) -> None:
+    def __init__(
+        self,
+        books: Books,
+        lever: LatchingLever,
+        verifier: loadtag.Verifier,
+        facts: Facts,
+        workers: Callable[[], list[Worker]] | None = None,
+    ) -> None:
+        """`workers` tells who carries the traffic, if somebody knows better than the books."""
         self.books, self.lever, self.verifier, self.facts = books, lever, verifier, facts
+        self._workers = workers or (lambda: reckoning.workers(books.rows))
         self.address = ""
         self.credit = Credit(books)
         self.granter = Granter(self.max_extra)
@@ -80,7 +89,7 @@ class ControlPort:
         self._server: _Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._persisting = asyncio.Lock()
-        self.exposition = Exposition(books)
+        self.exposition = Exposition(books, self._workers)
         self._registry = CollectorRegistry()
         self._registry.register(self.exposition)
 
@@ -97,9 +106,9 @@ class ControlPort:
         self.facts, self.verifier, self.lever = facts, verifier, lever or self.lever
         self.granter.max_extra = self.max_extra
 
-    async def start(self, address: str) -> None:
-        """Open the port at ``HOST:PORT``. Raises OSError if it can't be had."""
-        listening = _listen(*parse_address(address))
+    async def start(self, where: str | socket.socket) -> None:
+        """Open the port at ``HOST:PORT``, or on a socket that is bound. Raises OSError if it can't be had."""
+        listening = _listen(where if isinstance(where, socket.socket) else _bind(*parse_address(where)))
         self.address = "{}:{}".format(*listening.getsockname()[:2])
         config = uvicorn.Config(self.app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
         self._server = _Server(config)
@@ -149,7 +158,7 @@ class ControlPort:
             lever=self.lever.state,
             accounting=reckoning.accounting(rows),
             capturing=reckoning.capturing(rows, time.monotonic_ns()),
-            workers=reckoning.workers(rows),
+            workers=self._workers(),
         )
 
     def signal(self) -> Signal:
@@ -254,19 +263,26 @@ class ControlPort:
             logger.info("Run %s listens no more", run)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+def _bind(host: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        listening.bind((host, port))
-        listening.listen(128)
-        listening.setblocking(False)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
     except BaseException:
-        listening.close()
+        bound.close()
         raise
-    return listening
+    return bound
+
+
+def _listen(bound: socket.socket) -> socket.socket:
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        bound.listen(128)
+        bound.setblocking(False)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
 
 
 async def _short_body(request: Request) -> bytes:

@@ -5,9 +5,8 @@ The stock set of add-ons costs more than half of the time of a small request, an
 
 import asyncio
 import logging
-import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from mitmproxy import exceptions, options
@@ -17,7 +16,10 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.master import Master
 
-from addons.chain import Chain, chain
+from addons.chain import Chain
+from addons.doors import Doors
+from addons.farewell import Farewell
+from addons.internals.modes import serve_through
 from addons.internals.quickening import carried, quicken
 from addons.lanes import Lanes
 from rules.exits import UserError
@@ -30,6 +32,9 @@ CORE_OPTIONS: dict[str, Any] = {
 
 DRAIN = 5.0
 """Seconds that requests under way are given to finish when the sidecar is told to end."""
+
+RETIRE = 30.0
+"""Seconds that open connections are given to ask once more, so that they can be told that it is the last time."""
 
 
 class _StartErrors(logging.Handler):
@@ -57,55 +62,93 @@ class _StartErrors(logging.Handler):
         logging.getLogger().removeHandler(self)
 
 
-async def serve(settings: Mapping[str, Any], started: Callable[[Chain], None]) -> None:
-    """Run a sidecar until SIGINT or SIGTERM. `settings` are mitmproxy options; `started` is called once it listens.
+class Sidecar:
+    """One worker's sidecar: `run` it, and tell it how to end."""
 
-    Raises UserError if a setting is wrong or a port is taken.
-    """
-    addons = chain()
-    opts = options.Options()
-    master = Master(opts)
-    quicken(master)
-    proxyserver, errors = Proxyserver(), _StartErrors()
-    try:
-        ours = [errors, *addons.addons(), _Started(addons, errors, started)]
-        master.addons.add(Core(), proxyserver, NextLayer(), TlsConfig(), Lanes(), *ours)
-        opts.update(**CORE_OPTIONS, **carried(settings))
-    except exceptions.OptionsError as error:
-        errors.finish()
-        raise UserError(str(error)) from None
-    loop = asyncio.get_running_loop()
-    ending: list[asyncio.Task[None]] = []
+    def __init__(self, chain: Chain, doors: Doors, settings: Mapping[str, Any], started: Callable[[], None]) -> None:
+        """Put it together. `settings` are mitmproxy options. Raises UserError if one of them is wrong."""
+        serve_through(doors)
+        self._chain, self._doors = chain, doors
+        self._errors = _StartErrors()
+        self._ending: asyncio.Task[None] | None = None
+        self._draining = False
+        opts = options.Options()
+        self._master = Master(opts)
+        quicken(self._master)
+        self._proxyserver, self._lanes = Proxyserver(), Lanes()
+        try:
+            ours = [self._errors, *chain.addons(), _Started(self._errors, doors, started)]
+            self._master.addons.add(Core(), self._proxyserver, NextLayer(), TlsConfig(), self._lanes, *ours)
+            opts.update(**CORE_OPTIONS, **carried(settings))
+        except exceptions.OptionsError as error:
+            self._errors.finish()
+            raise UserError(str(error)) from None
 
-    def end() -> None:
-        if ending:
-            master.shutdown()  # asked twice: at once
+    async def run(self) -> None:
+        """Serve until told to end. Raises UserError if it can't begin."""
+        try:
+            await self._master.run()
+        finally:
+            self._errors.finish()
+
+    def end(self) -> None:
+        """Take no new connections, let requests under way finish (for a bounded time), then end. Twice: at once."""
+        if self._draining:
+            self._master.shutdown()
         else:
-            ending.append(loop.create_task(_drain(master, proxyserver, addons)))
+            self._draining = True
+            self._lanes.drain(hurried=True)
+            self._begin(self._drain())
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end)
-    try:
-        await master.run()
-    finally:
-        errors.finish()
+    def retire(self) -> None:
+        """Take no new connections, let those that are open ask once more (for a bounded time), then end."""
+        if self._ending is None:
+            self._lanes.drain(hurried=False)
+            self._begin(self._retire())
 
+    def _begin(self, ending: Coroutine[Any, Any, None]) -> None:
+        if self._ending:
+            self._ending.cancel()
+        else:
+            self._doors.close()
+            self._master.addons.add(Farewell())
+        self._ending = asyncio.get_running_loop().create_task(ending)
 
-async def _drain(master: Master, proxyserver: Proxyserver, addons: Chain) -> None:
-    """Take no new connections, let what is under way finish (for a bounded time), then end."""
-    await proxyserver.servers.update([])
-    deadline = time.monotonic() + DRAIN
-    while addons.meter.in_flight and time.monotonic() < deadline:  # noqa: ASYNC110 - counted, not announced
-        await asyncio.sleep(0.02)
-    master.shutdown()
+    @property
+    def _connections(self) -> int:
+        return len(self._proxyserver.connections) + self._lanes.connections
+
+    async def _drain(self) -> None:
+        deadline = time.monotonic() + DRAIN
+        while (self._chain.meter.in_flight or self._lanes.busy) and time.monotonic() < deadline:  # noqa: ASYNC110 - counted, not announced
+            await asyncio.sleep(0.02)
+        self._master.shutdown()
+
+    async def _retire(self) -> None:
+        deadline = time.monotonic() + RETIRE
+        while self._connections and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        self._draining = True
+        self._lanes.drain(hurried=True)
+        await self._drain()
 
 
 class _Started:
-    """Last in the chain: when it runs, all the others do."""
+    """Last in the chain: when it runs, all the others do, and users can come in.
 
-    def __init__(self, addons: Chain, errors: _StartErrors, started: Callable[[Chain], None]) -> None:
-        self._addons, self._errors, self._started = addons, errors, started
+    mitmproxy itself lets them in before that. But they have been waiting at the door since the worker before died: the
+    first ones would not be recorded, and an error that they run into would count as one of the start.
+    """
 
-    def running(self) -> None:
+    def __init__(self, errors: _StartErrors, doors: Doors, started: Callable[[], None]) -> None:
+        self._errors, self._doors, self._started = errors, doors, started
+
+    async def running(self) -> None:
         if not self._errors.messages:
-            self._started(self._addons)
+            try:
+                await self._doors.open()
+            except OSError as error:
+                self._errors.messages.append(str(error))
+                return
+            self._errors.finish()
+            self._started()

@@ -5,25 +5,29 @@ what belongs together, and has to be cleaned up after processes that died. Here 
 anyway: nothing is computed until somebody asks, a dead worker's counts stay in its row, and no total goes down.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from addons import reckoning
 from addons.books import BOUNDS, KINDS, Books
 from addons.credit import Credit
+from rules.wire import Worker, WorkerState
 
 
 class Exposition:
     """A collector: register it with a registry."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, workers: Callable[[], Iterable[Worker]] | None = None) -> None:
+        """`workers` tells who carries the traffic, if somebody knows better than the books."""
         self._books = books
+        self._tell_workers = workers or (lambda: reckoning.workers(books.rows))
         self._credit = Credit(books)
 
     def collect(self) -> Iterable[Metric]:
         """Give all metrics as they stand."""
-        return [*self._traffic(), *self._ceiling(), *self._capture()]
+        return [*self._traffic(), *self._ceiling(), *self._capture(), *self._workers()]
 
     def _traffic(self) -> list[Metric]:
         rows = self._books.rows
@@ -47,15 +51,21 @@ class Exposition:
     def _ceiling(self) -> list[Metric]:
         shared = self._books.shared
         credit = 0.0 if shared.engaged else self._credit.balance()
-        workers = reckoning.workers(self._books.rows)
         return [
             GaugeMetricFamily("reamp_credit_balance", "Synthetic requests that could pass now.", credit),
             GaugeMetricFamily(
                 "reamp_ceiling_ratio", "Most synthetic traffic allowed, per real request.", shared.ratio / 1e6
             ),
             GaugeMetricFamily("reamp_lever_engaged", "1 if all synthetic traffic is stopped.", shared.engaged),
-            GaugeMetricFamily("reamp_workers", "Processes that carry the traffic.", len(workers)),
         ]
+
+    def _workers(self) -> list[Metric]:
+        workers = list(self._tell_workers())
+        states = GaugeMetricFamily("reamp_workers", "Processes that carry the traffic.", labels=["state"])
+        for state in get_args(WorkerState):
+            states.add_metric([state], sum(worker.state == state for worker in workers))
+        restarts = sum(worker.restarts for worker in workers)
+        return [states, CounterMetricFamily("reamp_worker_restarts", "Workers that died and were replaced.", restarts)]
 
     def _capture(self) -> list[Metric]:
         accounting = reckoning.accounting(self._books.rows).model_dump()

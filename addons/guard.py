@@ -1,5 +1,7 @@
 """Add-on: the ceiling. Real requests earn credit; a synthetic one spends a whole credit or is refused."""
 
+import time
+
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
@@ -53,8 +55,8 @@ class Guard:
         if shared.engaged:
             reason = shared.reason or "no reason given"
             refuse(flow, 503, "lever", "Load test stopped", f"The lever is pulled: {reason}")
-        elif self.orphaned:
-            detail = "The process that watches over this sidecar is gone, so no synthetic traffic passes."
+        elif self.orphaned or not shared.watched(time.monotonic_ns()):
+            detail = "The process that watches over this sidecar is gone or hangs, so no synthetic traffic passes."
             refuse(flow, 429, "credit", "No credit for synthetic traffic", detail)
         elif not self.bucket.spend():
             detail = f"Synthetic traffic has reached its ceiling, {Share(shared.ratio)} of current real traffic."

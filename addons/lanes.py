@@ -73,6 +73,11 @@ class Lanes:
         """Connections in the fast lane with a request or an answer under way."""
         return sum(lane.busy for lane in self._lanes)
 
+    @property
+    def connections(self) -> int:
+        """Connections in the fast lane, idle ones included."""
+        return sum(len(lane.connections) for lane in self._lanes)
+
     def drain(self, hurried: bool = True) -> None:
         """End every connection of the fast lane with its next answer; `hurried`: those without a request at once."""
         for lane in self._lanes:

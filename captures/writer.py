@@ -143,6 +143,11 @@ class CaptureWriter:
         self._compressor = codec.Compressor(settings.level)
 
     @property
+    def name(self) -> str:
+        """What tells this writer's segments from those of others: it stands in their names and headers."""
+        return self._writer
+
+    @property
     def healthy(self) -> bool:
         """Whether records reach the disk at the moment, and in time."""
         return self._counts.healthy(time.monotonic_ns())

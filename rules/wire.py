@@ -111,10 +111,16 @@ class Accounting(Message):
         )
 
 
+WorkerState = Literal["starting", "serving", "stalled", "retiring", "dead"]
+"""Starting: does not serve yet. Stalled: shows no sign of life. Retiring: takes no new connections and is about to end.
+Dead: has ended, and its replacement is due."""
+
+
 class Worker(Message):
     """A process that carries traffic."""
 
     pid: int
+    state: WorkerState = "serving"
     since: float = Field(description="unix time")
     restarts: int = Field(0, description="how many before it died in its place")
 

@@ -4,7 +4,6 @@ Tested with mitmproxy 12.2.
 """
 
 import asyncio
-import socket
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -14,10 +13,11 @@ from mitmproxy.proxy import layers, mode_servers, mode_specs
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import Layer
 
+from addons.doors import Doors
 from addons.internals.handler import Handler
 
 BACKLOG = 1024
-"""Connections that may wait to be accepted."""
+"""Connections that may wait to be accepted: while a worker is replaced, they do."""
 
 
 class SidecarMode(mode_specs.ReverseMode):
@@ -27,23 +27,23 @@ class SidecarMode(mode_specs.ReverseMode):
 class SidecarInstance(mode_servers.AsyncioServerInstance[SidecarMode]):
     """One such server. It can't have subclasses: mitmproxy allows one class for each mode."""
 
-    listening: ClassVar[socket.socket | None] = None
-    """A socket that listens already, to be served instead of binding one: several processes can share it."""
+    doors: ClassVar[Doors | None] = None
+    """What to accept on instead of binding a port: several processes can share it."""
 
     def make_top_layer(self, context: Context) -> Layer:
         """Start like any reverse proxy."""
         return layers.modes.ReverseProxy(context)
 
     async def listen(self, host: str, port: int) -> list[Any]:
-        """Serve the socket that was given, or bind one."""
+        """Accept at the doors that were given, or bind a port."""
         lanes = ctx.master.addons.get("lanes")
-        if self.listening is None and (lanes is None or not port):
+        if lanes is None or (self.doors is None and not port):
             return await super().listen(host, port)  # it comes back here with a port
-        where: Any = {"sock": self.listening} if self.listening else {"host": host or None, "port": port}
-        if lanes is None:
-            return [await asyncio.start_server(self.handle_stream, **where)]
-        accept = lanes.lane_of(self).accept
-        return [await asyncio.get_running_loop().create_server(accept, backlog=BACKLOG, ssl=lanes.tls, **where)]
+        accept, loop = lanes.lane_of(self).accept, asyncio.get_running_loop()
+        if self.doors is None:
+            return [await loop.create_server(accept, host or None, port, backlog=BACKLOG, ssl=lanes.tls)]
+        self.doors.prepare(lambda one: loop.create_server(accept, sock=one, backlog=BACKLOG, ssl=lanes.tls))
+        return [self.doors]
 
     async def handle_stream(self, reader: Any, writer: Any = None, client: Client | None = None) -> None:
         """Carry one connection. With `client`, the add-ons know of it already."""
@@ -51,6 +51,17 @@ class SidecarInstance(mode_servers.AsyncioServerInstance[SidecarMode]):
         handler.layer = self.make_top_layer(handler.layer.context)
         with self.manager.register_connection(handler.client.id, handler):
             await handler.handle_client()
+
+
+def serve_through(doors: Doors) -> None:
+    """Have all servers of this process accept at `doors` instead of binding ports, whatever carries them."""
+
+    async def listen(self: Any, _host: str, _port: int) -> list[Any]:
+        doors.prepare(lambda one: asyncio.start_server(self.handle_stream, sock=one, backlog=BACKLOG))
+        return [doors]
+
+    SidecarInstance.doors = doors
+    setattr(mode_servers.AsyncioServerInstance, "listen", listen)  # noqa: B010 - a method of a typed class
 
 
 def as_sidecar(modes: Iterable[str]) -> list[str]:

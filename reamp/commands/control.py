@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rules.exits import Exit, UserError
-from rules.wire import Lever, LeverOrder, State
+from rules.wire import Lever, LeverOrder, State, Worker
 
 DEFAULT_SIDECAR = "http://127.0.0.1:8901"
 TIMEOUT = 5.0
@@ -127,6 +127,17 @@ def _parse[M: (State, Lever)](model: type[M], url: str, response: httpx.Response
         raise UserError(f"{url}: this is not the control port of a sidecar", Exit.FAILED) from None
 
 
+def _how(worker: Worker) -> str:
+    words = {
+        "starting": "starts",
+        "serving": "serves",
+        "stalled": "[red]hangs[/red]",
+        "retiring": "retires",
+        "dead": "[red]died[/red], its replacement is due",
+    }[worker.state]
+    return f"{words}; {worker.restarts} died in its place" if worker.restarts else words
+
+
 def _table(url: str, state: State) -> Table:
     table = Table(title=escape(f"{url}  {state.upstream}"), show_header=False, title_justify="left", title_style="bold")
     signal, accounting = state.signal, state.accounting
@@ -149,4 +160,7 @@ def _table(url: str, state: State) -> Table:
     for name, count in accounting.model_dump().items():
         table.add_row(f"  {name.replace('_', ' ')}", str(count))
     table.add_row("  reconciles", "yes" if accounting.reconciles() else "[red]no[/red]")
+    if len(state.workers) > 1 or any(worker.state != "serving" or worker.restarts for worker in state.workers):
+        for worker in state.workers:
+            table.add_row(f"worker {worker.pid}", _how(worker))
     return table

@@ -18,7 +18,7 @@ from rules.exits import UserError
 from rules.units import Duration, Share, Size, parse_address
 
 if TYPE_CHECKING:
-    from addons.chain import Chain
+    from addons.supervisor import Plan, Running
 
 
 class SidecarSettings(BaseModel):
@@ -44,6 +44,18 @@ class SidecarSettings(BaseModel):
     flush: Duration = Field(Duration.parse("1s"), description="at most this much is lost if the sidecar is killed")
     queue_size: Size = Field(Size.parse("32MiB"), description="memory for records that wait for the disk")
     window: Duration = Field(Duration.parse("10s"), description="how far the signal of real users looks back")
+    workers: int = Field(1, ge=1, le=64, description="processes that carry the traffic")
+    fast_lane: bool = Field(True, description="carry plain HTTP/1.1 past mitmproxy's own stack")
+    forwarded: bool = Field(False, description="tell the app who asked, in X-Forwarded-*")
+    via: str = Field("", description="name of this sidecar in the Via header; empty: no header")
+    tls_certificate: Path | None = Field(None, description="PEM file: users are spoken to in TLS with it")
+    tls_key: Path | None = Field(None, description="PEM file with its private key, if that is another one")
+    client_timeout: Duration = Field(
+        Duration.parse("10m"), gt=0, description="how long a client may be silent when it is its turn"
+    )
+    upstream_timeout: Duration = Field(
+        Duration.parse("10m"), gt=0, description="how long the app may be silent when it is its turn"
+    )
 
     @field_validator("upstream")
     @classmethod
@@ -67,18 +79,19 @@ class SidecarSettings(BaseModel):
         parse_address(value)
         return value
 
+    @field_validator("window")
+    @classmethod
+    def _is_bounded(cls, value: Duration) -> Duration:
+        if not 1 <= value <= 600:
+            raise ValueError("it has to be between 1s and 10m")
+        return value
+
     def options(self) -> dict[str, Any]:
-        """Give them as mitmproxy options, the way that `deploy/sidecar.py` takes them too."""
-        host, port = parse_address(self.listen)
+        """Give what a worker has to know as mitmproxy options, the way that `deploy/sidecar.py` takes them too."""
         return {
             "mode": [f"reverse:{self.upstream}"],
-            "listen_host": host,
-            "listen_port": port,
-            "reamp_control": self.control,
-            "reamp_control_token": self.control_token,
             "reamp_captures": str(self.captures or ""),
             "reamp_redaction_key": str(self.state / "redaction.key"),
-            "reamp_lever": str(self.state / "lever.json"),
             "reamp_max_extra": str(self.max_extra),
             "reamp_public_key": [str(path) for path in self.public_key],
             "reamp_audience": self.audience,
@@ -88,7 +101,13 @@ class SidecarSettings(BaseModel):
             "reamp_segment_age": str(self.segment_age),
             "reamp_flush": str(self.flush),
             "reamp_queue_size": str(self.queue_size),
-            "reamp_window": str(self.window),
+            "reamp_fast_lane": self.fast_lane,
+            "reamp_forwarded": self.forwarded,
+            "reamp_via": self.via,
+            "reamp_tls_certificate": str(self.tls_certificate or ""),
+            "reamp_tls_key": str(self.tls_key or ""),
+            "reamp_client_timeout": str(self.client_timeout),
+            "reamp_upstream_timeout": str(self.upstream_timeout),
         }
 
 
@@ -131,6 +150,38 @@ def sidecar(
     window: Annotated[
         str | None, typer.Option(help="How far the signal of real users looks back.", show_default="10s")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that carry the traffic, 1 to 64.", show_default="1")
+    ] = None,
+    fast_lane: Annotated[
+        bool | None,
+        typer.Option(
+            "--fast-lane/--no-fast-lane",
+            help="Carry plain HTTP/1.1 past mitmproxy's own stack.",
+            show_default="--fast-lane",
+        ),
+    ] = None,
+    forwarded: Annotated[
+        bool | None,
+        typer.Option(
+            "--forwarded/--no-forwarded",
+            help="Tell the app who asked: X-Forwarded-For, -Proto and -Host.",
+            show_default="--no-forwarded",
+        ),
+    ] = None,
+    via: Annotated[
+        str | None, typer.Option(help="Name of this sidecar in the Via header.", show_default="no header")
+    ] = None,
+    tls_certificate: Annotated[
+        str | None, typer.Option(help="PEM file: speak TLS with users, with this certificate.", show_default="no TLS")
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(help="PEM file with its private key, if that is another one.")] = None,
+    client_timeout: Annotated[
+        str | None, typer.Option(help="How long a client may be silent when it is its turn.", show_default="10m")
+    ] = None,
+    upstream_timeout: Annotated[
+        str | None, typer.Option(help="How long the app may be silent when it is its turn.", show_default="10m")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Configuration file.", show_default="reamp.yaml, if there")
     ] = None,
@@ -142,6 +193,9 @@ def sidecar(
     for them.
 
         reamp sidecar --upstream http://127.0.0.1:8000 --listen 0.0.0.0:8080 --public-key load.pub
+
+    SIGTERM ends it when requests under way have been answered. SIGHUP has it read its settings again, without losing a
+    request.
     """
     flags: dict[str, Any] = {
         "upstream": upstream,
@@ -159,13 +213,20 @@ def sidecar(
         "flush": flush,
         "queue_size": queue_size,
         "window": window,
+        "workers": workers,
+        "fast_lane": fast_lane,
+        "forwarded": forwarded,
+        "via": via,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
+        "client_timeout": client_timeout,
+        "upstream_timeout": upstream_timeout,
     }
-    settings = effective(SidecarSettings, "sidecar", flags, config)
-    if no_capture:
-        settings = settings.model_copy(update={"captures": None})
-    for file in settings.public_key:
-        if not file.exists():
-            raise UserError(f"public key: there is no {file}: make a pair of keys with `reamp keygen`")
+
+    def read() -> "Plan":
+        return _plan(flags, config, no_capture=no_capture)
+
+    plan = read()
     console = Console(stderr=True, soft_wrap=True)
     handler: logging.Handler = RichHandler(console=console, show_path=False) if console.is_terminal else StreamHandler()
     logging.basicConfig(
@@ -176,25 +237,49 @@ def sidecar(
     # One line for each connection is noise on a busy proxy; what is ours, and everybody's warnings, stay.
     for name in ("mitmproxy", "uvicorn", "httpx", "hpack", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    from addons.embedded import serve
-    from addons.internals.loop import new_event_loop
+    from addons.supervisor import supervise
 
-    asyncio.run(
-        serve(settings.options(), lambda chain: _announce(console, settings, chain)), loop_factory=new_event_loop
+    asyncio.run(supervise(plan, read, lambda running: _announce(console, plan, running)))
+
+
+def _plan(flags: dict[str, Any], config: Path | None, *, no_capture: bool) -> "Plan":
+    """Read the settings. Raises UserError."""
+    from addons.supervisor import Plan
+
+    settings = effective(SidecarSettings, "sidecar", flags, config)
+    if no_capture:
+        settings = settings.model_copy(update={"captures": None})
+    for file in settings.public_key:
+        if not file.exists():
+            raise UserError(f"public key: there is no {file}: make a pair of keys with `reamp keygen`")
+    return Plan(
+        upstream=settings.upstream,
+        listen=settings.listen,
+        control=settings.control,
+        control_token=settings.control_token,
+        state=settings.state,
+        workers=settings.workers,
+        max_extra=settings.max_extra,
+        public_key=settings.public_key,
+        audience=settings.audience,
+        window=float(settings.window),
+        options=settings.options(),
     )
 
 
-def _announce(console: Console, settings: SidecarSettings, chain: "Chain") -> None:
-    keys = f"{len(settings.public_key)} public key file(s)" if settings.public_key else "no public key: no tag is valid"
-    assert chain.control  # noqa: S101 - a sidecar of one process has it
-    lever = chain.control.lever.state
+def _announce(console: Console, plan: "Plan", running: "Running") -> None:
+    keys = f"{len(plan.public_key)} public key file(s)" if plan.public_key else "no public key: no tag is valid"
+    lane = "plain HTTP/1.1 in the fast lane" if plan.options["reamp_fast_lane"] else "the fast lane is off"
+    lever = running.lever
     lines = [
-        f"  ceiling   {settings.max_extra} of current real traffic; {keys}; audience {settings.audience}",
-        f"  records   {settings.captures or 'nothing'}",
-        f"  state     {settings.state.absolute()} (lever and redaction key: keep them over restarts)",
-        f"  control   http://{chain.control.address} (reamp status, stop, resume; /metrics)",
+        f"  workers   {plan.workers}; {lane}",
+        f"  ceiling   {plan.max_extra} of current real traffic; {keys}; audience {plan.audience}",
+        f"  records   {plan.options['reamp_captures'] or 'nothing'}",
+        f"  state     {plan.state.absolute()} (lever and redaction key: keep them over restarts)",
+        f"  control   http://{running.control} (reamp status, stop, resume; /metrics)",
     ]
-    console.print(f"[bold]reamp sidecar[/bold]  http://{escape(settings.listen)} -> {escape(settings.upstream)}")
+    scheme = "https" if plan.options["reamp_tls_certificate"] else "http"
+    console.print(f"[bold]reamp sidecar[/bold]  {scheme}://{escape(running.listen)} -> {escape(plan.upstream)}")
     console.print("\n".join(lines), markup=False)
     if lever.engaged:
         console.print(f"  the lever is pulled ({lever.reason}): `reamp resume` resets it", style="red", markup=False)

@@ -179,9 +179,10 @@ class Story:
                 if process.returncode is None:
                     process.terminate()
                     try:
-                        await asyncio.wait_for(process.wait(), 10)
+                        await asyncio.wait_for(process.wait(), 15)
                     except TimeoutError:
-                        process.kill()
+                        # With all that it has started: a sidecar's workers would serve on without it.
+                        os.killpg(process.pid, signal.SIGKILL)
                         await process.wait()
 
     async def _up(self, name: str, port: str) -> None:

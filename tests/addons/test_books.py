@@ -26,8 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_what_one_process_writes_another_reads() -> None:
     books = Books.create(2)
     code = (
-        "import sys; from addons.books import Books; books = Books.attach(int(sys.argv[1]));"
-        "row = books.rows[1]; row.counts.seen = 7; row.cells[3] = 2**62; row.begin(5, 1); print(books.shared.reason)"
+        "import sys; from addons.books import Books, cell; books = Books.attach(int(sys.argv[1]));"
+        "row = books.rows[1]; row.counts.seen = 7; row.cells[cell('real')] = 2**62; row.begin(5, 1);"
+        "print(books.shared.reason)"
     )
     books.shared.move_lever(engaged=True, reason="zu heiß")
     command = [sys.executable, "-c", code, str(books.fileno())]
@@ -196,7 +197,8 @@ async def test_the_control_port_tells_the_sum_of_all_workers() -> None:
         'reamp_request_duration_seconds_sum{kind="real"} 11.0',
         "reamp_capture_seen_total 44.0",
         "reamp_capture_bytes_total 1100.0",
-        "reamp_workers 2.0",
+        'reamp_workers{state="serving"} 2.0',
+        "reamp_worker_restarts_total 0.0",
     ):
         assert line in metrics
     assert (books.shared.engaged, books.shared.reason) == (1, "enough")

@@ -568,8 +568,9 @@ async def test_no_upgrade_leads_around_the_guard(site: Stack, tagged: bool) -> N
 
 
 async def test_a_refused_upload_is_not_collected_in_memory(site: Stack) -> None:
-    with site.sidecar() as sidecar:
-        before = _resident(sidecar.pid)
+    with site.sidecar():
+        (worker,) = site.state().workers
+        before = _resident(worker.pid)
         _, writer = await asyncio.open_connection("127.0.0.1", site.listen)
         fields = f"host: shop\r\nbaggage: loadtest={site.token()}\r\ntransfer-encoding: chunked\r\n\r\n"
         writer.write(b"POST /cart HTTP/1.1\r\n" + fields.encode())
@@ -578,7 +579,7 @@ async def test_a_refused_upload_is_not_collected_in_memory(site: Stack) -> None:
                 for _ in range(100):
                     writer.write(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
                     await writer.drain()
-        assert _resident(sidecar.pid) - before < 30 << 20
+        assert _resident(worker.pid) - before < 30 << 20
         writer.close()
         state = site.state()
         assert state.requests["synthetic"]["withheld"] == 1

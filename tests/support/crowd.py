@@ -3,6 +3,8 @@
 import asyncio
 import threading
 import time
+from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -10,16 +12,28 @@ from tests.support.client import Client
 
 
 class Crowd:
-    """Sends `rate` requests a second to `url` while the ``with`` block lasts. Failures are counted, not raised."""
+    """Sends `rate` requests a second to `url` while the ``with`` block lasts. Failures are counted, not raised.
 
-    def __init__(self, url: str, rate: float, prefix: str = "real") -> None:
+    Connections are kept and used again, unless `fresh`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        rate: float,
+        prefix: str = "real",
+        headers: Sequence[tuple[str, str]] = (),
+        fresh: bool = False,
+    ) -> None:
         self.url = url
+        self.fresh = fresh
+        self.headers = headers
         self.rate = rate
         self.prefix = prefix
         self.sent = 0
         self.answered = 0
         self.failed: list[str] = []
-        self._idle: list[Client] = []
+        self._idle: deque[Client] = deque()  # each has its turn, so that none is kept for long without use
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._come()), daemon=True)
 
@@ -46,13 +60,13 @@ class Crowd:
             client.close()
 
     async def _ask(self, number: int) -> None:
-        client = self._idle.pop() if self._idle else Client(self.url)
+        client = self._idle.popleft() if self._idle else Client(self.url)
         try:
             async with asyncio.timeout(20):
                 answer = await client.request(
                     "GET",
                     f"/item/{number % 100}",
-                    [("x-request-id", f"{self.prefix}-{number}"), ("user-agent", "crowd")],
+                    [("x-request-id", f"{self.prefix}-{number}"), ("user-agent", "crowd"), *self.headers],
                 )
         except (OSError, EOFError, TimeoutError) as error:
             self.failed.append(repr(error))
@@ -62,4 +76,7 @@ class Crowd:
             self.answered += 1
         else:
             self.failed.append(str(answer.status))
-        self._idle.append(client)
+        if self.fresh:
+            client.close()
+        else:
+            self._idle.append(client)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from signal import Signals
 from types import TracebackType
 from typing import Self
 
@@ -43,7 +44,11 @@ def answers(port: int) -> Callable[[], bool]:
 
 
 class Process:
-    """One process with its output in a file. Ends with the ``with`` block at the latest."""
+    """One process, and all that it starts, with their output in a file. Ends with the ``with`` block at the latest.
+
+    What a system does to a whole service (SIGKILL, SIGSTOP, SIGCONT) is done to all its processes; what asks for
+    something is sent to the first one only.
+    """
 
     def __init__(self, arguments: Sequence[str], log: Path, env: dict[str, str] | None = None) -> None:
         self.log = log
@@ -54,6 +59,7 @@ class Process:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **(env or {})},
+            start_new_session=True,
         )
 
     @property
@@ -79,8 +85,11 @@ class Process:
             raise
         return self
 
-    def signal(self, number: signal.Signals) -> None:
-        self._popen.send_signal(number)
+    def signal(self, number: Signals) -> None:
+        if number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT):
+            self._to_all(number)
+        else:
+            self._popen.send_signal(number)
 
     def wait(self, seconds: float = 20) -> int:
         return self._popen.wait(seconds)
@@ -91,7 +100,7 @@ class Process:
     def stop(self) -> int:
         """Ask it to end; make it end if it does not."""
         if self._popen.poll() is None:
-            self._popen.send_signal(signal.SIGCONT)
+            self._to_all(signal.SIGCONT)
             self._popen.terminate()
             try:
                 self._popen.wait(15)
@@ -101,8 +110,12 @@ class Process:
         return self._popen.returncode
 
     def kill(self) -> None:
-        self._popen.kill()
+        self._to_all(signal.SIGKILL)
         self._popen.wait(10)
+
+    def _to_all(self, number: Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):  # all are gone
+            os.killpg(self._popen.pid, number)
 
     def __enter__(self) -> Self:
         return self
@@ -113,6 +126,7 @@ class Process:
         try:
             self.stop()
         finally:
+            self._to_all(signal.SIGKILL)  # what it has left behind
             self._file.close()
 
 

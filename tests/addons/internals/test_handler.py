@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -17,13 +18,15 @@ from mitmproxy.proxy import commands, events, mode_specs
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.tcp import TcpStartHook
+from mitmproxy.proxy.mode_servers import AsyncioServerInstance
 from mitmproxy.tcp import TCPFlow
 from mitmproxy.test import taddons
 from mitmproxy.utils import asyncio_utils
 
+from addons.doors import Doors
 from addons.internals.dispatch import hooks_of
 from addons.internals.handler import MAX_JOINED, Handler
-from addons.internals.modes import SidecarInstance, SidecarMode, as_reverse, as_sidecar
+from addons.internals.modes import SidecarInstance, SidecarMode, as_reverse, as_sidecar, serve_through
 from addons.internals.quickening import carried
 
 
@@ -200,14 +203,21 @@ async def test_a_connection_that_was_announced_is_not_announced_again(site: Site
     assert site.seen.clients[0] is client
 
 
-async def test_a_socket_that_listens_already_is_served(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        monkeypatch.setattr(SidecarInstance, "listening", listening)
+async def test_a_socket_that_was_inherited_is_served(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        monkeypatch.setattr(SidecarInstance, "doors", None)
+        monkeypatch.setattr(AsyncioServerInstance, "listen", AsyncioServerInstance.listen)
+        doors = Doors([[os.dup(inherited.fileno())]], 0)
+        serve_through(doors)
         await site.proxy.servers.update([])
         mode = SidecarMode.parse(site.master.options.mode[0])
         assert await site.proxy.servers.update([mode])
-        assert site.proxy.listen_addrs() == [listening.getsockname()]
+        assert site.proxy.listen_addrs() == []  # not before all is ready
+        await doors.open()
+        assert site.proxy.listen_addrs() == [inherited.getsockname()]
         assert await site.get("/1") == [b"200 hello"]
+        doors.close()
+        assert site.proxy.listen_addrs() == []
 
 
 class Script(Layer):

@@ -1,0 +1,393 @@
+"""The worker processes: started, watched, replaced when they die, exchanged on a reload, and ended."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from addons.books import BEAT, Books, Row
+from addons.holding import Holding
+from addons.orders import Assignment, Order, Report
+from addons.posts import Restarts, cover
+from captures.errors import CaptureError
+from captures.reader import Segment
+from captures.segments import SUFFIX
+from rules.exits import Exit, UserError
+from rules.wire import Worker, WorkerState
+
+logger = logging.getLogger(__name__)
+
+ROWS_PER_WORKER = 4
+"""Rows of the books: for the worker, for its successor on a reload, and for those that have not left yet."""
+
+STALLED_NS = 3_000_000_000
+"""A worker that has shown no sign of life for so long is taken to hang."""
+
+END_WITHIN = 10.0
+"""Seconds from the order to end until a worker that has not is killed: the time to drain, and to write out records."""
+
+AT_ONCE = 2.0
+"""The same, when the order is given for the second time."""
+
+_MAX_LINE = 1 << 20
+
+
+class Hand:
+    """One worker process. Make it with `hire`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, row: Row, restarts: int) -> None:
+        self.process = process
+        self.row = row
+        self.restarts = restarts
+        self.written_before = row.counts.written
+        self.pid = process.pid
+        self.since = time.time()
+        self.began = time.monotonic()
+        self.writer = ""
+        self.serves = False
+        self.retired = self.stalled = False
+        self.attends: list[int] = []
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def hire(cls, assignment: Assignment, inherited: Sequence[int], row: Row, restarts: int) -> "Hand":
+        """Start a process. It gets its settings through a pipe: a command line is there for everybody to read."""
+        with _undisturbed():
+            process = await asyncio.create_subprocess_exec(
+                # -P: a folder called `addons` where somebody starts the sidecar is not ours.
+                *(sys.executable, "-P", "-m", "addons.worker"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                pass_fds=inherited,
+                limit=_MAX_LINE,
+            )
+        hand = cls(process, row, restarts)
+        hand.attends = [assignment.post]
+        hand._say(assignment.line())
+        return hand
+
+    @property
+    def state(self) -> WorkerState:
+        """Tell how it is."""
+        if self.process.returncode is not None:
+            return "dead"
+        if self.retired:
+            return "retiring"
+        return "starting" if not self.serves else "stalled" if self.stalled else "serving"
+
+    async def ready(self) -> None:
+        """Wait until it serves. Raises UserError if it can't."""
+        await asyncio.shield(self._ready)
+
+    async def ended(self) -> int:
+        """Wait for its end, and give the exit code (negative: the signal that killed it)."""
+        code = await self.process.wait()
+        await self._reading
+        return code
+
+    def attend(self, posts: Sequence[int]) -> None:
+        """Have it accept at these posts."""
+        if self.serves and not self.retired and self.attends != list(posts):
+            self.attends = list(posts)
+            self._say(Order(do="attend", at=self.attends).line())
+
+    def retire(self) -> None:
+        """Have it end when its connections have."""
+        if not self.retired:
+            self.retired = True
+            self._say(Order(do="retire").line())
+
+    def dismiss(self) -> None:
+        """Have it end."""
+        self.retired = True
+        self.signal(signal.SIGTERM)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if it still lives."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    def _say(self, line: bytes) -> None:
+        stdin = self.process.stdin
+        if stdin and not stdin.is_closing():
+            stdin.write(line)
+
+    async def _read(self) -> None:
+        stdout = self.process.stdout
+        with contextlib.suppress(ConnectionError, ValidationError, ValueError):
+            while stdout and (line := await stdout.readline()):
+                report = Report.model_validate_json(line)
+                self.writer = report.writer or self.writer
+                if report.ready:
+                    self.serves = True
+                    self.row.begin(self.pid, self.restarts)
+                    self._settle(None)
+                elif report.error:
+                    self._settle(UserError(report.error))
+        self._settle(UserError(f"worker {self.pid} ended before it served: see its log", Exit.FAILED))
+
+    def _settle(self, error: UserError | None) -> None:
+        if self._ready.done():
+            return
+        if error:
+            self._ready.set_exception(error)
+            self._ready.exception()  # somebody may not be waiting any more
+        else:
+            self._ready.set_result(None)
+
+
+class Post:
+    """One worker's place: its sockets, and who is there."""
+
+    def __init__(self, number: int, sockets: Sequence[socket.socket]) -> None:
+        self.number = number
+        self.sockets = sockets
+        self.hand: Hand | None = None
+        self.restarts = Restarts()
+        self.next: asyncio.Task[None] | None = None
+        """The replacement that is under way."""
+
+    def forget_next(self) -> None:
+        """Call the replacement off."""
+        if self.next:
+            self.next.cancel()
+            self.next = None
+
+    @property
+    def well(self) -> bool:
+        """Whether somebody serves here."""
+        return self.hand is not None and self.hand.serves and not self.hand.stalled
+
+
+class Crew:
+    """All workers of one sidecar."""
+
+    def __init__(
+        self, sockets: Sequence[Sequence[socket.socket]], books: Books, options: Mapping[str, Any], holding: Holding
+    ) -> None:
+        self.posts = [Post(number, one) for number, one in enumerate(sockets)]
+        self.options = options
+        self._books, self._holding = books, holding
+        self._free = list(range(len(books.rows)))
+        self._inherited = [
+            books.fileno(),
+            *holding.kept,
+            *(one.fileno() for post in self.posts for one in post.sockets),
+        ]
+        self._started = self._ending = False
+        self._hands: set[Hand] = set()
+        self._watching: set[asyncio.Task[None]] = set()
+
+    @property
+    def address(self) -> str:
+        """Where users connect to."""
+        host, port = self.posts[0].sockets[0].getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def watch(self) -> None:
+        """Give signs of life, and look for those of the workers, for ever.
+
+        A worker that shows none is not killed: somebody may be looking into it with a debugger, and it may be in the
+        middle of real requests. But what comes in at its post is left to others.
+        """
+        before = time.monotonic_ns()
+        while True:
+            now = self._books.shared.beat_ns = time.monotonic_ns()
+            held_up, before = now - before > STALLED_NS / 2, now
+            # After a moment in which this process hung itself, it first lets the others speak.
+            for post in [] if held_up else self.posts:
+                hand = post.hand
+                if hand and hand.serves and hand.stalled != (now - hand.row.beat_ns > STALLED_NS):
+                    hand.stalled = not hand.stalled
+                    logger.warning("Worker %d %s", hand.pid, "hangs" if hand.stalled else "goes on")
+                    self._cover()
+            await asyncio.sleep(BEAT)
+
+    def workers(self) -> list[Worker]:
+        """Tell how all of them are. Restarts are told of a post, by whoever is there now: so their sum never falls."""
+        current = [(post.hand, post.restarts.count) for post in self.posts if post.hand]
+        others = self._hands - {hand for hand, _ in current}
+        return [
+            Worker(pid=hand.pid, state=hand.state, since=hand.since, restarts=restarts)
+            for hand, restarts in [*current, *((hand, 0) for hand in sorted(others, key=lambda hand: hand.since))]
+        ]
+
+    async def hire(self) -> None:
+        """Start all workers, without waiting for them."""
+        for post in self.posts:
+            post.hand = await self._hire(post, self.options)
+
+    async def serving(self) -> None:
+        """Wait until all that were hired serve. Raises UserError if one of them can't."""
+        await self._all_ready([post.hand for post in self.posts if post.hand])
+        self._started = True
+
+    async def reload(self, options: Mapping[str, Any]) -> None:
+        """Exchange all workers for new ones. Raises UserError if one of those can't serve; the old ones stay then."""
+        if len(self._free) < 2 * len(self.posts):
+            raise UserError("workers from before the last reload still have connections open: try again in a moment")
+        new: list[Hand] = []
+        try:
+            for post in self.posts:
+                new.append(await self._hire(post, options))  # noqa: PERF401 - those before one that fails count
+            await self._all_ready(new)
+        except BaseException:
+            for hand in new:
+                hand.dismiss()
+            raise
+        self.options = options
+        for post, hand in zip(self.posts, new, strict=True):
+            old, post.hand = post.hand, hand
+            post.forget_next()
+            if old:
+                old.retire()
+        self._cover()
+
+    async def end(self) -> None:
+        """End all workers; those that do not are killed."""
+        self._ending = True
+        for post in self.posts:
+            post.forget_next()
+        for hand in self._hands:
+            hand.dismiss()
+        await self._gone(END_WITHIN)
+
+    async def end_at_once(self) -> None:
+        """Do not wait for requests under way any more."""
+        for hand in self._hands:
+            hand.signal(signal.SIGTERM)
+        await self._gone(AT_ONCE)
+
+    async def _gone(self, seconds: float) -> None:
+        watching = list(self._watching)
+        if not watching:
+            return
+        _, late = await asyncio.wait(watching, timeout=seconds)
+        if late:
+            for hand in self._hands:
+                logger.warning("Worker %d did not end within %g s: killed", hand.pid, seconds)
+                hand.signal(signal.SIGKILL)
+            await asyncio.wait(watching)
+
+    # --- one process
+
+    async def _all_ready(self, hands: Sequence[Hand]) -> None:
+        """Wait for workers that are to begin together. Raises UserError if one of them can't serve."""
+        results = await asyncio.gather(*(hand.ready() for hand in hands), return_exceptions=True)
+        failed = [result for result in results if isinstance(result, BaseException)]
+        if failed:
+            # What a worker says of a wrong setting tells more than that another one ended.
+            raise min(failed, key=_vagueness)
+
+    async def _hire(self, post: Post, options: Mapping[str, Any]) -> Hand:
+        row = self._free.pop(0)
+        assignment = Assignment(
+            post=post.number,
+            posts=[[one.fileno() for one in other.sockets] for other in self.posts],
+            books=self._books.fileno(),
+            row=row,
+            options=dict(options),
+            holding=str(self._holding.path),
+            in_charge=self._holding.name,
+        )
+        try:
+            hand = await Hand.hire(assignment, self._inherited, self._books.rows[row], post.restarts.count)
+        except BaseException:
+            self._free.append(row)
+            raise
+        self._hands.add(hand)
+        watching = asyncio.create_task(self._watch(post, hand, row))
+        self._watching.add(watching)
+        watching.add_done_callback(self._watching.discard)
+        return hand
+
+    async def _watch(self, post: Post, hand: Hand, row: int) -> None:
+        """See a worker through to its end, and have it replaced if that was not meant to be."""
+        code = await hand.ended()
+        self._hands.discard(hand)
+        hand.serves = False
+        hand.row.pid = 0
+        if self._ending or hand.retired:
+            if code not in (0, -signal.SIGTERM):
+                logger.warning("Worker %d %s while it was to end", hand.pid, _how(code))
+        elif self._started and post.hand is hand:
+            delay = post.restarts.died(hand.began, time.monotonic())
+            when = f"in {delay:g} s" if delay else "at once"
+            logger.warning("Worker %d %s; another one starts %s", hand.pid, _how(code), when)
+            self._cover()
+            post.next = asyncio.create_task(self._replace(post, delay))
+        # The successor has a row of its own and need not wait for this.
+        if not self._ending:
+            written = await asyncio.to_thread(_on_disk, str(self.options["reamp_captures"]), hand.writer)
+            hand.row.settle(None if written is None else hand.written_before + written)
+            self._free.append(row)
+
+    async def _replace(self, post: Post, delay: float) -> None:
+        await asyncio.sleep(delay)
+        while True:
+            try:
+                post.hand = hand = await self._hire(post, self.options)
+                break
+            except OSError as error:
+                delay = post.restarts.died(time.monotonic(), time.monotonic())
+                logger.warning("No process can be started (%s); tried again in %g s", error, delay)
+                await asyncio.sleep(delay)
+        try:
+            await hand.ready()
+        except UserError as error:
+            logger.warning("Worker %d can't serve: %s", hand.pid, error)  # and `_watch` has it replaced
+            return
+        post.next = None
+        logger.info("Worker %d serves", hand.pid)
+        self._cover()
+
+    def _cover(self) -> None:
+        """Have the workers that are well accept for those that are not."""
+        for post, at in zip(self.posts, cover([post.well for post in self.posts]), strict=True):
+            if post.hand:
+                post.hand.attend(sorted(at))
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold back what a terminal sends to all processes: a worker is born with it held back, and so never hears it."""
+    kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, kept)
+
+
+def _on_disk(folder: str, writer: str) -> int | None:
+    """Count the records that a worker has left on the disk; None if that can't be told."""
+    if not folder or not writer:
+        return None
+    count = 0
+    try:
+        for file in Path(folder).glob(f"*-{writer}-*{SUFFIX}"):
+            count += Segment(file).count
+    except (OSError, CaptureError) as error:
+        logger.warning("What worker %s has recorded can't be counted: %s", writer, error)
+        return None
+    return count
+
+
+def _vagueness(error: BaseException) -> int:
+    return 0 if isinstance(error, UserError) and error.code is Exit.CONFIGURATION else 1
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"ended with {code}"
+    with contextlib.suppress(ValueError):
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"was killed by signal {-code}"

@@ -1,0 +1,47 @@
+"""What the supervisor and a worker say to each other: one JSON line each, down on stdin, up on stdout."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def line(self) -> bytes:
+        """Give it as it is sent."""
+        return self.model_dump_json().encode() + b"\n"
+
+
+class Assignment(_Line):
+    """The first line down: everything that a worker has to know. Nothing here is a secret."""
+
+    post: int
+    posts: list[list[int]]
+    """The descriptors of each post's sockets. A worker accepts at its own post, at others when it is told to."""
+    books: int
+    """The descriptor of the books, and the row to count in."""
+    row: int
+    options: dict[str, Any]
+    """mitmproxy's options, ours included."""
+    holding: str = ""
+    """File that says who is in charge, see `holding`."""
+    in_charge: str = ""
+    """What it says as long as this worker's supervisor is."""
+
+
+class Order(_Line):
+    """Every further line down. No line any more means that the supervisor is gone."""
+
+    do: Literal["attend", "retire"]
+    at: list[int] = []
+    """For ``attend``: the posts to accept at."""
+
+
+class Report(_Line):
+    """A line up: the worker serves, or says why it can't."""
+
+    ready: bool = False
+    error: str = ""
+    writer: str = ""
+    """Id of the capture writer, which names the segments."""

@@ -1,0 +1,234 @@
+"""The supervisor: holds the port, keeps the workers running, and serves the control port for all of them.
+
+It carries no traffic and loads nothing of mitmproxy, so that it always has time: for a lever that somebody pulls, and
+for a worker that died. Real traffic does not depend on it: if it is killed, the workers serve on without it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import loadtag
+from addons.books import Books
+from addons.credit import Credit
+from addons.crew import ROWS_PER_WORKER, Crew
+from addons.holding import Holding
+from addons.lever import LatchingLever
+from addons.listening import bind, bind_one
+from loadtag import keys
+from rules.exits import Exit, UserError
+from rules.units import Share, parse_address
+from rules.wire import Lever
+
+if TYPE_CHECKING:
+    from addons.controlport import ControlPort, Facts
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one reading of the settings says."""
+
+    upstream: str
+    listen: str
+    control: str
+    control_token: str
+    state: Path
+    workers: int
+    max_extra: Share
+    public_key: list[Path]
+    audience: str
+    window: float
+    options: Mapping[str, Any]
+    """For the workers: mitmproxy options."""
+
+
+FIXED = ("listen", "control", "state", "workers")
+"""What a reload can't change."""
+
+_TRIES = 100
+
+
+@dataclass(frozen=True)
+class Running:
+    """What can be told of a sidecar once it serves."""
+
+    listen: str
+    control: str
+    lever: Lever
+
+
+async def supervise(plan: Plan, read_again: Callable[[], Plan], started: Callable[[Running], None]) -> None:
+    """Run a sidecar until SIGINT or SIGTERM; SIGHUP has it `read_again`.
+
+    `started` is called once all workers serve. Raises UserError if a setting is wrong or a port is taken.
+    """
+    with contextlib.ExitStack() as opened:
+        sockets, holding = _take_port(plan, opened)
+        control = opened.enter_context(bind_one(plan.control))
+        books = Books.create(plan.workers * ROWS_PER_WORKER)
+        opened.callback(books.close)
+        crew = Crew(sockets, books, plan.options, holding)
+        supervisor = _Supervisor(plan, crew, books, read_again)
+        try:
+            async with supervisor.signals():
+                await supervisor.run(control, holding, started)
+        except UserError:
+            raise
+        except Exception:
+            # A fault of ours. Real users have nothing to do with it: the workers serve on, until another
+            # supervisor takes over. (To leave in order would take them along.)
+            logger.exception("The supervisor ends; the workers serve real users on")
+            logging.shutdown()
+            sys.stderr.flush()
+            os._exit(Exit.FAILED)
+
+
+class _Supervisor:
+    """What it is told, and what it does then."""
+
+    def __init__(self, plan: Plan, crew: Crew, books: Books, read_again: Callable[[], Plan]) -> None:
+        self._plan, self._crew, self._books, self._read_again = plan, crew, books, read_again
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
+        self._reloading: asyncio.Task[None] | None = None
+        self._on_terminal = os.isatty(2)
+        self._port: ControlPort | None = None
+
+    @contextlib.asynccontextmanager
+    async def signals(self) -> AsyncIterator[None]:
+        """Take signals while the block lasts."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._end)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                loop.remove_signal_handler(number)
+
+    async def run(self, control: socket.socket, holding: Holding, started: Callable[[Running], None]) -> None:
+        """Serve until told to end."""
+        credit = Credit(self._books)
+        credit.set_ratio(self._plan.max_extra)
+        verifier = _verifier(self._plan)
+        stopping = asyncio.create_task(self._stop.wait())
+        watching = asyncio.create_task(self._crew.watch())
+        try:
+            await self._crew.hire()
+            # While the workers load, which takes them longer.
+            from addons.controlport import ControlPort  # noqa: PLC0415
+
+            lever = LatchingLever(self._plan.state / "lever.json", self._books.shared)
+            self._port = ControlPort(self._books, lever, verifier, _facts(self._plan), self._crew.workers)
+            serving = asyncio.create_task(self._crew.serving())
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if self._stop.is_set():
+                serving.cancel()
+            else:
+                await serving
+                holding.take_charge()
+                await self._port.start(control)
+                started(Running(self._crew.address, self._port.address, lever.state))
+                await stopping
+        finally:
+            stopping.cancel()
+            if self._reloading:
+                self._reloading.cancel()
+            await self._leave()
+            watching.cancel()
+            if self._port is not None:
+                await self._port.close()
+
+    def _end(self) -> None:
+        (self._hurry if self._stop.is_set() else self._stop).set()
+
+    def _hang_up(self) -> None:
+        if self._on_terminal and not os.isatty(2):
+            self._end()  # the terminal was closed: nobody asks for a reload
+        elif self._reloading and not self._reloading.done():
+            logger.warning("The settings are being read again already")
+        elif not self._stop.is_set() and self._port is not None and self._port.address:
+            self._reloading = asyncio.create_task(self._reload(self._port))
+
+    async def _reload(self, port: "ControlPort") -> None:
+        try:
+            plan = await asyncio.to_thread(self._read_again)
+            verifier = _verifier(plan)
+            for name in FIXED:
+                if getattr(plan, name) != getattr(self._plan, name):
+                    logger.warning("%s can't be changed by a reload: it stays as it is until a restart", name)
+            logger.info("Settings read again: new workers start")
+            await self._crew.reload(plan.options)
+            await self._set_ceiling(plan.max_extra)
+            port.configure(_facts(plan), verifier)
+        except UserError as error:
+            logger.error("Not reloaded, all goes on as it was: %s", error)  # noqa: TRY400 - the user's mistake
+        except Exception:
+            logger.exception("Not reloaded")
+        else:
+            self._plan = replace(plan, **{name: getattr(self._plan, name) for name in FIXED})
+            logger.info("Reloaded: new workers serve, the old ones retire")
+
+    async def _set_ceiling(self, ratio: Share) -> None:
+        """Change what a real request earns. Nobody may spend meanwhile."""
+        lock = self._books.lock
+        for _ in range(_TRIES):
+            if lock.acquire():
+                try:
+                    Credit(self._books).set_ratio(ratio)
+                finally:
+                    lock.release()
+                return
+            await asyncio.sleep(0.01)
+        logger.warning("The ceiling stays as it was: a worker that hangs holds the books")
+
+    async def _leave(self) -> None:
+        """End the workers; at once if told so a second time."""
+        ending = asyncio.create_task(self._crew.end())
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait({ending, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():
+            await self._crew.end_at_once()
+        hurry.cancel()
+        await ending
+
+
+def _take_port(plan: Plan, opened: contextlib.ExitStack) -> tuple[list[list[socket.socket]], Holding]:
+    """Take hold of the port and bind it. Raises UserError."""
+    _, port = parse_address(plan.listen)
+    if port:
+        holding = opened.enter_context(Holding(plan.state, port))
+        sockets = bind(plan.listen, plan.workers, shared=holding.orphans)
+    else:  # whichever is free: then nobody else holds it
+        sockets = bind(plan.listen, plan.workers)
+        holding = opened.enter_context(Holding(plan.state, sockets[0][0].getsockname()[1]))
+    for one in sockets:
+        for part in one:
+            opened.enter_context(part)
+    return sockets, holding
+
+
+def _verifier(plan: Plan) -> loadtag.Verifier:
+    try:
+        public = [key for file in plan.public_key for key in keys.load_public(file)]
+        return loadtag.Verifier(public, plan.audience)
+    except (keys.KeyFileError, OSError, ValueError) as error:
+        raise UserError(f"public key: {error}") from None
+
+
+def _facts(plan: Plan) -> "Facts":
+    from addons.controlport import Facts  # noqa: PLC0415 - only when the workers are on their way
+
+    return Facts(
+        upstream=f"reverse:{plan.upstream}", audience=plan.audience, token=plan.control_token, window=plan.window
+    )

@@ -1,0 +1,132 @@
+"""One worker: ``python -m addons.worker``, started by the supervisor and by nobody else.
+
+It is told what to do on stdin and answers on stdout (`orders`). When stdin ends, the supervisor is gone, and with it
+the control port and the hand on the lever: from then on no synthetic request passes, and real ones go on until somebody
+else is in charge of the port (`holding`).
+"""
+
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from addons.books import BEAT, Books, Row
+from addons.chain import Chain, worker_chain
+from addons.doors import Doors
+from addons.embedded import Sidecar
+from addons.holding import in_charge
+from addons.internals.loop import new_event_loop
+from addons.orders import Assignment, Order, Report
+from rules.exits import Exit, UserError
+
+logger = logging.getLogger(__name__)
+
+POLL = 0.25
+"""Seconds between two looks at who is in charge."""
+
+_MAX_LINE = 1 << 20
+
+
+def main() -> None:
+    """Run one worker and exit with the code that fits."""
+    # Whatever prints shall not end up in what the supervisor reads.
+    reports = os.dup(1)
+    os.dup2(2, 1)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        sys.exit(runner.run(work(reports)))
+
+
+async def work(reports: int) -> int:
+    """Serve until told to end, and give the exit code."""
+    orders = await _stdin()
+    line = await orders.readline()
+    if not line:
+        return Exit.FAILED
+    assignment = Assignment.model_validate_json(line)
+    _log(assignment)
+
+    def report(message: Report) -> None:
+        try:
+            os.write(reports, message.line())
+        except OSError:
+            logger.debug("nobody listens to: %s", message)
+
+    books = Books.attach(assignment.books)
+    row = books.rows[assignment.row]
+    made = worker_chain(books, row)
+    doors = Doors(assignment.posts, assignment.post)
+    running: list[asyncio.Task[None]] = []
+
+    def started() -> None:
+        # Only now: until it serves there is nothing that has to end in order.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, sidecar.end)
+        running.append(asyncio.create_task(_obey(orders, sidecar, made, doors, assignment)))
+        running.append(asyncio.create_task(_beat(row)))
+        report(_ready(made))
+
+    try:
+        sidecar = Sidecar(made, doors, assignment.options, started)
+        await sidecar.run()
+    except UserError as error:
+        report(Report(error=str(error)))
+        return error.code
+    finally:
+        for task in running:
+            task.cancel()
+    return Exit.DONE
+
+
+def _ready(made: Chain) -> Report:
+    return Report(ready=True, writer=made.capture.writer.name if made.capture.writer else "")
+
+
+async def _obey(
+    orders: asyncio.StreamReader, sidecar: Sidecar, made: Chain, doors: Doors, assignment: Assignment
+) -> None:
+    """Do what the supervisor says, as long as there is one."""
+    while line := await orders.readline():
+        order = Order.model_validate_json(line)
+        if order.do == "retire":
+            sidecar.retire()
+        else:
+            await doors.attend(order.at)
+    made.guard.orphaned = True
+    logger.warning("The supervisor is gone: no synthetic request passes any more; real users are served on")
+    holding = Path(assignment.holding)
+    while in_charge(holding) in ("", assignment.in_charge):  # noqa: ASYNC110 - another process announces nothing
+        await asyncio.sleep(POLL)
+    logger.warning("Another sidecar has taken over: this worker retires")
+    sidecar.retire()
+
+
+async def _beat(row: Row) -> None:
+    """Give signs of life."""
+    while True:
+        row.beat_ns = time.monotonic_ns()
+        await asyncio.sleep(BEAT)
+
+
+async def _stdin() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=_MAX_LINE)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+def _log(assignment: Assignment) -> None:
+    who = f"worker {assignment.post + 1}: " if len(assignment.posts) > 1 else ""
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s {who}%(message)s")
+    # One line for each connection is noise on a busy proxy; what is ours, and everybody's warnings, stay.
+    for name in ("mitmproxy", "hpack", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    main()
