@@ -49,6 +49,7 @@ class RecordingOrigin:
         self.port = 0
         self._seen: list[Seen] = []
         self._broken: list[bytes] = []
+        self._transports: set[asyncio.Transport] = set()
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -74,7 +75,9 @@ class RecordingOrigin:
         self._ready.set()
         self._loop.run_forever()
         server.close()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        for transport in list(self._transports):
+            transport.abort()
+        self._loop.run_until_complete(asyncio.sleep(0))  # for what closing has left to do
         self._loop.close()
 
 
@@ -88,8 +91,11 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._origin._transports.add(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport:
+            self._origin._transports.discard(self._transport)
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
