@@ -19,10 +19,9 @@ from mitmproxy.addons.serverplayback import ServerPlayback
 from mitmproxy.addons.stickycookie import StickyCookie
 
 from tests.support.differential.origin import Script
-from tests.support.lanes import Lane
+from tests.support.lanes import LANES
 from tests.support.watching import AddOns, Conversation, converse
 
-BOTH: tuple[Lane, Lane] = ("fast", "full")
 HOOKS = ("requestheaders", "request", "responseheaders", "response")
 
 LARGE = b"<p>" + b"hello " * 40_000
@@ -68,7 +67,7 @@ async def both(
     addons: AddOns, requests: Sequence[bytes] = EVERYTHING, **settings: Any
 ) -> tuple[Conversation, Conversation]:
     """Have the same conversation in both lanes, and compare everything that has to be the same."""
-    fast, full = [await converse(lane, addons, requests, SCRIPTS, **settings) for lane in BOTH]
+    fast, full = [await converse(lane, addons, requests, SCRIPTS, **settings) for lane in LANES]
     for one, other in zip(_told(fast), _told(full), strict=False):
         assert one[:2] == other[:2]
         assert one[2] == other[2], (*one[:2], _apart(one[2], other[2]))
@@ -237,7 +236,7 @@ async def test_saved(tmp_path: Path) -> None:
     def save(_port: int, _other: int) -> Sequence[Any]:
         return [Save()]
 
-    for lane in BOTH:
+    for lane in LANES:
         file = tmp_path / lane
         await converse(lane, save, EVERYTHING, SCRIPTS, save_stream_file=str(file))
         with file.open("rb") as opened:
@@ -544,7 +543,7 @@ async def test_killed_while_it_streams(name: str) -> None:
 async def test_killed_when_all_but_the_end_has_been_streamed() -> None:
     """The one difference there is: mitmproxy goes on to the answer, though the flow is killed."""
     made = addon(requestheaders=_stream, request=lambda flow: flow.kill())
-    fast, full = [await converse(lane, made, [CHUNKED, GET], SCRIPTS) for lane in BOTH]
+    fast, full = [await converse(lane, made, [CHUNKED, GET], SCRIPTS) for lane in LANES]
     assert [name for name, number, _ in fast.watcher.calls if not number] == ["requestheaders", "request", "error"]
     assert fast.answers == [None, None]
     assert [seen.request.target for seen in fast.seen] == []

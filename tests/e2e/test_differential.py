@@ -14,7 +14,7 @@ from tests.support.differential.proxies import Proxy, proxies
 from tests.support.differential.rendering import page
 from tests.support.differential.running import Outcome, differences, play, split
 from tests.support.differential.safety import hazards
-from tests.support.lanes import Lane, lanes
+from tests.support.lanes import LANES, Lane
 from tests.support.processes import ROOT
 
 
@@ -52,7 +52,7 @@ def _cases(group: str) -> list[Case]:
     return [case for case in CASES if case.group == group]
 
 
-@pytest.mark.parametrize("lane", lanes())
+@pytest.mark.parametrize("lane", LANES)
 def test_nothing_is_smuggled_or_mixed_up(runs: dict[str, dict[str, Run]], group: str, lane: Lane) -> None:
     """Held against the client's bytes alone. What is exposed is known, and no more than that."""
     known = {name: set(entry.hazards) for entry in EXPOSED if lane in entry.lanes for name in entry.names()}
@@ -64,7 +64,7 @@ def test_nothing_is_smuggled_or_mixed_up(runs: dict[str, dict[str, Run]], group:
     assert found == {name: dangers for name, dangers in known.items() if name.startswith(group + "/")}
 
 
-@pytest.mark.parametrize("lane", lanes())
+@pytest.mark.parametrize("lane", LANES)
 def test_it_does_not_matter_how_the_bytes_arrive(runs: dict[str, dict[str, Run]], group: str, lane: Lane) -> None:
     stalls = {name for entry in EXPLAINED if entry.ours.endswith("silent") for name in entry.names()}
     for case in _cases(group):
@@ -73,7 +73,7 @@ def test_it_does_not_matter_how_the_bytes_arrive(runs: dict[str, dict[str, Run]]
             assert differences(case, whole, pieces) == [], f"{case.name}: {whole.client()} / {pieces.client()}"
 
 
-@pytest.mark.parametrize("lane", lanes())
+@pytest.mark.parametrize("lane", LANES)
 def test_every_difference_from_nginx_is_explained(runs: dict[str, dict[str, Run]], group: str, lane: Lane) -> None:
     if "nginx" not in runs:
         pytest.skip("nginx is not installed: nothing to compare with (apt-get install nginx-light)")
@@ -93,8 +93,6 @@ def test_every_difference_from_nginx_is_explained(runs: dict[str, dict[str, Run]
 
 
 def test_the_lanes_do_the_same(runs: dict[str, dict[str, Run]], group: str) -> None:
-    if len(lanes()) < 2:
-        pytest.skip("this sidecar has one lane")
     apart = {name for entry in (*EXPLAINED, *EXPOSED) if len(entry.lanes) == 1 for name in entry.names()}
     for case in _cases(group):
         fast, full = runs["fast"][case.name].whole, runs["full"][case.name].whole

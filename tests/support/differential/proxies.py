@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.differential.origin import RecordingOrigin, Script
-from tests.support.lanes import Lane, flags, lanes
+from tests.support.lanes import LANES, Lane, flags
 from tests.support.processes import Process, answers, eventually, free_port, reamp
 
 _NGINX = """
@@ -91,7 +91,7 @@ def proxies(folder: Path, scripts: Mapping[bytes, Script] | None = None) -> Iter
     """Start them all, by name. nginx is left out where it is not installed."""
     program = find_nginx()
     with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(_sidecar(folder / lane, scripts or {}, lane)) for lane in lanes()]
+        found = [stack.enter_context(_sidecar(folder / lane, scripts or {}, lane)) for lane in LANES]
         if program:
             found.append(stack.enter_context(_nginx(folder / "nginx", scripts or {}, program)))
         yield {proxy.name: proxy for proxy in found}
