@@ -4,11 +4,15 @@
   which any recipient may do (RFC 9110, 6.5.1).
 - A 1xx answer such as 103 Early Hints is taken for the final one, and the real answer is lost. It is left out instead.
 - A request head that never ends is buffered without bound. It is answered 431 and closed (RFC 6585, 5).
+- A request head in which another server would see other borders (folded lines, bare CRs, NULs, blanks that are none,
+  versions of other protocols) is passed on as it is. It is answered 400 and closed (RFC 9112, 2.2, 2.3, 5.2, 11.2).
+- Blank lines before a request keep it waiting until more bytes come. They are left out at once (RFC 9112, 2.2).
 
 Tested with mitmproxy 12.2. Where a later version looks different, nothing is changed and a warning says so.
 """
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 MAX_HEAD = 128 * 1024
 """Bytes that a request head may have: twice what any common server takes."""
+
+_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\x00-\x20\x7f]+ HTTP/1\.[0-9]\r?\n")
+_AMBIGUOUS = re.compile(rb"[\x00\x0b\x0c]|\r(?!\n)|\n[ \t]")
+_END = re.compile(rb"\n\r?\n")
 
 
 def mend() -> bool:
@@ -38,7 +46,7 @@ def mend() -> bool:
         return False
     setattr(_http1, "make_body_reader", _without_trailers(body_reader))  # noqa: B010 - a function of a typed module
     setattr(_http1.Http1Client, "read_headers", _past_interim(client_head))  # noqa: B010
-    setattr(_http1.Http1Server, "read_headers", _bounded(server_head))  # noqa: B010
+    setattr(_http1.Http1Server, "read_headers", _strict(server_head))  # noqa: B010
     setattr(_http1, "_reamp_mended", True)  # noqa: B010
     return True
 
@@ -79,12 +87,25 @@ def _past_interim(read: Any) -> Any:
     return read_headers
 
 
-def _bounded(read: Any) -> Any:
+def _strict(read: Any) -> Any:
     def read_headers(self: _http1.Http1Server, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        yield from read(self, event)
-        if isinstance(event, events.DataReceived) and self.state == self.read_headers and len(self.buf) > MAX_HEAD:
-            yield commands.SendData(self.conn, _http1.make_error_response(431, "The request head is too long."))
+        if not isinstance(event, events.DataReceived):
+            yield from read(self, event)
+            return
+        while self.buf and self.buf._data.startswith((b"\n", b"\r\n")):  # noqa: SLF001
+            self.buf.maybe_extract_lines()
+        data = self.buf._data  # noqa: SLF001
+        end = _END.search(data)
+        refused = None
+        if end is None and len(data) > MAX_HEAD:
+            refused = _http1.make_error_response(431, "The request head is too long.")
+        elif end is not None and (not _LINE.match(data) or _AMBIGUOUS.search(data, 0, end.end())):
+            refused = _http1.make_error_response(400, "The request head can be read in more than one way.")
+        if refused is not None:
+            yield commands.SendData(self.conn, refused)
             yield commands.CloseConnection(self.conn)
             self.state = self.done
+        elif data:
+            yield from read(self, event)
 
     return read_headers
