@@ -17,9 +17,6 @@ from addons.books import BEAT, Books, Row
 from addons.holding import Holding
 from addons.orders import Assignment, Order, Report
 from addons.posts import Restarts, cover
-from captures.errors import CaptureError
-from captures.reader import Segment
-from captures.segments import SUFFIX
 from rules.exits import Exit, UserError
 from rules.wire import Worker, WorkerState
 
@@ -47,6 +44,7 @@ class Hand:
         self.process = process
         self.row = row
         self.restarts = restarts
+        self.captures = ""
         self.written_before = row.counts.written
         self.pid = process.pid
         self.since = time.time()
@@ -304,6 +302,7 @@ class Crew:
         except BaseException:
             self._free.append(row)
             raise
+        hand.captures = str(options["reamp_captures"])
         self._hands.add(hand)
         watching = asyncio.create_task(self._watch(post, hand, row))
         self._watching.add(watching)
@@ -327,7 +326,7 @@ class Crew:
             post.next = asyncio.create_task(self._replace(post, delay))
         # The successor has a row of its own and need not wait for this.
         if not self._ending:
-            written = await asyncio.to_thread(_on_disk, str(self.options["reamp_captures"]), hand.writer)
+            written = await asyncio.to_thread(_on_disk, hand.captures, hand.writer)
             hand.row.settle(None if written is None else hand.written_before + written)
             self._free.append(row)
 
@@ -371,6 +370,10 @@ def _on_disk(folder: str, writer: str) -> int | None:
     """Count the records that a worker has left on the disk; None if that can't be told."""
     if not folder or not writer:
         return None
+    from captures.errors import CaptureError  # noqa: PLC0415 - workers start while this is not loaded
+    from captures.reader import Segment  # noqa: PLC0415
+    from captures.segments import SUFFIX  # noqa: PLC0415
+
     count = 0
     try:
         for file in Path(folder).glob(f"*-{writer}-*{SUFFIX}"):

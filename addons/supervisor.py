@@ -23,7 +23,6 @@ from addons.crew import ROWS_PER_WORKER, Crew
 from addons.holding import Holding
 from addons.lever import LatchingLever
 from addons.listening import bind, bind_one
-from loadtag import keys
 from rules.exits import Exit, UserError
 from rules.units import Share, parse_address
 from rules.wire import Lever
@@ -120,7 +119,6 @@ class _Supervisor:
         """Serve until told to end."""
         credit = Credit(self._books)
         credit.set_ratio(self._plan.max_extra)
-        verifier = _verifier(self._plan)
         stopping = asyncio.create_task(self._stop.wait())
         watching = asyncio.create_task(self._crew.watch())
         try:
@@ -128,6 +126,7 @@ class _Supervisor:
             # While the workers load, which takes them longer.
             from addons.controlport import ControlPort  # noqa: PLC0415
 
+            verifier = _verifier(self._plan)
             lever = LatchingLever(self._plan.state / "lever.json", self._books.shared)
             self._port = ControlPort(self._books, lever, verifier, _facts(self._plan), self._crew.workers)
             serving = asyncio.create_task(self._crew.serving())
@@ -219,6 +218,8 @@ def _take_port(plan: Plan, opened: contextlib.ExitStack) -> tuple[list[list[sock
 
 
 def _verifier(plan: Plan) -> loadtag.Verifier:
+    from loadtag import keys  # noqa: PLC0415 - only when the workers are on their way
+
     try:
         public = [key for file in plan.public_key for key in keys.load_public(file)]
         return loadtag.Verifier(public, plan.audience)

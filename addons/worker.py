@@ -11,6 +11,10 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
+    from addons.internals.slimming import slim
+
+    slim()  # before anything imports mitmproxy
+
 import asyncio
 import logging
 import os

@@ -14,5 +14,6 @@ warning: the sidecar then works the plain way, only slower.
 - `lookups`: headers looked up without the layers in between.
 - `loop`: uvloop, with tasks that start as mitmproxy wants them to.
 - `mending`: where mitmproxy's HTTP/1 would harm a real user, mended.
-- `quickening`: applies them all to one master; this is what the rest of the room calls.
+- `slimming`: the stock add-ons, not even imported.
+- `quickening`: applies them to one master; this is what the rest of the room calls.
 """

@@ -3,9 +3,8 @@
 import getpass
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import httpx
 import typer
 from pydantic import ValidationError
 from rich.console import Console
@@ -14,6 +13,9 @@ from rich.table import Table
 
 from rules.exits import Exit, UserError
 from rules.wire import Lever, LeverOrder, State, Worker
+
+if TYPE_CHECKING:
+    import httpx
 
 DEFAULT_SIDECAR = "http://127.0.0.1:8901"
 TIMEOUT = 5.0
@@ -99,7 +101,9 @@ def _user() -> str:
         return f"uid {os.getuid()}"
 
 
-def _call(method: str, url: str, body: str | None = None) -> httpx.Response:
+def _call(method: str, url: str, body: str | None = None) -> "httpx.Response":
+    import httpx
+
     headers = {"content-type": "application/json"} if body is not None else {}
     if token := os.environ.get("REAMP_CONTROL_TOKEN"):
         if not token.isascii() or not token.isprintable():
@@ -120,7 +124,7 @@ def _call(method: str, url: str, body: str | None = None) -> httpx.Response:
     return response
 
 
-def _parse[M: (State, Lever)](model: type[M], url: str, response: httpx.Response) -> M:
+def _parse[M: (State, Lever)](model: type[M], url: str, response: "httpx.Response") -> M:
     try:
         return model.model_validate_json(response.content)
     except ValidationError:
