@@ -26,12 +26,13 @@ class ChunkError(ValueError):
 class ChunkedReader:
     """Reads one chunked body."""
 
-    __slots__ = ("_at", "_buffer", "_left", "_pieces", "_step", "trailers")
+    __slots__ = ("_at", "_buffer", "_left", "_pieces", "_seen", "_step", "trailers")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._at = 0
         self._left = 0
+        self._seen = 0
         self._pieces: list[bytes] = []
         self._step: Callable[[], bool] | None = self._size
         self.trailers: Fields = ()
@@ -92,10 +93,12 @@ class ChunkedReader:
         return True
 
     def _trailers(self) -> bool:
-        found = read_trailers(self._buffer[self._at :])
+        fields = self._buffer[self._at :]
+        found = read_trailers(fields, self._seen)
         if found is ODD:
             raise ChunkError("the trailers are malformed")
         if not isinstance(found, tuple):
+            self._seen = len(fields)
             return False
         self.trailers = found[0]
         self._at += found[1]

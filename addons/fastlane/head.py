@@ -11,6 +11,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, Literal, NamedTuple
 
+from addons.glance import mark
+
 Fields = tuple[tuple[bytes, bytes], ...]
 
 MAX_HEAD = 64 * 1024
@@ -97,6 +99,26 @@ _MEANINGS = {
     b"authorization": _AUTHORIZATION,
 }
 
+# Of the fields that add-ons judge (`mark`), none may come when they have judged already.
+_NO_TRAILERS = frozenset(_MEANINGS) | {
+    b"age",
+    b"cache-control",
+    b"content-encoding",
+    b"content-range",
+    b"content-type",
+    b"cookie",
+    b"forwarded",
+    b"keep-alive",
+    b"max-forwards",
+    b"range",
+    b"set-cookie",
+    b"te",
+    b"trailer",
+    b"via",
+    b"www-authenticate",
+    b"x-real-ip",
+}
+
 _options: dict[bytes, Close] = {b"close": "close", b"keep-alive": "keep-alive"}
 
 _FOR_CONNECTIONS = frozenset((b"ntlm", b"nego"))
@@ -104,15 +126,18 @@ _FOR_CONNECTIONS = frozenset((b"ntlm", b"nego"))
 must never carry somebody else's requests."""
 
 _KNOWN_NAMES = 4096
+_KNOWN_LENGTH = 64
 
 
 class _Meanings(dict[bytes, int]):
     """Learns each spelling of a name once: names repeat all day. Bounded, because clients choose them."""
 
     def __missing__(self, name: bytes) -> int:
-        if len(self) >= _KNOWN_NAMES:
-            self.clear()
-        meaning = self[name] = _MEANINGS.get(name.lower(), 0)
+        meaning = _MEANINGS.get(name.lower(), 0)
+        if len(name) <= _KNOWN_LENGTH:
+            if len(self) >= _KNOWN_NAMES:
+                self.clear()
+            self[name] = meaning
         return meaning
 
 
@@ -124,7 +149,8 @@ def read_request(data: bytes, seen: int = 0) -> RequestHead | Verdict:
 
     `seen` bytes of it were `INCOMPLETE` before: they are not looked through again.
     """
-    whole = _request(data) if len(data) > seen else None
+    # Whatever comes in drops is looked through only once it can be whole.
+    whole = _request(data) if not seen or data.find(b"\r\n\r\n", max(0, seen - 3)) >= 0 else None
     if whole is None:
         return _partly(data, seen, _request_line, b"A", b"Z")
     method, target, block = whole.groups()
@@ -140,7 +166,7 @@ def read_request(data: bytes, seen: int = 0) -> RequestHead | Verdict:
 
 def read_response(data: bytes, seen: int = 0) -> ResponseHead | Verdict:
     """Read the response head at the start of `data`; `seen` as for `read_request`."""
-    whole = _response(data) if len(data) > seen else None
+    whole = _response(data) if not seen or data.find(b"\r\n\r\n", max(0, seen - 3)) >= 0 else None
     if whole is None:
         return _partly(data, seen, _response_line, b"H", b"H")
     version, status, reason, block = whole.groups()
@@ -149,7 +175,7 @@ def read_response(data: bytes, seen: int = 0) -> ResponseHead | Verdict:
     if found is None or whole.end() > MAX_HEAD:
         return ODD
     length, connection, _, _ = found
-    if length == CHUNKED and version == b"HTTP/1.0":
+    if length == CHUNKED and (version == b"HTTP/1.0" or status == b"204" or status < b"200"):
         return ODD
     return ResponseHead(version, int(status), reason or b"", fields, length, connection, whole.end())
 
@@ -191,14 +217,21 @@ def _framing(meaning: int, value: bytes) -> int | None:
     return int(value) if _length(value) else None
 
 
-def read_trailers(data: bytes) -> tuple[Fields, int] | Verdict:
-    """Read trailer fields and the empty line after them: the fields and their bytes."""
-    whole = _whole_fields(data)
+def read_trailers(data: bytes, seen: int = 0) -> tuple[Fields, int] | Verdict:
+    """Read trailer fields and the empty line after them: the fields and their bytes; `seen` as for `read_request`."""
+    ended = data.find(b"\r\n\r\n", max(0, seen - 3)) >= 0
+    whole = _whole_fields(data) if ended or data[:2] == b"\r\n" else None
     if whole is not None:
-        return tuple(_split(whole[1])), whole.end()
-    if len(data) > MAX_HEAD or b"\r\n\r\n" in data or _bare(data):
+        return tuple([field for field in _split(whole[1]) if _may_trail(field[0])]), whole.end()
+    if len(data) > MAX_HEAD or ended or _bare(data, max(0, seen - 1)):
         return ODD
     return INCOMPLETE
+
+
+def _may_trail(name: bytes) -> bool:
+    """Whether a field may come after the body: not if it has to be known before (RFC 9110, 6.5.1)."""
+    lower = name.lower()
+    return not (mark(lower) or lower in _NO_TRAILERS or lower.startswith((b"proxy-", b"x-forwarded-", b"if-")))
 
 
 def bodiless(method: bytes, status: int) -> bool:

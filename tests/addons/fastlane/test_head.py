@@ -10,8 +10,10 @@ from addons.fastlane.head import (
     UNTIL_CLOSE,
     RequestHead,
     ResponseHead,
+    _meanings,
     read_request,
     read_response,
+    read_trailers,
 )
 
 PLAIN = b"GET /a?b=%20c HTTP/1.1\r\nHost: shop:80\r\nX-Empty:\r\nX-Tab:\ta b\r\nX-High: \xe9\r\n\r\n"
@@ -148,3 +150,18 @@ def test_many_spellings_of_a_name_do_not_fill_the_memory() -> None:
     for number in range(20_000):
         read_request(b"GET / HTTP/1.1\r\nHost: a\r\nX-%d: b\r\n\r\n" % number)
     assert isinstance(read_request(b"GET / HTTP/1.1\r\nhOsT: a\r\n\r\n"), RequestHead)
+
+
+def test_long_names_do_not_fill_the_memory() -> None:
+    for number in range(2000):
+        read_request(b"GET / HTTP/1.1\r\nHost: a\r\n%b-%d: b\r\n\r\n" % (b"x" * 60_000, number))
+    assert sum(map(len, _meanings)) < 1_000_000
+
+
+def test_trailers_in_drops() -> None:
+    """64 KiB of them, byte by byte, cost no more than their bytes: looked through anew each time, many seconds."""
+    trailers = b"X: yyyyyyyyyy\r\n" * 4000 + b"Host: b\r\n\r\n"
+    for size in range(len(trailers)):
+        assert read_trailers(trailers[:size], max(0, size - 1)) is INCOMPLETE
+    found = read_trailers(trailers + b"rest", len(trailers) - 1)
+    assert found == (((b"X", b"yyyyyyyyyy"),) * 4000, len(trailers))
