@@ -7,6 +7,7 @@ as a task, and stirs the connection when it is done.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine
@@ -29,7 +30,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+KILL_INTERVAL = 0.25
+"""Seconds between two looks at whether an intercepted flow was killed."""
+
 IDLE, HEAD, CLIENT, APP, TASK, LINGER = Phase
+
+
+async def _resumed(flow: "Flow") -> None:
+    """Wait until nobody intercepts a flow. One that is killed meanwhile is not, but nobody is told."""
+    while flow.intercepted:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KILL_INTERVAL):
+                await flow.wait_for_resume()
 
 
 class Connection(Link):
@@ -123,7 +135,10 @@ class Connection(Link):
     def expire(self) -> None:
         """Give up waiting, because it took too long."""
         if self._coroutine is None:
-            self.transport.abort()
+            if self.phase is LINGER and self.transport.get_write_buffer_size():
+                self.phase = CLIENT  # it is still reading: that may take longer
+            else:
+                self.transport.abort()
         else:
             self._expired = True
             self.stir()
@@ -149,14 +164,18 @@ class Connection(Link):
         self.phase = TASK
         while not task.done():
             await pause()
-        return task.result()
+        self.phase = CLIENT  # for this one there is a limit, should it be the last
+        try:
+            return task.result()
+        except asyncio.CancelledError:
+            raise AppFailed(502, "What an add-on waited for was cancelled.") from None
 
     async def settle(self, waiting: Coroutine[Any, Any, None] | None, flow: "Flow") -> None:
         """Let a hook come to its end, and wait until nobody intercepts the flow any more."""
         if waiting is not None:
             await self.finished(waiting)
         if flow.intercepted:
-            await self.finished(flow.wait_for_resume())
+            await self.finished(_resumed(flow))
 
     # --- one request after the other ---
 
@@ -184,7 +203,7 @@ class Connection(Link):
             return
         if (self.unread or self.data) and not self.eof and self.transport.can_write_eof():
             self.phase = LINGER
-            self.transport.write_eof()
+            self.end_writing()
         else:
             self.transport.close()
 
@@ -223,7 +242,7 @@ class Connection(Link):
     async def _leave(self) -> None:
         """Go over to the full lane."""
         # Of a client whose TLS ends here, the full lane could not know: it is given the one that does.
-        if not self.client.tls or await self._announce():
+        if not self.client.tls or (await self._announce() and not self.lost):
             self._hand_over()
 
     def _hand_over(self) -> None:
@@ -241,5 +260,5 @@ class Connection(Link):
             reader.feed_eof()
         writer = asyncio.StreamWriter(self.transport, protocol, reader, loop)
         client = self.client if self._announced else None
-        self._announced = False  # now it is the other lane that says goodbye
+        self._announced = self.eof = False  # now it is the other lane that says goodbye
         self.lane.take_over(reader, writer, client)

@@ -41,6 +41,11 @@ SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 """Requests that may be sent again if a kept connection breaks before anything was answered (RFC 9110, 9.2.2)."""
 
 
+def _nothing(_: bytes) -> bytes:
+    """Stream nothing."""
+    return b""
+
+
 class Exchange:
     """Carries one request of a client whose head has been read, but not taken from the buffer."""
 
@@ -82,7 +87,7 @@ class Exchange:
             self._raw = data
         else:
             self._raw = data[: head.size]
-            client.data = data[head.size :] + client.data
+            client.keep(data[head.size :])
         self._flow = lane.new_flow(
             client.client, client.server, head.method, head.target, head.fields, *lane.address, time()
         )
@@ -90,6 +95,10 @@ class Exchange:
             await self._carry()
         except Ended as end:
             await self._fail(end)
+        except Exception as error:
+            # Ours or an add-on's (its function that streams a body): the flow has to come to an end all the same.
+            logger.exception("A request in the fast lane has failed")
+            await self._fail(AppFailed(502, f"Internal error: {error!r}"))
         finally:
             if self._app is not None:
                 self._app.drop()
@@ -223,7 +232,7 @@ class Exchange:
         client, app = self._client, self._app
         if client.eof and app is not None and not (client.data or self._body or self._told or app.lost):
             self._told = True
-            app.transport.write_eof()
+            app.end_writing()
         await client.more(Phase.APP)
         self._pump()
 
@@ -237,15 +246,19 @@ class Exchange:
         if app is None:
             app = await client.finished(lane.pool.connect(address, client.client, client))
         self._app = app
+        self._told = False
         self._flow.server_conn = app.server
         if client.lost:
             raise ClientGone
+        if app.lost:
+            raise AppFailed(502, "The app closed the connection before it was asked.")
         return app
 
     # --- the way back ---
 
     async def _answer(self, app: Upstream) -> None:
         head = await self._answer_head(app)
+        method = self._flow.request.data.method  # what the app was asked with
         data = app.take()
         received = data[: head.size]
         app.data = data[head.size :] if len(data) > head.size else b""
@@ -254,13 +267,15 @@ class Exchange:
         if await self._killed("responseheaders"):
             return
         response = self._flow.response  # an add-on may have put another one in its place
-        length = 0 if bodiless(self._head.method, head.status) else head.length
+        length = 0 if bodiless(method, head.status) else head.length
+        if self._lane.draining:
+            self._closing = True
         if response.stream and length:
             await self._download(app, head, response, received)
             return
         content = b""
         if length > 0 and len(app.data) == length:
-            content, app.data = app.data, b""
+            content = app.take()
         elif length:
             body = Body(length)
             content = await self._whole(app, body)
@@ -272,7 +287,13 @@ class Exchange:
         if await self._killed("response", error=False):
             return
         response = self._flow.response
-        if length >= 0 and not self._closing and response.data.content is content and self._untouched(head, response):
+        if (
+            length >= 0
+            and not self._closing
+            and response.data.content is content
+            and method is self._head.method
+            and self._untouched(head, response)
+        ):
             wire = data if len(data) == head.size + len(content) else received + content
         else:
             wire = whole_response(response, self._closing, bodiless(self._head.method, response.data.status_code))
@@ -294,9 +315,10 @@ class Exchange:
                     return head
                 if head.status == 101:
                     raise AppFailed(502, "The app switches protocols unasked.")
-                await self._send(app.data[: head.size])
+                data = app.take()
+                app.keep(data[head.size :])
+                await self._send(data[: head.size])
                 self._answered = False  # that was not the answer
-                app.data = app.data[head.size :]
                 seen = 0
                 continue
             if app.lost:
@@ -313,7 +335,7 @@ class Exchange:
                 except ValueError as error:
                     raise AppFailed(502, f"The body of the app's answer is malformed: {error}.") from None
             if app.lost:
-                if body.until_close:
+                if body.until_close and not app.broken:
                     break
                 raise AppFailed(502, "The app closed the connection within its answer.")
             await self._more_of_app()
@@ -330,11 +352,14 @@ class Exchange:
     async def _download(self, app: Upstream, head: ResponseHead, response: http.Response, received: bytes) -> None:
         """Pass an answer's body on as it comes."""
         fields = response.headers.fields
-        framing = head.length if fields is head.fields else framing_of(fields)
+        framing = head.length if head.plain and fields is head.fields else framing_of(fields)
+        bare = bodiless(self._head.method, response.data.status_code)
+        if bare:  # an add-on has made it so: of another method than the client's, or by the status
+            framing = 0
         self._closing = self._closing or framing == UNTIL_CLOSE
         untouched = self._untouched(head, response) and not self._closing
         body = Body(head.length)
-        body.send_as(framing, response.stream)
+        body.send_as(framing, _nothing if bare else response.stream)
         first = received if untouched else response_head(response, fields, self._closing)
         if app.data:
             first += await self._piece(app, body, body.pass_on) or b""
@@ -437,7 +462,7 @@ class Exchange:
         if self._answered or not end.status:
             client.transport.close()  # cut off before its end, so that nobody takes it for whole
         else:
-            client.transport.write(error_page(end.status, self._head.method, self._closing))
+            await self._send(error_page(end.status, self._head.method, self._closing))
 
     async def _hook_error(self) -> None:
         waiting = self._lane.hooks.run("error", self._flow)

@@ -29,6 +29,8 @@ def read_odd_response(data: bytes, request: http.Request) -> ResponseHead | Verd
     validate.validate_headers(response)
     size = http1.expected_http_body_size(request, response)
     length = CHUNKED if size is None else UNTIL_CLOSE if size < 0 else size
+    if length == UNTIL_CLOSE:
+        response.headers.fields = _chunkable(response.headers.fields)
     if length == 0 and "content-length" in response.headers:
         length = int(response.headers["content-length"])  # of an answer without body, as to HEAD
     return ResponseHead(
@@ -54,6 +56,15 @@ def _tidy(fields: Fields) -> Fields:
         if not repeated:
             tidy.append(field)
     return tuple(tidy)
+
+
+def _chunkable(fields: Fields) -> Fields:
+    """Say that a body which is coded, and ends with its connection, is passed on in chunks (RFC 9112, 6.1)."""
+    return tuple(
+        (name, value + b", chunked") if name.lower() == b"transfer-encoding" else (name, value)
+        for name, value in fields
+        if (name.lower(), value.lower()) != (b"transfer-encoding", b"identity")
+    )
 
 
 def _connection(response: http.Response) -> Close:

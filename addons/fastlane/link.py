@@ -1,6 +1,7 @@
 """One end of the lane: the bytes that came in, and whether more can go out. No HTTP in here."""
 
 import asyncio
+import contextlib
 import types
 from collections.abc import Generator
 from typing import cast
@@ -22,7 +23,7 @@ class Link(asyncio.Protocol):
     Whoever waits looks again at what is known, so being stirred once too often does no harm.
     """
 
-    __slots__ = ("_held", "data", "eof", "full", "lost", "transport")
+    __slots__ = ("_held", "broken", "data", "eof", "full", "lost", "transport")
 
     transport: asyncio.Transport
 
@@ -33,6 +34,8 @@ class Link(asyncio.Protocol):
         """The peer sends no more."""
         self.lost = False
         """The connection is gone."""
+        self.broken = False
+        """It has not come to its end, but was reset or the like."""
         self.full = False
         """The peer does not read as fast as it is sent to."""
         self._held = False
@@ -52,6 +55,19 @@ class Link(asyncio.Protocol):
     def keep(self, data: bytes) -> None:
         """Put back what was taken and not used."""
         self.data = data + self.data if self.data else data
+        if len(self.data) > READ_AHEAD:
+            self._hold()  # or each request of a pipeline would let in more than it takes out
+
+    def _hold(self) -> None:
+        """Let the peer wait."""
+        if not self._held and not self.eof:
+            self._held = True
+            self.transport.pause_reading()
+
+    def end_writing(self) -> None:
+        """Tell the peer that no more will come."""
+        with contextlib.suppress(OSError, RuntimeError):  # it has gone, and nobody has told us yet
+            self.transport.write_eof()
 
     def close(self) -> None:
         """Send what is still to be sent, then end."""
@@ -66,9 +82,8 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Keep what came; let the peer wait when that is too much."""
         self.data = self.data + data if self.data else data
-        if len(self.data) > READ_AHEAD and not self._held:
-            self._held = True
-            self.transport.pause_reading()
+        if len(self.data) > READ_AHEAD:
+            self._hold()
         self.stir()
 
     def eof_received(self) -> bool:
@@ -80,6 +95,7 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the connection is gone."""
         self.eof = self.lost = True
+        self.broken = exc is not None
         self.full = False
         self.stir()
 

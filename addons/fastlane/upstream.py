@@ -96,7 +96,7 @@ class Pool:
     def give(self, app: Upstream) -> None:
         """Take a connection back whose last answer has come to its end."""
         app.owner = None
-        if app.lost or app.eof or app.data or app.transport.is_closing():
+        if app.lost or app.eof or app.data or app.full or app.transport.is_closing():
             app.transport.abort()
             return
         app.idle_since = self._lane.now
@@ -121,22 +121,27 @@ class Pool:
         if server.error is not None:
             await self._hook("server_connect_error", facts)
             raise AppFailed(502, server.error)
+        target = server.address or address  # an add-on may have chosen another one
         server.timestamp_start = time.time()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 _, app = await asyncio.get_running_loop().create_connection(
-                    lambda: Upstream(self, address, client, server), *address
+                    lambda: Upstream(self, address, client, server), *target[:2]
                 )
-        except (OSError, TimeoutError) as error:
+        except (OSError, ValueError, OverflowError) as error:  # the latter two: of what can't be an address
             server.error = str(error) or "timed out"
             await self._hook("server_connect_error", facts)
-            raise AppFailed(502, server.error) from None
+            raise AppFailed(504 if isinstance(error, TimeoutError) else 502, server.error) from None
         app.owner = owner
         server.timestamp_tcp_setup = time.time()
         server.state = ConnectionState.OPEN
         server.peername = app.transport.get_extra_info("peername")
         server.sockname = app.transport.get_extra_info("sockname")
-        await self._hook("server_connected", facts)
+        try:
+            await self._hook("server_connected", facts)
+        except BaseException:
+            app.drop()
+            raise
         return app
 
     async def _hook(self, name: str, facts: ServerConnectionHookData) -> None:

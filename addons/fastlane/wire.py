@@ -35,6 +35,8 @@ def streamed_request(request: http.Request) -> tuple[bytes, int]:
     if framing == UNTIL_CLOSE:
         framing = CHUNKED
         fields = (*fields, (b"Transfer-Encoding", b"chunked"))
+    elif framing == CHUNKED:
+        fields = _unsized(fields)
     return request_head(request, fields), framing
 
 
@@ -42,7 +44,7 @@ def whole_request(request: http.Request) -> bytes:
     """Write a request whose content is known."""
     fields, content = request.headers.fields, request.data.content or b""
     if framing_of(fields) == CHUNKED:
-        return request_head(request, fields) + _chunked(content, request)
+        return request_head(request, _unsized(fields)) + _chunked(content, request)
     if content or framing_of(fields) != UNTIL_CLOSE:
         fields = _sized(fields, len(content))
     return request_head(request, fields) + content
@@ -63,7 +65,7 @@ def whole_response(response: http.Response, closing: bool, bodiless: bool) -> by
     if bodiless:
         return response_head(response, fields, closing)
     if framing_of(fields) == CHUNKED:
-        return response_head(response, fields, closing) + _chunked(content, response)
+        return response_head(response, _unsized(fields), closing) + _chunked(content, response)
     return response_head(response, _sized(fields, len(content)), closing) + content
 
 
@@ -95,6 +97,11 @@ def _sized(fields: Fields, size: int) -> Fields:
     if framing_of(fields) == size:
         return fields
     return (*(field for field in fields if field[0].lower() not in _FRAMING), (b"Content-Length", b"%d" % size))
+
+
+def _unsized(fields: Fields) -> Fields:
+    """Leave out lengths: beside the chunked framing, they would let others see another end than we do."""
+    return tuple([field for field in fields if field[0].lower() != b"content-length"])
 
 
 def _chunked(content: bytes, message: http.Message) -> bytes:
