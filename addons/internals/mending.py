@@ -26,7 +26,11 @@ MAX_HEAD = 128 * 1024
 """Bytes that a request head may have: twice what any common server takes."""
 
 _LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\x00-\x20\x7f]+ HTTP/1\.[0-9]\r?\n")
-_AMBIGUOUS = re.compile(rb"[\x00\x0b\x0c]|\r(?!\n)|\n[ \t]")
+_AMBIGUOUS = re.compile(
+    rb"[\x00\x0b\x0c]|\r(?!\n)|\n[ \t]"
+    rb"|\ncontent-length[ \t]*:[ \t]*[0-9]{19}",  # more than 64 bits hold: some servers count on with what is left
+    re.IGNORECASE,
+)
 _END = re.compile(rb"\n\r?\n")
 
 
@@ -95,9 +99,10 @@ def _strict(read: Any) -> Any:
         while self.buf and self.buf._data.startswith((b"\n", b"\r\n")):  # noqa: SLF001
             self.buf.maybe_extract_lines()
         data = self.buf._data  # noqa: SLF001
-        end = _END.search(data)
+        end = _END.search(data, max(0, getattr(self, "_reamp_seen", 0) - 3))
+        setattr(self, "_reamp_seen", len(data) if end is None else 0)  # noqa: B010 - mitmproxy knows nothing of it
         refused = None
-        if end is None and len(data) > MAX_HEAD:
+        if (end.end() if end else len(data)) > MAX_HEAD:
             refused = _http1.make_error_response(431, "The request head is too long.")
         elif end is not None and (not _LINE.match(data) or _AMBIGUOUS.search(data, 0, end.end())):
             refused = _http1.make_error_response(400, "The request head can be read in more than one way.")

@@ -408,12 +408,6 @@ EXPLAINED = (
 
 EXPOSED = (
     Exposed(
-        "length",
-        ("huge", "2^63", "2^64 + 5"),
-        ("unreadable",),
-        "mitmproxy takes any number for a length and passes it on: an app has to refuse what it can't count.",
-    ),
-    Exposed(
         "chunk",
         ("bare CR in an extension",),
         ("smuggled",),
