@@ -317,7 +317,8 @@ class Exchange:
                     raise AppFailed(502, "The app switches protocols unasked.")
                 data = app.take()
                 app.keep(data[head.size :])
-                await self._send(data[: head.size])
+                early = self._lane.new_response(head.version, head.status, head.reason, head.fields, time())
+                await self._send(data[: head.size] if head.plain else response_head(early, head.fields, closing=False))
                 self._answered = False  # that was not the answer
                 seen = 0
                 continue
@@ -435,8 +436,8 @@ class Exchange:
         waiting = self._lane.hooks.run(hook, flow)
         if waiting is not None or flow.intercepted:
             await self._client.settle(waiting, flow)
-        if flow.error is None:
-            return False
+        if flow.error is None or flow.error.msg != mitmflow.Error.KILLED_MESSAGE:
+            return False  # what else an add-on notes there is no business of ours
         if error:
             self._ended = True
             await self._hook_error()

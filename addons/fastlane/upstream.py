@@ -1,6 +1,8 @@
 """Connections to the app, kept open between requests."""
 
 import asyncio
+import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from mitmproxy.connection import Client, ConnectionState, Server
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from addons.fastlane.errors import AppFailed
-from addons.fastlane.link import Link
+from addons.fastlane.link import READ_AHEAD, Link
 
 if TYPE_CHECKING:
     from addons.fastlane.lane import Lane
@@ -65,11 +67,22 @@ class Upstream(Link):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the connection is gone, and tell the add-ons."""
+        if exc is not None and self.owner is not None:
+            self._read_last()
         super().connection_lost(exc)
         self._pool.forget(self)
         self.server.state = ConnectionState.CLOSED
         self.server.timestamp_end = time.time()
         self._pool.announce("server_disconnected", ServerConnectionHookData(server=self.server, client=self.client))
+
+    def _read_last(self) -> None:
+        """Take what has come and was not read yet.
+
+        An app may answer before it has read all of a request, and go. Writing on then fails, and asyncio gives a
+        connection up with its answer.
+        """
+        with contextlib.suppress(OSError, ValueError):
+            self.data += os.read(self.transport.get_extra_info("socket").fileno(), READ_AHEAD)
 
 
 class Pool:

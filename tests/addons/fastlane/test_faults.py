@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from mitmproxy import http
 from mitmproxy.exceptions import OptionsError
+from mitmproxy.flow import Error
 
 from addons.fastlane.head import MAX_HEAD, read_request
 from addons.fastlane.link import READ_AHEAD
+from addons.fastlane.phases import Phase
 from tests.support.inprocess import App, Sidecar, answering, sidecar
 
 GET = b"GET /a HTTP/1.1\r\nHost: shop\r\n\r\n"
@@ -502,3 +504,62 @@ async def test_codings_other_than_chunked(coding: bytes, end: bytes, streamed: b
     async with App(serve).running() as port, sidecar(port, Hook("responseheaders", responseheaders)) as proxy:
         got = await proxy.ask(LAST)
     assert got.endswith(end)
+
+
+async def test_an_early_answer_of_an_app_that_goes_is_not_lost() -> None:
+    account = Account()
+
+    async def serve(app: App, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await app.head(reader)
+        writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig")
+        await reader.read(1)
+
+    async with App(serve).running() as port, sidecar(port, account, Hook("requestheaders", streaming)) as proxy:
+        for _ in range(10):
+            reader, writer = await proxy.connect()
+            writer.write(b"POST /big HTTP/1.1\r\nHost: shop\r\nContent-Length: 100000000\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                for _ in range(200):
+                    writer.write(b"x" * 16384)
+                    await writer.drain()
+            assert (await asyncio.wait_for(reader.readuntil(b"big"), 5)).startswith(b"HTTP/1.1 413 ")
+            writer.transport.abort()
+        await gone(proxy)
+    assert (account.answered, account.open) == (10, 0)
+
+
+async def test_an_odd_answer_before_the_answer_is_tidied() -> None:
+    async with App(answering(b"HTTP/1.1 103 Early\nLink: a\n\n" + OK)).running() as port, sidecar(port) as proxy:
+        got = await proxy.ask(GET, half_close=True)
+    assert got == b"HTTP/1.1 103 Early\r\nLink: a\r\n\r\n" + OK
+
+
+async def test_an_error_that_an_add_on_notes_kills_nothing() -> None:
+    account = Account()
+
+    def request(flow: http.HTTPFlow) -> None:
+        flow.error = Error("a note")
+
+    async with App(answering(OK)).running() as port, sidecar(port, account, Hook("request", request)) as proxy:
+        assert (await proxy.ask(LAST)).endswith(b"ok")
+    assert (account.answered, account.failed) == (1, 0)
+
+
+async def test_a_slow_reader_gets_its_last_answer_even_if_it_sends_more() -> None:
+    """What comes after it is listened to for a short time only; the answer itself may take longer."""
+    big = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60000
+    async with App(answering(big)).running() as port, sidecar(port) as proxy:
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        narrow.connect(("127.0.0.1", proxy.port))
+        reader, writer = await asyncio.open_connection(sock=narrow)
+        writer.transport.pause_reading()  # type: ignore[attr-defined] # it is a socket's
+        await until(lambda: proxy.lane.connections)
+        (connection,) = proxy.lane.connections
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+        writer.write(LAST + GET)
+        await until(lambda: connection.phase is Phase.LINGER)
+        connection.expire()
+        writer.transport.resume_reading()  # type: ignore[attr-defined] # as above
+        assert (await asyncio.wait_for(reader.read(), 10)).endswith(b"x" * 60000)
+        writer.close()
