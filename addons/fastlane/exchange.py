@@ -59,6 +59,7 @@ class Exchange:
         "_flow",
         "_head",
         "_lane",
+        "_pending",
         "_raw",
         "_told",
     )
@@ -76,6 +77,8 @@ class Exchange:
         """The add-ons have seen the end of the flow."""
         self._body: Body | None = None
         """The request's body, as long as it is passed on while it comes in."""
+        self._pending = head.length != 0
+        """Not all of the request's body has come: whatever comes next on the connection is no head."""
         self._told = False
         """The app knows that no more will come on its connection."""
 
@@ -103,8 +106,8 @@ class Exchange:
             if self._app is not None:
                 self._app.drop()
             self._flow.live = False
-        client.unread = client.unread or self._body is not None
-        return not self._closing and not client.lost
+        client.unread = client.unread or self._pending
+        return not (self._closing or self._pending or client.lost)
 
     # --- the way there ---
 
@@ -160,6 +163,7 @@ class Exchange:
                 except ValueError as error:
                     raise BadRequest(f"The request's body is malformed: {error}.") from None
                 if body.done:
+                    self._pending = False
                     client.keep(body.rest())
                     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
             if client.eof:
@@ -210,6 +214,7 @@ class Exchange:
         """All of the body has come; before the app gets its very end, the add-ons are asked. True: killed."""
         request = self._flow.request
         self._body = None
+        self._pending = False
         rest = body.flush()
         if body.trailers:
             request.trailers = http.Headers(body.trailers)
@@ -450,7 +455,7 @@ class Exchange:
         """Tell the add-ons and, if there is still somebody to tell, the client."""
         client, flow = self._client, self._flow
         self._closing = self._closing or self._answered or end.status not in (502, 504)
-        if self._body is not None or isinstance(end, BadRequest | ClientGone):
+        if self._pending or isinstance(end, BadRequest | ClientGone):
             self._closing = client.unread = True
         if isinstance(end, AppFailed):
             logger.warning("%s %s: %s", flow.request.method, flow.request.path, end.reason)

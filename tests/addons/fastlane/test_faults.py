@@ -320,6 +320,27 @@ def test_a_head_in_drops_costs_no_more_than_its_bytes() -> None:
 # --- connections that break ---
 
 
+@pytest.mark.parametrize("body", ["whole", "streamed"])
+async def test_a_body_that_was_not_read_is_never_taken_for_a_request(body: str) -> None:
+    """The app can't be reached, or a hook fails, before any of it was asked for."""
+    account = Account()
+    inner = b"GET /smuggled HTTP/1.1\r\nHost: shop\r\n\r\n"
+
+    async def requestheaders(flow: http.HTTPFlow) -> None:
+        await asyncio.sleep(0)
+        flow.request.stream = body == "streamed"
+        if body == "whole":
+            raise asyncio.CancelledError
+
+    async with App(answering(OK)).running() as port:
+        pass
+    async with sidecar(port, account, Hook("requestheaders", requestheaders)) as proxy:
+        got = await proxy.ask(POST.replace(b"5", b"%d" % len(inner)).replace(b"hello", inner) + LAST)
+    assert got.count(b"HTTP/1.1 ") == got.count(b"HTTP/1.1 502 ") == 1
+    assert b"Connection: close\r\n" in got
+    assert (account.begun, account.failed) == (1, 1)
+
+
 def reset(writer: asyncio.StreamWriter) -> None:
     """End a connection by a reset."""
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
