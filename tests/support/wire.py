@@ -259,9 +259,10 @@ def _answer(source: _Bytes, method: bytes, *, over: bool) -> Answer:
         return Answer(status, fields, b"", seen)
     begun, taken = source.at, list[bytes]()
     try:
-        if values(fields, b"transfer-encoding"):
+        codings = b",".join(values(fields, b"transfer-encoding")).lower()
+        if codings.rpartition(b",")[2].strip() == b"chunked":
             return Answer(status, fields, _chunks(source, taken), seen)
-        if lengths := values(fields, b"content-length"):
+        if not codings and (lengths := values(fields, b"content-length")):
             return Answer(status, fields, source.exactly(int(lengths[0])), seen)
     except _Stop:
         if not over:
