@@ -375,6 +375,8 @@ async def test_closing_with_a_disk_that_hangs_ends_in_time(tmp_path: Path) -> No
     assert time.monotonic() - began < 2
     assert (counts.dropped, counts.queued, counts.snapshot().reconciles()) == (50, 0, True)
     free.set()
+    # The thread that was left behind closes the file: not in the middle of another test.
+    await eventually(lambda: all(thread.name != "reamp-capture" for thread in threading.enumerate()))
 
 
 def test_a_disk_that_hangs_does_not_keep_the_process_from_ending(tmp_path: Path) -> None:

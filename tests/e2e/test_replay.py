@@ -207,7 +207,8 @@ def test_the_lever_ends_a_replay(recorded: Stack) -> None:
         assert run("stop", "--sidecar", recorded.control, "--reason", "enough").returncode == 0
         pulled = time.time_ns()
         assert replay.wait() == 91
-        assert "enough" in replay.output
+        # Whichever is quicker: the line of the grant stream, with the reason, or the guard's refusal.
+        assert "enough" in replay.output or "the guard refused" in replay.output
         sent = crowd.sent
         eventually(lambda: crowd.sent > sent + 50)
     assert [at for at in synthetic(recorded) if at > pulled] == []
