@@ -15,6 +15,7 @@ from tests.benchmarks import (
     contenders,
     latency,
     memory,
+    million,
     payloads,
     peers,
     replayer,
@@ -41,6 +42,7 @@ BENCHMARKS = {
     "memory": Benchmark(memory.run, contenders.PEERS),
     "addons": Benchmark(addons.run, addons.PEERS),
     "capture_size": Benchmark(capture_size.run, capture_size.PEERS),
+    "million": Benchmark(million.run, million.PEERS),
 }
 REQUIRED = ("nginx", "wrk", "mitmdump", "taskset")
 
