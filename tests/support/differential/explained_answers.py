@@ -187,8 +187,7 @@ EXPLAINED_ANSWERS = (
     Explained("cut short", ("reset at once",), "502; kept", "502; closed", "The same.", lanes=FULL),
     # --- versions and statuses that do not exist
     Explained("then closed", ("1.2",), "200; kept", "noise; closed", "The version is passed on as it is.", lanes=FULL),
-    Explained("then closed", ("status 099",), "nothing; silent", "99+502; kept", "Taken for a 1xx.", lanes=FAST),
-    Explained("then closed", ("status 099",), "nothing; silent", "noise; silent", "Passed on as a number.", lanes=FULL),
+    Explained("then closed", ("status 099",), "nothing; silent", "noise; silent", "Passed on as a number."),
     # --- bodies where there may be none
     Explained(
         "then kept",

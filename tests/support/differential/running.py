@@ -201,9 +201,13 @@ def play(proxy: Proxy, case: Case, pieces: Sequence[bytes] = ()) -> Outcome:
         client.close()
     if not in_time:
         connection = "silent"
-    elif answers and answers[-1].body.startswith(b"saw GET " + probe + b" "):
+    elif answers and _is_of(probe, answers[-1]):
         connection, answers = "kept", answers[:-1]
     return _sum_up(proxy, answers, connection, probe, noise)
+
+
+def _is_of(probe: bytes, answer: Answer) -> bool:
+    return answer.body.startswith(b"saw GET " + probe + b" ")
 
 
 def hear(proxy: Proxy, case: AnswerCase) -> Outcome:
@@ -228,7 +232,8 @@ def hear(proxy: Proxy, case: AnswerCase) -> Outcome:
         client.close()
     if not in_time:
         connection = "silent"
-    elif answers and answers[-1].body.startswith(b"saw GET " + probe + b" "):
+    elif len(answers) > 1 and (_is_of(probe, answers[-1]) or (case.script.end != "keep" and answers[-1].status == 502)):
+        # If the app goes unannounced, what is asked next may find its connection just closed.
         connection, answers = "kept", answers[:-1]
     return _sum_up(proxy, answers, connection, probe, noise)
 
