@@ -45,7 +45,7 @@ def _differences(entries: Iterable[Explained]) -> Iterator[str]:
 
 def _seen(entry: Explained) -> Iterator[str]:
     if "requests" not in entry.sees and entry.sees:
-        yield f"(The app sees another {', '.join(entry.sees)}.)"
+        yield f"(The app sees a difference: {', '.join(entry.sees)}.)"
 
 
 def page() -> str:
