@@ -1,5 +1,6 @@
 """Add-on: hands what real users sent to the capture log, and never gets in its way."""
 
+import asyncio
 import logging
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from captures.codec import MAX_BODY
 from captures.errors import CaptureError
 from captures.records import Record
 from captures.redaction import Redactor, load_key
+from captures.worker import Worker
 from captures.writer import CaptureWriter, WriterSettings
 from rules.units import Duration, Size, UnitError
 
@@ -30,6 +32,10 @@ _SEEN, _FILTERED, _IN_FLIGHT, _SYNTHETIC, _UNTRUSTED = (
 
 _SENT = "reamp_sent"
 """The header fields of a real request and the host in them, until it is recorded."""
+
+
+_KEY_PATIENCE = 5.0
+"""Seconds to wait for the disk that has the redaction key: nobody is served before."""
 
 
 class _Tap:
@@ -101,7 +107,7 @@ class Capture:
         if not ctx.options.reamp_captures or self.writer:
             return
         try:
-            redactor = Redactor(load_key(Path(ctx.options.reamp_redaction_key)))
+            redactor = Redactor(await _key(Path(ctx.options.reamp_redaction_key)))
         except CaptureError as error:
             # Without the key nothing may be recorded, and traffic goes on all the same. (A warning: an error that is
             # logged at start would end the process.)
@@ -166,6 +172,17 @@ class Capture:
             logger.exception("A request could not be recorded")
             return
         self.writer.offer(record)
+
+
+async def _key(path: Path) -> bytes:
+    """Load the redaction key in a thread that nobody has to wait for. Raises CaptureError."""
+    worker = Worker("reamp-key")
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(worker.submit(load_key, path)), _KEY_PATIENCE)
+    except TimeoutError:
+        raise CaptureError(f"redaction key {path}: the disk does not answer") from None
+    finally:
+        worker.shutdown()
 
 
 _new_record = tuple.__new__  # half the price of the call with thirteen arguments

@@ -33,6 +33,7 @@ from rules.units import Duration, Size
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 1.0  # seconds between two tries while the disk fails
+_FIRST_OPEN = 1.0  # seconds that a start waits for the disk
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -164,14 +165,24 @@ class CaptureWriter:
         counts.due_ns = self._sealed[0].due_ns if self._sealed else 0
 
     async def start(self) -> None:
-        """Start writing, and try to open the first segment so that a wrong folder shows at once (in `healthy`)."""
+        """Start writing, and try to open the first segment so that a wrong folder shows at once (in `healthy`).
+
+        A disk that hangs does not keep the proxy from starting: records wait for it.
+        """
         self._loop = asyncio.get_running_loop()
         self._closing = False
+        tried = asyncio.Event()
+        task = asyncio.create_task(self._run(tried), name="reamp-capture")
         try:
-            await self._open()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the proxy has to start
-            self._failed(error)
-        self._task = asyncio.create_task(self._run(), name="reamp-capture")
+            async with asyncio.timeout(_FIRST_OPEN):
+                await tried.wait()
+        except TimeoutError:
+            if not tried.is_set():
+                self._failed(OSError(errno.ETIMEDOUT, "the disk does not answer"))
+        except BaseException:
+            task.cancel()
+            raise
+        self._task = task
         self._tell()
 
     # --- the hot path ---
@@ -250,7 +261,14 @@ class CaptureWriter:
 
     # --- the way to the disk ---
 
-    async def _run(self) -> None:
+    async def _run(self, tried: asyncio.Event) -> None:
+        """Write until all is done. `tried` is set once the first segment is open, or cannot be opened."""
+        try:
+            await self._open()
+            self._recovered()  # if it took so long that it counted as failing
+        except Exception as error:  # noqa: BLE001 - whatever it is, the proxy has to start
+            self._failed(error)
+        tried.set()
         pause = _FIRST_PAUSE
         while True:
             try:

@@ -285,6 +285,58 @@ async def test_whatever_keeps_a_writer_from_starting_the_proxy_starts(
     assert verify(tmp_path).ok
 
 
+async def test_a_disk_that_hangs_at_the_start_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("captures.writer._FIRST_OPEN", 0.05)
+    counts = Counts()
+    writer = making.writer(tmp_path, counts, flush=Duration(0.02))
+    free = hang(writer)
+    async with asyncio.timeout(5):
+        await writer.start()
+    assert not writer.healthy
+    assert "the disk does not answer" in writer.last_error
+    assert all(_offer(writer, counts, one) for one in many(10))
+    free.set()
+    await eventually(lambda: counts.written == 10)
+    assert writer.healthy
+    await writer.close()
+    assert list(Capture(tmp_path).records()) == many(10)
+    assert (len(files(tmp_path)), verify(tmp_path).ok) == (1, True)
+    assert ["records wait" in caplog.messages[0], "again" in caplog.messages[1], len(caplog.messages)] == [True, True, 2]
+
+
+async def test_a_disk_that_hung_only_at_the_start_is_healthy_without_traffic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("captures.writer._FIRST_OPEN", 0.05)
+    writer = making.writer(tmp_path, Counts())
+    free = hang(writer)
+    await writer.start()
+    assert not writer.healthy
+    free.set()
+    await eventually(lambda: writer.healthy)
+    await writer.close()
+
+
+async def test_a_disk_that_hangs_from_the_start_to_the_end_ends_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("captures.writer._FIRST_OPEN", 0.05)
+    counts = Counts()
+    writer = making.writer(tmp_path, counts)
+    free = hang(writer)
+    await writer.start()
+    assert all(_offer(writer, counts, one) for one in many(5))
+    began = time.monotonic()
+    await writer.close(within=0.3)
+    assert time.monotonic() - began < 2
+    assert (counts.dropped, counts.queued, counts.snapshot().reconciles()) == (5, 0, True)
+    assert not writer.healthy
+    free.set()
+    await eventually(lambda: all(thread.name != "reamp-capture" for thread in threading.enumerate()))
+
+
 async def test_a_header_too_large_is_told_and_what_waits_for_it_counted(tmp_path: Path) -> None:
     counts = Counts()
     writer = CaptureWriter(tmp_path, WriterSettings(), counts, Redactor(making.KEY), {"note": "x" * (64 << 10)})
