@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 
 import uvicorn
@@ -31,6 +32,7 @@ from addons.granting import Granter
 from addons.judging import judge
 from addons.lever import LatchingLever
 from addons.window import SlidingSignal
+from captures.worker import Worker as DiskWorker
 from rules.units import Share, parse_address
 from rules.wire import GRANT_INTERVAL, PROBLEM_JSON, Grant, LeverOrder, Message, Problem, Signal, State, Worker
 
@@ -40,11 +42,19 @@ logger = logging.getLogger(__name__)
 MAX_SUBSCRIBERS = 32
 """Replayers on the grant stream at once. Each costs the port's loop a little, fifty times a second."""
 
+MAX_CONNECTIONS = 256
+"""Connections at once. More are answered with 503: they must not take the descriptors that the owner needs."""
+
 MAX_ORDER = 8192
 """Bytes that a lever order may have."""
 
 SEND_BUFFER = 16 * 1024
 """Bytes that the kernel may hold back for a reader of the control port: a reader that hangs shall be noticed soon."""
+
+
+PATIENCE = 2.0
+"""Seconds to wait for the disk when the lever was moved, less than who moves it waits for the answer: the lever holds
+at once, and only whether a restart will find it so is not known yet."""
 
 
 class _Server(uvicorn.Server):
@@ -88,7 +98,7 @@ class ControlPort:
         self._signal = self._new_signal()
         self._server: _Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._persisting = asyncio.Lock()
+        self._disk: DiskWorker | None = None
         self.exposition = Exposition(books, self._workers)
         self._registry = CollectorRegistry()
         self._registry.register(self.exposition)
@@ -110,7 +120,15 @@ class ControlPort:
         """Open the port at ``HOST:PORT``, or on a socket that is bound. Raises OSError if it can't be had."""
         listening = _listen(where if isinstance(where, socket.socket) else _bind(*parse_address(where)))
         self.address = "{}:{}".format(*listening.getsockname()[:2])
-        config = uvicorn.Config(self.app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            self.app(),
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            proxy_headers=False,  # who may move the lever goes by the peer's address, and not by what it says it is
+            server_header=False,
+            limit_concurrency=MAX_CONNECTIONS,
+        )
         self._server = _Server(config)
         loop = asyncio.get_running_loop()
         self._tasks = [
@@ -128,6 +146,9 @@ class ControlPort:
         with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
             await asyncio.wait_for(serving, 2)
         self._server = None
+        if self._disk:
+            self._disk.shutdown()
+            self._disk = None
 
     def app(self) -> Starlette:
         """Build the ASGI app."""
@@ -146,7 +167,7 @@ class ControlPort:
         """Sum up what the sidecar is doing."""
         rows = self.books.rows
         return State(
-            version=version("reamp"),
+            version=_version(),
             upstream=self.facts.upstream,
             audience=self.facts.audience,
             started=self._started,
@@ -215,9 +236,23 @@ class ControlPort:
             self.credit.clear()  # what was earned while all stood still is not spent at once
         lever.move(order.engaged, order.reason, order.by or client, time.time())
         logger.warning("Lever %s by %s: %s", "pulled" if order.engaged else "reset", lever.state.by, order.reason)
-        async with self._persisting:  # one at a time, each writing what holds by then
-            await asyncio.get_running_loop().run_in_executor(None, lever.persist)
+        await self._persist(lever)
         return _json(lever.state)
+
+    async def _persist(self, lever: LatchingLever) -> None:
+        """Write the lever down: one write at a time, in order, each of what holds by then.
+
+        In a thread of its own, so that a disk that hangs keeps neither this process from ending nor anybody waiting
+        for long. None is called off: what comes last has to reach the disk, whenever that answers.
+        """
+        self._disk = self._disk or DiskWorker("reamp-lever")
+        writing = asyncio.wrap_future(self._disk.submit(lever.persist))
+        if (await asyncio.wait({writing}, timeout=PATIENCE))[0]:
+            lever.settle(*writing.result())
+        else:
+            logger.warning("The lever moved but the disk does not answer: a restart may not know it")
+            lever.settle(lever.state, persisted=False)
+            writing.add_done_callback(lambda done: lever.settle(*done.result()))
 
     async def _credits(self, request: Request) -> Response:
         asked = request.query_params.get("ratio", "")
@@ -242,7 +277,7 @@ class ControlPort:
 
     async def _grants(self, asked: Share | None, run: str) -> AsyncIterator[bytes]:
         granter = self.granter
-        mine = granter.join(asked, self._real(), time.monotonic_ns())
+        mine = granter.join(asked, self._real(), time.monotonic_ns(), self.lever.engaged)
         logger.info("Run %s listens for credit, at most %s of real traffic", run, mine.ratio)
         try:
             while True:
@@ -252,15 +287,20 @@ class ControlPort:
                     elapsed_ns=now - mine.joined_ns,
                     real=mine.real,
                     granted=mine.granted,
-                    ratio=mine.ratio,
+                    ratio=min(mine.ratio, granter.max_extra),
                     lever=lever.state,
                     signal=self.signal(),
                 )
                 yield grant.model_dump_json().encode() + b"\n"
                 await asyncio.sleep(GRANT_INTERVAL)
         finally:
-            granter.leave(mine, self._real(), time.monotonic_ns())
+            granter.leave(mine, self._real(), time.monotonic_ns(), self.lever.engaged)
             logger.info("Run %s listens no more", run)
+
+
+@cache
+def _version() -> str:
+    return version("reamp")
 
 
 def _bind(host: str, port: int) -> socket.socket:

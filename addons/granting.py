@@ -38,17 +38,17 @@ class Granter:
         self._real = 0
         self._shared_ns = 0
 
-    def join(self, asked: Share | None, real: int, now_ns: int) -> Subscription:
+    def join(self, asked: Share | None, real: int, now_ns: int, paused: bool = False) -> Subscription:
         """Add a replayer. It may ask for less than the owner allows, never for more."""
-        self.advance(real, now_ns)
+        self.advance(real, now_ns, paused)
         ratio = self.max_extra if asked is None else min(asked, self.max_extra)
         subscription = Subscription(ratio, now_ns)
         self.subscriptions.add(subscription)
         return subscription
 
-    def leave(self, subscription: Subscription, real: int, now_ns: int) -> None:
+    def leave(self, subscription: Subscription, real: int, now_ns: int, paused: bool = False) -> None:
         """Remove a replayer; what it was granted until now stays granted."""
-        self.advance(real, now_ns)
+        self.advance(real, now_ns, paused)
         self.subscriptions.discard(subscription)
 
     def read(self, subscription: Subscription, real: int, now_ns: int, paused: bool = False) -> None:

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 class LatchingLever:
     """The lever of one sidecar, in the process that serves the control port; all others see it in the books.
 
+    All but `persist` belongs to one thread, so that a pull is never undone by another one that it overtook.
+
     `path` None: it does not survive a restart.
     """
 
@@ -41,19 +43,24 @@ class LatchingLever:
         if self._shared is not None:
             self._shared.move_lever(self.state.engaged, self.state.reason)
 
-    def persist(self) -> None:
-        """Write it down for the next process, and keep in the state whether that worked.
+    def persist(self) -> tuple[Lever, bool]:
+        """Write down for the next process where it stands. Gives what was written, and whether that worked: `settle`.
 
         Waits for the disk, so it is not for an event loop. A failed reset fails safe: the file still says pulled.
         """
-        moved, persisted = self.state, False
-        if self.path is not None:
-            try:
-                _write(self.path, moved)
-                persisted = True
-            except OSError as error:
-                logger.warning("The lever moved but %s could not be written: %s", self.path, error)
-        if self.state is moved:  # and not moved again meanwhile
+        moved = self.state.model_copy(update={"persisted": True})
+        if self.path is None:
+            return moved, False
+        try:
+            _write(self.path, moved)
+        except OSError as error:
+            logger.warning("The lever moved but %s could not be written: %s", self.path, error)
+            return moved, False
+        return moved, True
+
+    def settle(self, moved: Lever, persisted: bool) -> None:
+        """Tell in the state whether it was written down, unless it was moved again meanwhile."""
+        if self.state.model_copy(update={"persisted": moved.persisted}) == moved:
             self.state = moved.model_copy(update={"persisted": persisted})
 
 

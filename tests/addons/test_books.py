@@ -1,8 +1,10 @@
 """The books: rows that other processes see, sums over them, and what a dead worker leaves behind."""
 
+import asyncio
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +19,10 @@ from addons.controlport import ControlPort, Facts
 from addons.exposition import Exposition
 from addons.lever import LatchingLever
 from captures.accounting import Counts, observed, settle
+from captures.worker import Worker as DiskWorker
 from loadtag import Verifier
-from rules.wire import State
+from rules.wire import Lever, State
+from tests.captures.making import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -205,6 +209,47 @@ async def test_the_control_port_tells_the_sum_of_all_workers() -> None:
     books.rows[3].counts.due_ns = 1  # long ago
     assert not port.state().capturing
     books.close()
+
+
+async def test_a_disk_that_hangs_holds_up_neither_the_lever_nor_whoever_moves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("addons.controlport.PATIENCE", 0.05)
+    books, free, file = Books.alone(), threading.Event(), tmp_path / "lever.json"
+    lever = LatchingLever(file, books.shared)
+    port = ControlPort(books, lever, Verifier([], ""), Facts())
+    port._disk = DiskWorker("reamp-lever")
+    port._disk.submit(free.wait)
+    transport = httpx.ASGITransport(port.app())
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8901") as client, asyncio.timeout(5):
+        for engaged in (True, False, True):
+            answer = await client.post("/v1/lever", json={"engaged": engaged, "reason": f"{engaged}"})
+            told = Lever.model_validate_json(answer.content)
+            assert (told.engaged, told.persisted, bool(books.shared.engaged)) == (engaged, False, engaged)
+        assert not file.exists()
+        free.set()
+        await eventually(lambda: lever.state.persisted)
+    assert lever.engaged
+    port._disk.shutdown()
+    again = LatchingLever(file)
+    assert (again.engaged, again.state.persisted) == (True, True)
+
+
+async def test_who_asks_the_control_port_is_the_peer_whatever_its_headers_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    books = Books.alone()
+    lever = LatchingLever(shared=books.shared)
+    port = ControlPort(books, lever, Verifier([], ""), Facts())
+    await port.start("127.0.0.1:0")
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{port.address}", trust_env=False) as client:
+            order = {"engaged": True, "reason": "enough"}
+            answer = await client.post("/v1/lever", json=order, headers={"x-forwarded-for": "192.0.2.1"})
+    finally:
+        await port.close()
+    assert answer.status_code == 200
+    assert lever.state.by == "127.0.0.1"
+    assert "server" not in answer.headers
 
 
 def test_a_scrape_of_new_books_is_all_zero() -> None:

@@ -1,6 +1,7 @@
 """The add-ons in mitmproxy's own test context: what a fault of ours may and may not do."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -114,6 +115,27 @@ async def test_without_a_redaction_key_nothing_is_recorded_and_traffic_goes_on(t
         assert made.capture.counts.snapshot().reconciles()
         assert made.capture.counts.filtered == 1
         assert not (tmp_path / "recordings").exists()
+
+
+async def test_a_disk_that_hangs_with_the_redaction_key_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    free = threading.Event()
+
+    def hangs(_path: Path) -> bytes:
+        free.wait()
+        return b""
+
+    monkeypatch.setattr("addons.capture.load_key", hangs)
+    monkeypatch.setattr("addons.capture._KEY_PATIENCE", 0.05)
+    made = chain()
+    with taddons.context(*made.addons()) as context:
+        context.options.update(reamp_control="", reamp_captures=str(tmp_path / "recordings"))
+        async with asyncio.timeout(5):
+            await made.capture.running()
+        free.set()
+    assert made.capture.writer is None
+    assert "the disk does not answer" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -183,8 +183,10 @@ def test_a_pulled_lever_stops_grants_and_what_came_meanwhile_is_never_granted() 
     one = granter.join(None, 0, 0)
     granter.advance(10, 1)
     granter.advance(1000, 2, paused=True)
-    granter.advance(1010, 3)
-    assert (one.granted, one.real) == (10, 1010)
+    other = granter.join(None, 2000, 2, paused=True)
+    granter.leave(other, 3000, 2, paused=True)
+    granter.advance(3010, 3)
+    assert (one.granted, one.real) == (10, 3010)
 
 
 def test_a_replayer_that_hangs_takes_nothing_from_the_others() -> None:
@@ -205,13 +207,13 @@ def test_the_lever_latches_over_a_restart(tmp_path: Path) -> None:
     lever = LatchingLever(path)
     assert not lever.engaged
     lever.move(engaged=True, reason="users suffer", by="ada", at=1.0)
-    lever.persist()
+    lever.settle(*lever.persist())
     assert lever.state.persisted
     again = LatchingLever(path)
     assert again.engaged
     assert (again.state.reason, again.state.by) == ("users suffer", "ada")
     again.move(engaged=False, reason="all good", by="ada", at=2.0)
-    again.persist()
+    again.settle(*again.persist())
     assert again.state.persisted
     assert not LatchingLever(path).engaged
 
@@ -228,9 +230,18 @@ def test_a_lever_that_cannot_be_written_still_holds_now(tmp_path: Path) -> None:
     lever = LatchingLever(tmp_path / "lever.json")
     lever.path = tmp_path / "file" / "lever.json"
     lever.move(engaged=True, reason="stop", by="ada", at=1.0)
-    lever.persist()
+    lever.settle(*lever.persist())
     assert not lever.state.persisted
     assert lever.engaged
+
+
+def test_what_was_written_late_does_not_undo_what_came_since(tmp_path: Path) -> None:
+    lever = LatchingLever(tmp_path / "lever.json")
+    lever.move(engaged=False, reason="all good", by="ada", at=1.0)
+    written = lever.persist()
+    lever.move(engaged=True, reason="stop", by="bob", at=2.0)
+    lever.settle(*written)
+    assert (lever.engaged, lever.state.by) == (True, "bob")
 
 
 # --- who may change something
