@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from logging import StreamHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -223,10 +224,11 @@ def sidecar(
         "upstream_timeout": upstream_timeout,
     }
 
-    def read() -> "Plan":
-        return _plan(flags, config, no_capture=no_capture)
+    plan = _plan(flags, config, no_capture=no_capture)
 
-    plan = read()
+    def read_again() -> "Plan":
+        return _keep_key(plan, _plan(flags, config, no_capture=no_capture))
+
     console = Console(stderr=True, soft_wrap=True)
     handler: logging.Handler = RichHandler(console=console, show_path=False) if console.is_terminal else StreamHandler()
     logging.basicConfig(
@@ -239,7 +241,7 @@ def sidecar(
         logging.getLogger(name).setLevel(logging.WARNING)
     from addons.supervisor import supervise
 
-    asyncio.run(supervise(plan, read, lambda running: _announce(console, plan, running)))
+    asyncio.run(supervise(plan, read_again, lambda running: _announce(console, plan, running)))
 
 
 def _plan(flags: dict[str, Any], config: Path | None, *, no_capture: bool) -> "Plan":
@@ -265,6 +267,12 @@ def _plan(flags: dict[str, Any], config: Path | None, *, no_capture: bool) -> "P
         window=float(settings.window),
         options=settings.options(),
     )
+
+
+def _keep_key(first: "Plan", again: "Plan") -> "Plan":
+    """Keep the redaction key: `state` can't be changed by a reload, and pseudonyms must not in mid-recording."""
+    name = "reamp_redaction_key"
+    return replace(again, options={**again.options, name: first.options[name]})
 
 
 def _announce(console: Console, plan: "Plan", running: "Running") -> None:

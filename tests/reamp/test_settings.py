@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from reamp.commands.sidecar import SidecarSettings
+from reamp.commands.sidecar import SidecarSettings, _keep_key, _plan
 from reamp.settings import effective
 from rules.exits import UserError
 from rules.units import Share
@@ -100,3 +100,14 @@ def test_what_a_sidecar_cannot_do_is_refused(flags: dict[str, str]) -> None:
 
 def test_recording_can_be_switched_off_in_every_layer() -> None:
     assert effective(SidecarSettings, "sidecar", {"upstream": "http://h", "captures": "none"}).captures is None
+
+
+def test_a_reload_keeps_the_redaction_key_that_the_recording_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, again = (
+        _plan({"upstream": "http://h", "state": state, "via": state}, None, no_capture=False) for state in ("a", "b")
+    )
+    kept = _keep_key(first, again)
+    assert (kept.options["reamp_redaction_key"], kept.options["reamp_via"]) == (str(Path("a") / "redaction.key"), "b")
