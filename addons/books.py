@@ -140,11 +140,12 @@ class Shared(ctypes.Structure):
     size: int
     rows: int
     ratio: int
-    """The ceiling: millionths of a credit that a real request earns. Fixed before the first request."""
+    """The ceiling: millionths of a credit that a real request earns. A reload may change it, under the lock
+    (`Credit.set_ratio`)."""
     taken: int
     """Credit spent or expired so far, in millionths; changed under the lock."""
     floor: int
-    """Credit up to here is void (`Credit.clear`)."""
+    """Credit up to here is void (`Credit.clear`, `Credit.set_ratio`)."""
     engaged: int
     """1 while the lever is pulled."""
     words: bytes

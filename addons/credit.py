@@ -9,7 +9,9 @@ cell of the ring for the slot (a twentieth of the window) in which it came.
 summed over the rows; what is gone of it, spent or expired, is one number, `Shared.taken`. What may be spent is the
 difference, but at most what the last window earned (at least one credit), and nothing if that is nothing. To
 spend is to store one number, so whoever is killed while doing it has spent one credit or none, and never gained any.
-Who can't get the lock is refused: synthetic load stops at every doubt.
+Who can't get the lock is refused: synthetic load stops at every doubt. One thing the lock can't keep out: `clear` does
+not wait for it, so a worker that was stopped inside, after it had looked, may admit one request with credit from before
+when it goes on.
 
 Unlike `rules.credit.Bucket`, what expires is not cut off with each earning but when somebody spends. The promises hold
 all the same, for any window: at its first spending, the balance is cut to what the second before *that* earned
@@ -29,6 +31,7 @@ from rules.credit import CREDIT, SLOTS, WINDOW_NS
 SLOT_NS = WINDOW_NS // SLOTS
 _REAL, _RING = cell("real"), cell("ring")
 _COUNT_BITS = 24
+_OUT_OF_REACH = 1 << 62  # more than can ever be earned, and it fits a cell
 _COUNT = (1 << _COUNT_BITS) - 1
 
 
@@ -82,10 +85,17 @@ class Credit:
         self._shared.floor = self._earned()
 
     def set_ratio(self, ratio: int) -> None:
-        """Let a real request earn `ratio` millionths of a credit from now on. Only before anybody else attaches."""
-        if ratio != self._shared.ratio:
-            self._shared.ratio = ratio
-            self._shared.taken = self._shared.floor = self._earned()
+        """Let a real request earn `ratio` millionths of a credit from now on; what was earned until now is void.
+
+        For the one process that serves the control port, and with `Books.lock` held once workers have attached. If it
+        is killed in between, nothing can be spent: the floor is out of reach until all else is in its place.
+        """
+        shared = self._shared
+        if ratio != shared.ratio:
+            shared.floor = _OUT_OF_REACH
+            shared.ratio = ratio
+            shared.taken = earned = self._earned()
+            shared.floor = earned
 
     def _earned(self) -> int:
         return self._shared.ratio * sum([cells[_REAL] for cells in self._rows])

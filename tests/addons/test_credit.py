@@ -15,6 +15,7 @@ from os import WIFSTOPPED, waitpid
 from os import WUNTRACED as UNTRACED
 from pathlib import Path
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -39,15 +40,15 @@ def books(ratio: int, rows: int = WORKERS) -> Iterator[Books]:
 
 @dataclass
 class Life:
-    """Everything that happened: times of real requests and of admitted synthetic ones."""
+    """Everything that happened: times of real requests, each with what it earned, and of admitted synthetic ones."""
 
     ratio: int
-    real: list[int] = field(default_factory=list)
+    real: list[tuple[int, int]] = field(default_factory=list)
     admitted: list[int] = field(default_factory=list)
 
     def earned(self, after: int, until: int) -> Fraction:
         """What the real requests in ``(after, until]`` were worth, in credits."""
-        return Fraction(self.ratio, CREDIT) * sum(after < at <= until for at in self.real)
+        return Fraction(sum(worth for at, worth in self.real if after < at <= until), CREDIT)
 
     def holds(self) -> None:
         """Look at every prefix, and at every window."""
@@ -79,12 +80,16 @@ class Site:
     def earn(self, worker: int, count: int = 1) -> None:
         for _ in range(count):
             self.workers[worker].earn()
-            self.life.real.append(self.now)
+            self.life.real.append((self.now, self.life.ratio))
 
     def half_earn(self, worker: int) -> None:
         """Earn as a worker does that is killed, or held up for ever, before it could say when."""
         self.half[worker][cell("real")] += 1
-        self.life.real.append(self.now)
+        self.life.real.append((self.now, self.life.ratio))
+
+    def set_ratio(self, ratio: int) -> None:
+        self.control.set_ratio(ratio)
+        self.life.ratio = ratio
 
     def spend(self, worker: int, meanwhile: list[tuple[int, bool]]) -> None:
         self.meanwhile = [partial(self.half_earn if half else self.earn, other) for other, half in meanwhile]
@@ -107,6 +112,7 @@ events = st.lists(
             st.tuples(st.just("spend"), worker, st.lists(st.tuples(worker, st.booleans()), max_size=3)),
             st.tuples(st.just("drain"), worker),
             st.just(("clear",)),
+            st.tuples(st.just("set_ratio"), ratios),
         ),
     ),
     min_size=5,
@@ -253,6 +259,20 @@ def test_another_ceiling_begins_with_nothing() -> None:
     assert not credit.spend()
     credit.earn()
     assert credit.balance() == 0.5
+
+
+def test_a_ceiling_that_was_only_half_raised_lets_nothing_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever raises it may be killed in between: here, before it could tell what is gone of the credit."""
+    with books(CREDIT // 4) as shared:
+        site = Site(shared, Life(0))
+        site.earn(0, 100)
+        with monkeypatch.context() as killed:
+            killed.setattr(Credit, "_earned", lambda _: 1 // 0)
+            with pytest.raises(ZeroDivisionError):
+                site.set_ratio(CREDIT)
+        site.earn(1, 100)
+        assert not site.workers[1].spend()
+        assert site.control.balance() == 0
 
 
 # --- real processes
