@@ -97,10 +97,11 @@ def _arguments() -> argparse.Namespace:
     narrow.add_argument("--connections", type=_numbers, default=(), metavar="LIST", help="like 1,32 (sidecar)")
     narrow.add_argument(
         "--contenders",
-        type=_listed(*contenders.KEYS),
+        type=_listed(*contenders.KEYS, *contenders.TLS_KEYS),
         default=(),
         metavar="LIST",
-        help=f"{','.join(contenders.KEYS)} (sidecar, latency, capture_share, memory)",
+        help=f"{','.join(contenders.KEYS)} (sidecar, latency, capture_share, memory); only by name: "
+        f"{','.join(contenders.TLS_KEYS)} (sidecar)",
     )
     narrow.add_argument("--rate", type=float, default=0.0, help="arrivals per second (latency; default: half the most)")
     narrow.add_argument("--minutes", type=float, default=10.0, help="at full rate (memory; default: 10)")

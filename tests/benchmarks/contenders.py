@@ -17,6 +17,7 @@ from tests.benchmarks import target
 from tests.benchmarks.measuring import Bench, pinned
 from tests.benchmarks.peers import find
 from tests.benchmarks.target import Nginx
+from tests.support.origin import certificate
 from tests.support.processes import Process, answers, eventually, free_port, reamp
 from tests.support.processes import run as run_reamp
 
@@ -91,6 +92,19 @@ def sidecar(bench: Bench, folder: Path, app: Nginx, *options: str, one_core: boo
         yield Proxy(f"http://127.0.0.1:{port}", process, f"http://127.0.0.1:{control}")
 
 
+def _by_tls(*options: str, own: bool) -> Callable[[Bench, Path, Nginx], contextlib.AbstractContextManager[Proxy]]:
+    """Start the sidecar for clients that come by TLS, with a certificate of its `own` or one that mitmproxy makes."""
+
+    @contextlib.contextmanager
+    def start(bench: Bench, folder: Path, app: Nginx) -> Iterator[Proxy]:
+        certificate(folder, "127.0.0.1")
+        tls = ("--tls-certificate", str(folder / "server.pem")) if own else ()
+        with sidecar(bench, folder, app, *tls, *options) as proxy:
+            yield proxy._replace(url=proxy.url.replace("http:", "https:"))
+
+    return start
+
+
 def _public_key(folder: Path) -> Path:
     if not (folder / "load.pub").exists():
         done = run_reamp("keygen", "load", "--out", str(folder))
@@ -158,11 +172,20 @@ CONTENDERS = (
 STOCK, PLAIN = "mitmdump", "nginx-proxy"
 KEYS = tuple(contender.key for contender in CONTENDERS)
 
+BY_TLS = (
+    Contender("fast-tls", "reamp sidecar --tls-certificate, by TLS", _by_tls(own=True), upstreams=False),
+    Contender("full-tls", "reamp sidecar --tls-certificate --no-fast-lane, by TLS", _by_tls(FULL_LANE, own=True)),
+    Contender("mitmproxy-tls", "reamp sidecar, TLS ended by mitmproxy", _by_tls(own=False)),
+)
+"""Only if they are asked for by name."""
+TLS_KEYS = tuple(contender.key for contender in BY_TLS)
+
 
 def chosen(bench: Bench, among: tuple[str, ...] = KEYS) -> list[Contender]:
     """Those of `among` that are wanted and can run; says which can't."""
     found = []
-    for contender in CONTENDERS:
+    among = (*among, *TLS_KEYS)
+    for contender in (*CONTENDERS, *BY_TLS):
         if contender.key not in (bench.narrowed.contenders or KEYS) or contender.key not in among:
             continue
         lacking = [flag for flag in contender.needs if not has(flag)]
