@@ -68,7 +68,10 @@ def mitmdump(bench: Bench, folder: Path, app: Nginx, flows: Path | None = None) 
     command = pinned(bench.cores.measured, [find("mitmdump") or "mitmdump", *options])
     with Process(command, folder / "mitmdump.out") as process:
         process.ready(port)
-        yield Proxy(f"http://127.0.0.1:{port}", process)
+        try:
+            yield Proxy(f"http://127.0.0.1:{port}", process)
+        finally:
+            process.kill()  # asked to end, it takes its time over thousands of connections
 
 
 @contextlib.contextmanager
