@@ -46,6 +46,17 @@ class Doors:
                     server.close()
                     return
 
+    def forget_others(self) -> None:
+        """Give up the posts where nothing is accepted here, for good.
+
+        As long as one process has a socket open, the kernel takes in users there. With nobody left to say who takes
+        over a post, one whose worker dies has to close.
+        """
+        for post, descriptors in enumerate(self._posts):
+            if post not in self._servers:
+                _close(descriptors)
+        self._posts = [one if post in self._servers else () for post, one in enumerate(self._posts)]
+
     def _is_closed(self) -> bool:
         return self._closed
 
@@ -57,9 +68,13 @@ class Doors:
                 server.close()
         self._servers.clear()
         for descriptors in self._posts:
-            for descriptor in descriptors:
-                os.close(descriptor)
+            _close(descriptors)
         self._posts = ()
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _duplicate(descriptor: int) -> socket.socket:

@@ -22,6 +22,7 @@ from addons.farewell import Farewell
 from addons.internals.modes import serve_through
 from addons.internals.quickening import carried, quicken
 from addons.lanes import Lanes
+from addons.orders import DRAIN, RETIRE
 from rules.exits import UserError
 
 CORE_OPTIONS: dict[str, Any] = {
@@ -29,12 +30,6 @@ CORE_OPTIONS: dict[str, Any] = {
     "connection_strategy": "lazy",  # a refused synthetic request costs the app not even a connection
     "rawtcp": False,  # an upgrade to what is not HTTP would be a way around the guard
 }
-
-DRAIN = 5.0
-"""Seconds that requests under way are given to finish when the sidecar is told to end."""
-
-RETIRE = 30.0
-"""Seconds that open connections are given to ask once more, so that they can be told that it is the last time."""
 
 
 class _StartErrors(logging.Handler):
@@ -71,7 +66,8 @@ class Sidecar:
         self._chain, self._doors = chain, doors
         self._errors = _StartErrors()
         self._ending: asyncio.Task[None] | None = None
-        self._draining = False
+        self._told = False
+        """Whether somebody has called `end`."""
         opts = options.Options()
         self._master = Master(opts)
         quicken(self._master)
@@ -93,10 +89,10 @@ class Sidecar:
 
     def end(self) -> None:
         """Take no new connections, let requests under way finish (for a bounded time), then end. Twice: at once."""
-        if self._draining:
+        if self._told:
             self._master.shutdown()
         else:
-            self._draining = True
+            self._told = True
             self._lanes.drain(hurried=True)
             self._begin(self._drain())
 
@@ -128,7 +124,6 @@ class Sidecar:
         deadline = time.monotonic() + RETIRE
         while self._connections and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-        self._draining = True
         self._lanes.drain(hurried=True)
         await self._drain()
 

@@ -4,6 +4,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+DRAIN = 5.0
+"""Seconds that requests under way are given to finish when a worker is told to end."""
+
+RETIRE = 30.0
+"""Seconds that open connections are given to ask once more, so that they can be told that it is the last time."""
+
 
 class _Line(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -72,7 +72,9 @@ async def work(reports: int) -> int:
     def started() -> None:
         # Only now: until it serves there is nothing that has to end in order.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, sidecar.end)
-        running.append(asyncio.create_task(_obey(orders, sidecar, made, doors, assignment)))
+        obeying = asyncio.create_task(_obey(orders, sidecar, made, doors, assignment))
+        obeying.add_done_callback(_tell_fault)
+        running.append(obeying)
         running.append(asyncio.create_task(_beat(row)))
         report(_ready(made))
 
@@ -97,18 +99,27 @@ async def _obey(
 ) -> None:
     """Do what the supervisor says, as long as there is one."""
     while line := await orders.readline():
-        order = Order.model_validate_json(line)
-        if order.do == "retire":
-            sidecar.retire()
-        else:
-            await doors.attend(order.at)
+        try:
+            order = Order.model_validate_json(line)
+            if order.do == "retire":
+                sidecar.retire()
+            else:
+                await doors.attend(order.at)
+        except Exception:  # the next one may go well
+            logger.exception("An order could not be followed")
     made.guard.orphaned = True
     logger.warning("The supervisor is gone: no synthetic request passes any more; real users are served on")
+    doors.forget_others()
     holding = Path(assignment.holding)
     while in_charge(holding) in ("", assignment.in_charge):  # noqa: ASYNC110 - another process announces nothing
         await asyncio.sleep(POLL)
     logger.warning("Another sidecar has taken over: this worker retires")
     sidecar.retire()
+
+
+def _tell_fault(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logger.error("No orders are followed any more", exc_info=error)
 
 
 async def _beat(row: Row) -> None:
