@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from pydantic import ValidationError
 
 from addons.books import BEAT, Books, Row
 from addons.holding import Holding
-from addons.orders import Assignment, Order, Report
+from addons.orders import DRAIN, RETIRE, Assignment, Order, Report
 from addons.posts import Restarts, cover
+from captures.worker import Worker as Thread
 from rules.exits import Exit, UserError
 from rules.wire import Worker, WorkerState
 
@@ -33,6 +35,18 @@ END_WITHIN = 10.0
 
 AT_ONCE = 2.0
 """The same, when the order is given for the second time."""
+
+RETIRE_WITHIN = RETIRE + DRAIN + 15.0
+"""Seconds from the order to retire until a worker that has not is told to end, and killed if that does not help."""
+
+KILLED_WITHIN = 2.0
+"""Seconds that a killed process is waited for: one that hangs in the kernel outlives even that."""
+
+COUNT_WITHIN = 10.0
+"""Seconds to count what a worker has left on the disk."""
+
+SECRETS = frozenset({"REAMP_SIDECAR_CONTROL_TOKEN"})
+"""Environment variables that are the supervisor's business only."""
 
 _MAX_LINE = 1 << 20
 
@@ -53,6 +67,7 @@ class Hand:
         self.serves = False
         self.retired = self.stalled = False
         self.attends: list[int] = []
+        self._deadlines: list[asyncio.TimerHandle] = []
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read())
 
@@ -66,6 +81,7 @@ class Hand:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 pass_fds=inherited,
+                env={name: value for name, value in os.environ.items() if name not in SECRETS},
                 limit=_MAX_LINE,
             )
         hand = cls(process, row, restarts)
@@ -90,6 +106,8 @@ class Hand:
         """Wait for its end, and give the exit code (negative: the signal that killed it)."""
         code = await self.process.wait()
         await self._reading
+        for deadline in self._deadlines:
+            deadline.cancel()
         return code
 
     def attend(self, posts: Sequence[int]) -> None:
@@ -103,11 +121,24 @@ class Hand:
         if not self.retired:
             self.retired = True
             self._say(Order(do="retire").line())
+            # One that hangs, or that could not take the order, would keep its row of the books for ever.
+            self._later(RETIRE_WITHIN, signal.SIGTERM)
+            self._later(RETIRE_WITHIN + END_WITHIN, signal.SIGKILL)
 
     def dismiss(self) -> None:
         """Have it end."""
         self.retired = True
         self.signal(signal.SIGTERM)
+        self._later(END_WITHIN + 1.0, signal.SIGKILL)  # at the end of all, `Crew.end` is earlier
+
+    def _later(self, seconds: float, number: signal.Signals) -> None:
+        loop = asyncio.get_running_loop()
+        self._deadlines.append(loop.call_later(seconds, self._insist, number))
+
+    def _insist(self, number: signal.Signals) -> None:
+        if self.process.returncode is None:
+            logger.warning("Worker %d was to end and has not: it gets %s", self.pid, number.name)
+            self.signal(number)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if it still lives."""
@@ -182,8 +213,10 @@ class Crew:
             *(one.fileno() for post in self.posts for one in post.sockets),
         ]
         self._started = self._ending = False
+        self._hiring = asyncio.Lock()
         self._hands: set[Hand] = set()
         self._watching: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Task[None]] = set()
 
     @property
     def address(self) -> str:
@@ -240,7 +273,10 @@ class Crew:
             await self._all_ready(new)
         except BaseException:
             for hand in new:
-                hand.dismiss()
+                if hand.serves:  # users may have come in
+                    hand.retire()
+                else:
+                    hand.dismiss()
             raise
         self.options = options
         for post, hand in zip(self.posts, new, strict=True):
@@ -257,6 +293,10 @@ class Crew:
             post.forget_next()
         for hand in self._hands:
             hand.dismiss()
+        # As long as one process has a socket open, the kernel takes in users there. None of the workers does any more.
+        for post in self.posts:
+            for one in post.sockets:
+                one.close()
         await self._gone(END_WITHIN)
 
     async def end_at_once(self) -> None:
@@ -274,7 +314,9 @@ class Crew:
             for hand in self._hands:
                 logger.warning("Worker %d did not end within %g s: killed", hand.pid, seconds)
                 hand.signal(signal.SIGKILL)
-            await asyncio.wait(watching)
+            await asyncio.wait(watching, timeout=KILLED_WITHIN)
+            for hand in self._hands:
+                logger.error("Worker %d can't be killed: it is left behind", hand.pid)
 
     # --- one process
 
@@ -285,8 +327,18 @@ class Crew:
         if failed:
             # What a worker says of a wrong setting tells more than that another one ended.
             raise min(failed, key=_vagueness)
+        if not self._hands.issuperset(hands):  # nobody would replace one that is gone before it has its post
+            raise UserError("a worker died while it started: see its log", Exit.FAILED)
 
     async def _hire(self, post: Post, options: Mapping[str, Any]) -> Hand:
+        async with self._hiring:  # one after the other: see `_undisturbed`
+            if self._ending:
+                raise UserError("the sidecar is about to end")
+            return await self._hire_next(post, options)
+
+    async def _hire_next(self, post: Post, options: Mapping[str, Any]) -> Hand:
+        if not self._free:
+            raise OSError("all rows of the books are taken by workers that have not ended yet")
         row = self._free.pop(0)
         assignment = Assignment(
             post=post.number,
@@ -307,6 +359,8 @@ class Crew:
         watching = asyncio.create_task(self._watch(post, hand, row))
         self._watching.add(watching)
         watching.add_done_callback(self._watching.discard)
+        if self._ending:  # meanwhile
+            hand.dismiss()
         return hand
 
     async def _watch(self, post: Post, hand: Hand, row: int) -> None:
@@ -326,9 +380,21 @@ class Crew:
             post.next = asyncio.create_task(self._replace(post, delay))
         # The successor has a row of its own and need not wait for this.
         if not self._ending:
-            written = await asyncio.to_thread(_on_disk, hand.captures, hand.writer)
-            hand.row.settle(None if written is None else hand.written_before + written)
-            self._free.append(row)
+            settling = asyncio.create_task(self._settle(hand, row))
+            self._settling.add(settling)
+            settling.add_done_callback(self._settling.discard)
+
+    async def _settle(self, hand: Hand, row: int) -> None:
+        """Close the accounts of a worker that has ended, and free its row for another one."""
+        written = None
+        try:
+            written = await asyncio.wait_for(aside(_on_disk, hand.captures, hand.writer), COUNT_WITHIN)
+        except TimeoutError:
+            logger.warning("What worker %s has recorded can't be counted: the disk does not answer", hand.writer)
+        except Exception:
+            logger.exception("What worker %s has recorded can't be counted", hand.writer)
+        hand.row.settle(None if written is None else hand.written_before + written)
+        self._free.append(row)
 
     async def _replace(self, post: Post, delay: float) -> None:
         await asyncio.sleep(delay)
@@ -340,12 +406,15 @@ class Crew:
                 delay = post.restarts.died(time.monotonic(), time.monotonic())
                 logger.warning("No process can be started (%s); tried again in %g s", error, delay)
                 await asyncio.sleep(delay)
+            except UserError:  # nobody is needed any more
+                return
         try:
             await hand.ready()
         except UserError as error:
             logger.warning("Worker %d can't serve: %s", hand.pid, error)  # and `_watch` has it replaced
             return
-        post.next = None
+        if post.next is asyncio.current_task():  # and not one that was begun when this worker died in turn
+            post.next = None
         logger.info("Worker %d serves", hand.pid)
         self._cover()
 
@@ -356,9 +425,20 @@ class Crew:
                 post.hand.attend(sorted(at))
 
 
+async def aside[**P, T](function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call what may wait for a disk, in a thread that is left behind if it hangs when this process ends."""
+    thread = Thread("reamp-aside")
+    call = thread.submit(function, *args, **kwargs)
+    thread.shutdown()
+    return await asyncio.wrap_future(call)
+
+
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Hold back what a terminal sends to all processes: a worker is born with it held back, and so never hears it."""
+    """Hold back what a terminal sends to all processes: a worker is born with it held back, and so never hears it.
+
+    One at a time: a second one would find the signals held back, and leave them so.
+    """
     kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
