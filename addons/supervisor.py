@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import loadtag
 from addons.books import Books
 from addons.credit import Credit
-from addons.crew import ROWS_PER_WORKER, Crew
+from addons.crew import ROWS_PER_WORKER, Crew, aside
 from addons.holding import Holding
 from addons.lever import LatchingLever
 from addons.listening import bind, bind_one
@@ -55,6 +56,13 @@ FIXED = ("listen", "control", "state", "workers")
 """What a reload can't change."""
 
 _TRIES = 100
+"""How often, a hundredth of a second apart, the lock of the books is asked for before a reload goes on without it."""
+
+_NOTHING = 2**62
+"""More than anybody can have earned: as the floor of the books, it leaves nothing to spend."""
+
+_THREADS_WITHIN = 2.0
+"""Seconds that threads are waited for at the end: one may hang on a disk."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +89,26 @@ async def supervise(plan: Plan, read_again: Callable[[], Plan], started: Callabl
         try:
             async with supervisor.signals():
                 await supervisor.run(control, holding, started)
-        except UserError:
-            raise
         except Exception:
+            if not supervisor.abandons:
+                raise
             # A fault of ours. Real users have nothing to do with it: the workers serve on, until another
             # supervisor takes over. (To leave in order would take them along.)
             logger.exception("The supervisor ends; the workers serve real users on")
-            logging.shutdown()
-            sys.stderr.flush()
-            os._exit(Exit.FAILED)
+            _exit(Exit.FAILED)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), _THREADS_WITHIN)
+        if any(thread.name.startswith("asyncio_") for thread in threading.enumerate()):
+            logger.warning("A thread hangs: it is left behind")
+            _exit(Exit.DONE)
+
+
+def _exit(code: Exit) -> None:
+    """End without waiting for anything."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class _Supervisor:
@@ -99,8 +118,12 @@ class _Supervisor:
         self._plan, self._crew, self._books, self._read_again = plan, crew, books, read_again
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
+        self._capping: asyncio.Task[None] | None = None
         self._on_terminal = os.isatty(2)
         self._port: ControlPort | None = None
+        self._serves = False
+        self.abandons = False
+        """Whether it ends and the workers do not."""
 
     @contextlib.asynccontextmanager
     async def signals(self) -> AsyncIterator[None]:
@@ -116,7 +139,7 @@ class _Supervisor:
                 loop.remove_signal_handler(number)
 
     async def run(self, control: socket.socket, holding: Holding, started: Callable[[Running], None]) -> None:
-        """Serve until told to end."""
+        """Serve until told to end, or until nothing can be done: then the workers end too, unless they serve."""
         credit = Credit(self._books)
         credit.set_ratio(self._plan.max_extra)
         stopping = asyncio.create_task(self._stop.wait())
@@ -135,18 +158,24 @@ class _Supervisor:
                 serving.cancel()
             else:
                 await serving
+                self._serves = True
+                await _open(self._port, control)
+                _tell(started, Running(self._crew.address, self._port.address, lever.state))
+                # Last, as workers of an earlier supervisor leave then: whatever fails before, they serve on.
                 holding.take_charge()
-                await self._port.start(control)
-                started(Running(self._crew.address, self._port.address, lever.state))
                 await stopping
+        except Exception as error:
+            self.abandons = self._serves and not self._stop.is_set() and not isinstance(error, UserError)
+            raise
         finally:
-            stopping.cancel()
-            if self._reloading:
-                self._reloading.cancel()
-            await self._leave()
-            watching.cancel()
-            if self._port is not None:
-                await self._port.close()
+            for task in (stopping, self._reloading, self._capping):
+                if task:
+                    task.cancel()
+            if not self.abandons:
+                await self._leave()
+                watching.cancel()
+                if self._port is not None:
+                    await self._port.close()
 
     def _end(self) -> None:
         (self._hurry if self._stop.is_set() else self._stop).set()
@@ -161,14 +190,13 @@ class _Supervisor:
 
     async def _reload(self, port: "ControlPort") -> None:
         try:
-            plan = await asyncio.to_thread(self._read_again)
-            verifier = _verifier(plan)
+            plan = await aside(self._read_again)
+            verifier = await aside(_verifier, plan)
             for name in FIXED:
                 if getattr(plan, name) != getattr(self._plan, name):
                     logger.warning("%s can't be changed by a reload: it stays as it is until a restart", name)
             logger.info("Settings read again: new workers start")
-            await self._crew.reload(plan.options)
-            await self._set_ceiling(plan.max_extra)
+            await self._exchange(plan)
             port.configure(_facts(plan), verifier)
         except UserError as error:
             logger.error("Not reloaded, all goes on as it was: %s", error)  # noqa: TRY400 - the user's mistake
@@ -178,18 +206,49 @@ class _Supervisor:
             self._plan = replace(plan, **{name: getattr(self._plan, name) for name in FIXED})
             logger.info("Reloaded: new workers serve, the old ones retire")
 
+    async def _exchange(self, plan: Plan) -> None:
+        """Have new workers serve, under the new ceiling. One that is lower is not kept waiting for them."""
+        before = self._plan.max_extra
+        if plan.max_extra < before:
+            await self._set_ceiling(plan.max_extra)
+        try:
+            await self._crew.reload(plan.options)
+        except Exception:
+            await self._set_ceiling(before)
+            raise
+        await self._set_ceiling(plan.max_extra)
+
     async def _set_ceiling(self, ratio: Share) -> None:
-        """Change what a real request earns. Nobody may spend meanwhile."""
-        lock = self._books.lock
+        """Change what a real request earns. Nobody may spend meanwhile, nor until it is done."""
+        if self._capping:
+            self._capping.cancel()
+            self._capping = None
         for _ in range(_TRIES):
-            if lock.acquire():
-                try:
-                    Credit(self._books).set_ratio(ratio)
-                finally:
-                    lock.release()
+            if self._try_ceiling(ratio):
                 return
             await asyncio.sleep(0.01)
-        logger.warning("The ceiling stays as it was: a worker that hangs holds the books")
+        logger.warning("A worker that hangs holds the books: no synthetic request passes until the new ceiling holds")
+        self._capping = asyncio.create_task(self._keep_trying(ratio))
+
+    async def _keep_trying(self, ratio: Share) -> None:
+        while not self._try_ceiling(ratio):
+            self._books.shared.floor = _NOTHING  # again and again: a reset of the lever changes it
+            await asyncio.sleep(0.01)
+        logger.info("The new ceiling holds: %s", ratio)
+        if self._port is not None:
+            self._port.granter.max_extra = ratio
+
+    def _try_ceiling(self, ratio: Share) -> bool:
+        if not self._books.lock.acquire():
+            return False
+        try:
+            credit = Credit(self._books)
+            credit.set_ratio(ratio)
+            if self._books.shared.floor == _NOTHING:
+                credit.clear()
+        finally:
+            self._books.lock.release()
+        return True
 
     async def _leave(self) -> None:
         """End the workers; at once if told so a second time."""
@@ -215,6 +274,21 @@ def _take_port(plan: Plan, opened: contextlib.ExitStack) -> tuple[list[list[sock
         for part in one:
             opened.enter_context(part)
     return sockets, holding
+
+
+async def _open(port: "ControlPort", control: socket.socket) -> None:
+    try:
+        await port.start(control)
+    except OSError as error:
+        raise UserError(f"the control port can't be opened: {error}") from None
+
+
+def _tell(started: Callable[[Running], None], running: Running) -> None:
+    """Say that all is well. If nobody can be told, it is all the same."""
+    try:
+        started(running)
+    except Exception:
+        logger.exception("It could not be told that the sidecar serves")
 
 
 def _verifier(plan: Plan) -> loadtag.Verifier:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import pytest
 from rules.wire import Lever, Worker
 from tests.support.client import Client
 from tests.support.crowd import Crowd
-from tests.support.processes import Process, eventually, run
+from tests.support.processes import Process, answers, eventually, run
 from tests.support.stack import Stack
 
 TWO = {"workers": "2"}
@@ -184,6 +185,9 @@ async def test_sigterm_under_load_lets_all_requests_finish(site: Stack) -> None:
         while len(site.seen_by_app()) < len(clients):
             await asyncio.sleep(0.01)
         sidecar.signal(signal.SIGTERM)
+        # Whom nobody will answer is not let in, while those who are in still wait.
+        await asyncio.to_thread(eventually, lambda: not answers(site.listen)(), 1)
+        assert not any(answer.done() for answer in asked)
         assert {(await answer).status for answer in asked} == {200}
         assert await asyncio.to_thread(sidecar.wait) == 0
         for client in clients:
@@ -238,6 +242,46 @@ async def test_workers_that_hang_keep_neither_the_control_port_nor_users_waiting
         sidecar.signal(signal.SIGTERM)
         assert sidecar.wait(30) == 0
     assert re.search(r"Worker \d+ did not end within \d+ s: killed", sidecar.output)
+
+
+async def test_an_orphan_that_dies_takes_nobody_in_any_more(site: Stack) -> None:
+    with site.sidecar(**TWO) as sidecar:
+        one, _other = pids(site)
+        os.kill(sidecar.pid, signal.SIGKILL)
+        sidecar.wait()
+        await asyncio.to_thread(eventually, lambda: sidecar.output.count("The supervisor is gone") == 2)
+        os.kill(one, signal.SIGKILL)
+        await asyncio.to_thread(eventually, lambda: not alive(one))
+        assert set(await statuses(site, 20)) == {200}
+
+
+def test_workers_do_not_know_the_token_of_the_control_port(site: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REAMP_SIDECAR_CONTROL_TOKEN", "hush-hush")
+    with site.sidecar() as sidecar:
+        (worker,) = pids(site)
+        assert b"hush-hush" in Path(f"/proc/{sidecar.pid}/environ").read_bytes()
+        assert b"hush-hush" not in Path(f"/proc/{worker}/environ").read_bytes()
+
+
+async def test_a_lowered_ceiling_holds_although_a_worker_hangs_that_holds_the_books(site: Stack) -> None:
+    config = site.folder / "reamp.yaml"
+    config.write_text("sidecar:\n  max_extra: 100%")
+    with site.sidecar(config=str(config), **TWO) as sidecar:
+        assert set(await statuses(site, 30)) == {200}
+        assert 200 in await statuses(site, 3, site.tagged())
+        (books,) = [file for file in Path(f"/proc/{sidecar.pid}/fd").iterdir() if "reamp-books" in str(file.readlink())]
+        with books.open("rb+") as held:
+            fcntl.lockf(held, fcntl.LOCK_EX, 1)
+            config.write_text("sidecar:\n  max_extra: 10%")
+            sidecar.signal(signal.SIGHUP)
+            await asyncio.to_thread(eventually, partial(said, sidecar, "Reloaded"), 40)
+            assert said(sidecar, "holds the books")
+            assert set(await statuses(site, 10)) == {200}
+        await asyncio.to_thread(eventually, partial(said, sidecar, "The new ceiling holds: 10%"))
+        assert str(site.state().max_extra) == "10%"
+        assert set(await statuses(site, 3, site.tagged())) == {429}
+        assert set(await statuses(site, 30)) == {200}
+        assert 200 in await statuses(site, 3, site.tagged())
 
 
 async def test_the_lever_stops_all_workers_at_once(site: Stack) -> None:
