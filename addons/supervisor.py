@@ -106,8 +106,9 @@ async def supervise(plan: Plan, read_again: Callable[[], Plan], started: Callabl
 def _exit(code: Exit) -> None:
     """End without waiting for anything."""
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it
+            stream.flush()
     os._exit(code)
 
 

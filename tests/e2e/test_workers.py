@@ -269,7 +269,9 @@ async def test_a_lowered_ceiling_holds_although_a_worker_hangs_that_holds_the_bo
     with site.sidecar(config=str(config), **TWO) as sidecar:
         assert set(await statuses(site, 30)) == {200}
         assert 200 in await statuses(site, 3, site.tagged())
-        (books,) = [file for file in Path(f"/proc/{sidecar.pid}/fd").iterdir() if "reamp-books" in str(file.readlink())]
+        books, *_ = [
+            file for file in Path(f"/proc/{sidecar.pid}/fd").iterdir() if "reamp-books" in str(file.readlink())
+        ]
         with books.open("rb+") as held:
             fcntl.lockf(held, fcntl.LOCK_EX, 1)
             config.write_text("sidecar:\n  max_extra: 10%")
