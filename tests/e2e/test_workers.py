@@ -50,6 +50,12 @@ def said(sidecar: Process, words: str) -> bool:
     return words in sidecar.output
 
 
+def listeners(port: int) -> int:
+    """How many sockets listen on a port of this machine."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(fields[1].endswith(f":{port:04X}") and fields[3] == "0A" for fields in lines)
+
+
 async def statuses(site: Stack, count: int, headers: Sequence[tuple[str, str]] = ()) -> list[int]:
     """Ask over so many connections of their own, which the kernel spreads over the workers."""
     found = []
@@ -252,6 +258,8 @@ async def test_an_orphan_that_dies_takes_nobody_in_any_more(site: Stack) -> None
         await asyncio.to_thread(eventually, lambda: sidecar.output.count("The supervisor is gone") == 2)
         os.kill(one, signal.SIGKILL)
         await asyncio.to_thread(eventually, lambda: not alive(one))
+        # A thread that is still ending holds the socket for a moment longer than the process is seen.
+        await asyncio.to_thread(eventually, lambda: listeners(site.listen) == 1)
         assert set(await statuses(site, 20)) == {200}
 
 
