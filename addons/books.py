@@ -21,13 +21,23 @@ import mmap
 import os
 import tempfile
 import time
+from enum import StrEnum
 from typing import Self
 
 from captures.accounting import Counts, settle
 from rules.wire import SIGNAL_TIMEOUT
 
-KINDS = ("real", "synthetic", "untrusted")
-"""Every request is exactly one of these."""
+
+class Kind(StrEnum):
+    """Every request is exactly one of these."""
+
+    REAL = "real"
+    SYNTHETIC = "synthetic"
+    UNTRUSTED = "untrusted"
+
+
+KINDS = tuple(kind.value for kind in Kind)
+"""Their names, in the order in which rows count them."""
 
 OUTCOMES = ("1xx", "2xx", "3xx", "4xx", "5xx", "error", "withheld", "denied")
 """What can become of a request: answered by the app (status class), never answered, refused by the guard (no credit

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from addons.books import BEAT, Books, Row
 from addons.holding import Holding
-from addons.orders import DRAIN, RETIRE, Assignment, Order, Report
+from addons.orders import DRAIN, MAX_LINE, RETIRE, Assignment, Order, Report
 from addons.posts import Restarts, cover
 from captures.worker import Worker as Thread
 from rules.exits import Exit, UserError
@@ -47,8 +47,6 @@ COUNT_WITHIN = 10.0
 
 SECRETS = frozenset({"REAMP_SIDECAR_CONTROL_TOKEN"})
 """Environment variables that are the supervisor's business only."""
-
-_MAX_LINE = 1 << 20
 
 
 class Hand:
@@ -82,7 +80,7 @@ class Hand:
                 stdout=asyncio.subprocess.PIPE,
                 pass_fds=inherited,
                 env={name: value for name, value in os.environ.items() if name not in SECRETS},
-                limit=_MAX_LINE,
+                limit=MAX_LINE,
             )
         hand = cls(process, row, restarts)
         hand.attends = [assignment.post]

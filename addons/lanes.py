@@ -29,6 +29,7 @@ class Lanes:
     def __init__(self) -> None:
         self.tls: ssl.SSLContext | None = None
         """For servers that speak TLS: it ends before either lane, so that both see plain bytes."""
+        self._timeouts = 600.0, 600.0
         self._lanes: list[Lane] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -37,7 +38,6 @@ class Lanes:
         loader.add_option("reamp_fast_lane", bool, True, "Carry plain HTTP/1.1 past mitmproxy's own stack.")
         loader.add_option("reamp_client_timeout", str, "10m", "How long a client may be silent when it is its turn.")
         loader.add_option("reamp_upstream_timeout", str, "10m", "How long the app may be silent when it is its turn.")
-
         loader.add_option(
             "reamp_tls_certificate", str, "", "PEM file with the certificates of a server that speaks TLS."
         )
@@ -47,10 +47,9 @@ class Lanes:
         """Take the settings over."""
         if {"reamp_tls_certificate", "reamp_tls_key"} & updated:
             self.tls = _tls(ctx.options.reamp_tls_certificate, ctx.options.reamp_tls_key)
+        self._timeouts = _timeout("reamp_client_timeout"), _timeout("reamp_upstream_timeout")
         for lane in self._lanes:
             self._set(lane)
-        self._timeout("reamp_client_timeout")
-        self._timeout("reamp_upstream_timeout")
 
     def lane_of(self, instance: SidecarInstance) -> Lane:
         """Make the lane for a server that is about to listen."""
@@ -60,9 +59,7 @@ class Lanes:
             self._tasks.add(task)
             task.add_done_callback(self._over)
 
-        address = instance.mode.address
-        lane = Lane(hooks_of(ctx.master), instance.mode, address, take_over)
-        lane.plain = instance.mode.scheme == "http"
+        lane = Lane(hooks_of(ctx.master), instance.mode, take_over)
         self._set(lane)
         self._lanes.append(lane)
         lane.start()
@@ -96,23 +93,22 @@ class Lanes:
     def _set(self, lane: Lane) -> None:
         options = ctx.options
         lane.enabled = bool(
-            lane.plain
+            lane.mode.scheme == "http"  # TLS to the app is for the full lane
             and options.reamp_fast_lane
             and options.keep_host_header
             and not any(getattr(options, name) for name in _FOREIGN)
         )
-        lane.client_timeout = self._timeout("reamp_client_timeout")
-        lane.upstream_timeout = self._timeout("reamp_upstream_timeout")
+        lane.client_timeout, lane.upstream_timeout = self._timeouts
 
-    @staticmethod
-    def _timeout(name: str) -> float:
-        try:
-            seconds = Duration.parse(getattr(ctx.options, name))
-        except UnitError as error:
-            raise exceptions.OptionsError(f"{name}: {error}") from error
-        if seconds <= 0:
-            raise exceptions.OptionsError(f"{name}: has to be above zero")
-        return float(seconds)
+
+def _timeout(name: str) -> float:
+    try:
+        seconds = Duration.parse(getattr(ctx.options, name))
+    except UnitError as error:
+        raise exceptions.OptionsError(f"{name}: {error}") from error
+    if seconds <= 0:
+        raise exceptions.OptionsError(f"{name}: has to be above zero")
+    return float(seconds)
 
 
 def _tls(certificate: str, key: str) -> ssl.SSLContext | None:

@@ -11,6 +11,10 @@ RETIRE = 30.0
 """Seconds that open connections are given to ask once more, so that they can be told that it is the last time."""
 
 
+MAX_LINE = 1 << 20
+"""Bytes that a line may have."""
+
+
 class _Line(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

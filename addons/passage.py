@@ -3,20 +3,10 @@
 Only text, bytes and tuples of them go into the metadata, so that stock mitmproxy can still save flows with it.
 """
 
-from enum import StrEnum
-
 from mitmproxy import http
 
+from addons.books import Kind
 from addons.glance import CODING, glance
-
-
-class Kind(StrEnum):
-    """Every request is exactly one of these."""
-
-    REAL = "real"
-    SYNTHETIC = "synthetic"
-    UNTRUSTED = "untrusted"
-
 
 KIND = "reamp_kind"
 RUN = "reamp_run"

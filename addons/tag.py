@@ -9,8 +9,9 @@ from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
 import loadtag
+from addons.books import Kind
 from addons.glance import TRACE, UPGRADE, glance
-from addons.passage import KIND, RUN, Kind
+from addons.passage import KIND, RUN
 from addons.refusal import refuse
 from loadtag import headers, keys
 

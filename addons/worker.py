@@ -28,15 +28,13 @@ from addons.doors import Doors
 from addons.embedded import Sidecar
 from addons.holding import in_charge
 from addons.internals.loop import new_event_loop
-from addons.orders import Assignment, Order, Report
+from addons.orders import MAX_LINE, Assignment, Order, Report
 from rules.exits import Exit, UserError
 
 logger = logging.getLogger(__name__)
 
 POLL = 0.25
 """Seconds between two looks at who is in charge."""
-
-_MAX_LINE = 1 << 20
 
 
 def main() -> None:
@@ -130,7 +128,7 @@ async def _beat(row: Row) -> None:
 
 
 async def _stdin() -> asyncio.StreamReader:
-    reader = asyncio.StreamReader(limit=_MAX_LINE)
+    reader = asyncio.StreamReader(limit=MAX_LINE)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     return reader
 

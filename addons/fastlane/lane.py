@@ -1,20 +1,17 @@
 """The fast lane of one sidecar: its connections, its clock and its settings."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from mitmproxy.connection import Client
-from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.proxy.mode_specs import ReverseMode
 
 from addons.fastlane.connection import Connection
 from addons.fastlane.phases import Phase, limit
 from addons.fastlane.upstream import Address, Pool
 from addons.internals.dispatch import Hooks
 from addons.internals.flows import makers
-
-logger = logging.getLogger(__name__)
 
 TICK = 0.5
 """Seconds between two looks at the clock. Time-outs are that exact; in between, time costs nothing."""
@@ -26,13 +23,11 @@ TakeOver = Callable[[asyncio.StreamReader, asyncio.StreamWriter, Client | None],
 class Lane:
     """Carries plain HTTP/1.1 to one app."""
 
-    def __init__(self, hooks: Hooks, mode: ProxyMode, address: Address, take_over: TakeOver) -> None:
+    def __init__(self, hooks: Hooks, mode: ReverseMode, take_over: TakeOver) -> None:
         self.hooks = hooks
         self.mode = mode
-        self.address = address
+        self.address: Address = mode.address
         self.take_over = take_over
-        self.plain = True
-        """Whether the app is reached by plain HTTP: TLS is for the full lane."""
         self.enabled = True
         """Whether new connections are looked at here, or left to the full lane unseen."""
         self.client_timeout = self.upstream_timeout = 600.0

@@ -11,8 +11,9 @@ from mitmproxy.flow import Error
 from mitmproxy.io import tnetstring
 from mitmproxy.test import taddons, tflow
 
+from addons.books import Kind
 from addons.chain import Chain, chain
-from addons.passage import KIND, Kind, kind_of
+from addons.passage import KIND, kind_of
 from captures.reader import Capture
 from captures.records import Record
 from loadtag import keys

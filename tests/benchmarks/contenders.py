@@ -8,7 +8,6 @@ gains: those *on all cores* share them with the client and the app.
 """
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -40,8 +39,6 @@ class Contender(NamedTuple):
     """What the command line calls it."""
     name: str
     start: Callable[[Bench, Path, Nginx], contextlib.AbstractContextManager[Proxy]]
-    needs: tuple[str, ...] = ()
-    """Flags that `reamp sidecar` must have for it."""
     upstreams: bool = True
     """Whether each client's connection has one of its own to the app."""
 
@@ -125,22 +122,14 @@ def _sidecar(
     return start
 
 
-@functools.cache
-def has(flag: str) -> bool:
-    """Whether this `reamp sidecar` knows a flag."""
-    return f"{flag} " in run_reamp("sidecar", "--help").stdout
+FULL_LANE = "--no-fast-lane"
 
 
 def lane(key: str) -> tuple[str, ...]:
     """Flags that choose a lane of the sidecar: `fast` or `full`."""
-    return (FULL_LANE,) if key == "full" and has(FULL_LANE) else ()
+    return (FULL_LANE,) if key == "full" else ()
 
 
-def _full(bench: Bench, folder: Path, app: Nginx) -> contextlib.AbstractContextManager[Proxy]:
-    return sidecar(bench, folder, app, *lane("full"))
-
-
-FULL_LANE = "--no-fast-lane"
 _WORKERS = ("--workers", "2")
 
 CONTENDERS = (
@@ -148,27 +137,24 @@ CONTENDERS = (
     Contender("nginx-proxy", "nginx as reverse proxy", _nginx),
     Contender("mitmdump", "mitmdump, nothing on", mitmdump),
     Contender("mitmdump-w", "mitmdump -w, saving flows", _mitmdump_saving),
-    Contender("full", f"reamp sidecar {FULL_LANE}", _full),
-    Contender("fast", "reamp sidecar", _sidecar(), (FULL_LANE,), upstreams=False),
+    Contender("full", f"reamp sidecar {FULL_LANE}", _sidecar(FULL_LANE)),
+    Contender("fast", "reamp sidecar", _sidecar(), upstreams=False),
     Contender(
         "workers-one-core",
         "reamp sidecar --workers 2, both on one core",
         _sidecar(*_WORKERS),
-        _WORKERS[:1],
         upstreams=False,
     ),
     Contender(
         "fast-all-cores",
         "reamp sidecar, on all cores",
         _sidecar(one_core=False),
-        (FULL_LANE, _WORKERS[0]),
         upstreams=False,
     ),
     Contender(
         "workers",
         "reamp sidecar --workers 2, on all cores",
         _sidecar(*_WORKERS, one_core=False),
-        _WORKERS[:1],
         upstreams=False,
     ),
 )
@@ -186,17 +172,8 @@ TLS_KEYS = tuple(contender.key for contender in BY_TLS)
 
 def chosen(bench: Bench, among: tuple[str, ...] = KEYS) -> list[Contender]:
     """Those of `among` that are wanted and can run; says which can't."""
-    found = []
-    among = (*among, *TLS_KEYS)
-    for contender in (*CONTENDERS, *BY_TLS):
-        if contender.key not in (bench.narrowed.contenders or KEYS) or contender.key not in among:
-            continue
-        lacking = [flag for flag in contender.needs if not has(flag)]
-        if lacking:
-            bench.say(f"  left out: {contender.key} (this reamp sidecar has no {' and no '.join(lacking)})")
-        else:
-            found.append(contender)
-    return found
+    wanted = bench.narrowed.contenders or KEYS
+    return [one for one in (*CONTENDERS, *BY_TLS) if one.key in wanted and one.key in (*among, *TLS_KEYS)]
 
 
 def lanes(bench: Bench) -> list[Contender]:
