@@ -1,0 +1,22 @@
+"""`reamp captures`: look into recordings, check them, cut them and carry them elsewhere.
+
+One module for each command, named as it is; `shared` is what they have in common.
+"""
+
+import typer
+
+from reamp.commands.captures.ls import list_segments
+from reamp.commands.captures.show import show
+from reamp.commands.captures.top import top
+from reamp.commands.captures.verify import verify
+
+app = typer.Typer(
+    name="captures",
+    help="Look into recordings and check that they are whole.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+app.command("ls")(list_segments)
+app.command("show")(show)
+app.command("top")(top)
+app.command("verify")(verify)
