@@ -10,6 +10,8 @@ Data flows down on the left, when recording, and up on the right, when reading:
     segments     names and files
     worker       the thread that compresses and writes
 
+Offline, `batch` writes a whole capture in one go: slices, merges, imports.
+
 Beside the flow stand what people look at: `endpoints` (which ones carry the load), `rates` (a picture over time),
 `rendering` (a record as HTTP or curl), `moments` (times in words). `errors` says what can be wrong with a capture.
 

@@ -1,0 +1,225 @@
+"""A whole capture written in one go, for offline work: slices, merges, imports, repairs.
+
+Unlike `writer`, which must never stand in a proxy's way, this one may wait for the disk and stops when it fails. Nobody
+ever sees half of its work: it writes into a hidden folder beside the one that was asked for, which takes its place
+when all is done, and goes when anything went wrong.
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, BinaryIO, Self
+
+from captures import codec
+from captures.errors import CaptureError
+from captures.records import Record
+from captures.segments import segment_name
+from rules.exits import UserError
+from rules.wire import Accounting
+
+LEVEL = 3
+
+_BLOCK = 1 << 20
+"""Bytes of records in a block. Nobody waits for it to fill, so it may be larger than a sidecar's: that is a fifth
+smaller on the disk, and a reader that wants a slice still unpacks little more than it asked for."""
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class BatchWriter:
+    """Writes one new capture. A context manager: the capture is there when the block ends in good order.
+
+    Nothing is redacted: the records are written as they are given. `redaction` is what the header of their source said
+    about them, `extra` tells where they came from. Raises UserError if `folder` exists and is not empty, and
+    CaptureError if it cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        extra: Mapping[str, Any] = _NOTHING,
+        redaction: Mapping[str, Any] = _NOTHING,
+        segment_size: int = 64 << 20,
+        level: int = LEVEL,
+    ) -> None:
+        self.records = 0
+        """Records written so far."""
+        self.bytes = 0
+        """Bytes in the segments so far."""
+        self._named = folder
+        self._folder = folder.resolve()  # a link to an empty folder stays, and gets its content
+        self._extra = dict(extra)
+        self._redaction = dict(redaction)
+        self._segment_size = segment_size
+        self._writer = secrets.token_hex(4)
+        self._beside = self._folder.with_name(f".{self._folder.name}.{self._writer}.partial")
+        self._pack = codec.record_packer()
+        self._compressor = codec.Compressor(level)
+        self._block: list[bytes] = []
+        self._block_size = 0
+        self._first_ns = self._last_ns = self._previous_ns = 0
+        self._sequence = 0
+        self._segment: _Segment | None = None
+
+    def __enter__(self) -> Self:
+        with self._on_disk():
+            if os.path.lexists(self._folder) and (not self._folder.is_dir() or any(self._folder.iterdir())):
+                raise UserError(f"{self._named} exists and is not an empty folder: name one that is not there yet")
+            if not self._folder.parent.is_dir():
+                raise UserError(f"cannot write {self._named}: there is no folder {self._named.parent}")
+            self._beside.mkdir(mode=0o700)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._complete()
+        finally:
+            if self._segment is not None:
+                with suppress(OSError):
+                    self._segment.file.close()
+            shutil.rmtree(self._beside, ignore_errors=True)  # is not there any more if all went well
+
+    def write(self, record: Record) -> None:
+        """Add one record; any order will do, sorted by arrival reads fastest.
+
+        Raises CaptureError if the disk fails: then nothing can be added any more. Raises ValueError for a record that
+        the format cannot hold: it is left out, and the next one may be written.
+        """
+        previous = self._previous_ns if self._block else 0
+        try:
+            packed = codec.pack_record(self._pack, record, record.headers, previous)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"the record cannot be packed: {error}") from None
+        if len(packed) > codec.MAX_RECORD:
+            raise ValueError(f"a record of {len(packed)} bytes is larger than the format allows")
+        arrival = record.arrival_ns
+        if not self._block:
+            self._first_ns = self._last_ns = arrival
+        elif arrival < self._first_ns:
+            self._first_ns = arrival
+        elif arrival > self._last_ns:
+            self._last_ns = arrival
+        self._previous_ns = arrival
+        self._block.append(packed)
+        self._block_size += len(packed)
+        self.records += 1
+        if self._block_size >= _BLOCK:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write the open block."""
+        block, self._block, self._block_size = self._block, [], 0
+        if not block:
+            return
+        frame = self._compressor.frame(self._first_ns, self._last_ns, len(block), block)
+        with self._on_disk():
+            segment = self._segment or self._open(len(block))
+            segment.index.append((segment.size, self._first_ns, self._last_ns, len(block)))
+            segment.records += len(block)
+            self._append(segment, frame)
+            if segment.size >= self._segment_size or len(segment.index) >= codec.MAX_FRAMES:
+                self._close(segment, "size" if segment.size >= self._segment_size else "blocks")
+
+    def _open(self, waiting: int = 0) -> "_Segment":
+        """Begin a segment; `waiting` records are not in any yet."""
+        created = time.time_ns()
+        self._sequence += 1
+        before = self.records - len(self._block) - waiting
+        header = codec.Header(
+            format=codec.FORMAT,
+            version=codec.VERSION,
+            created_ns=created,
+            writer=self._writer,
+            sequence=self._sequence,
+            software=_software(),
+            flush_ns=0,
+            queue_size=_BLOCK,
+            block_size=_BLOCK,
+            redaction=self._redaction,
+            accounting=Accounting(seen=before, written=before),
+            extra=self._extra,
+        )
+        try:
+            packed = codec.pack_header(header)
+        except ValueError as error:
+            raise CaptureError(f"cannot write {self._named}: {error}") from None
+        path = self._beside / segment_name(created, self._writer, self._sequence)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._segment = _Segment(os.fdopen(descriptor, "wb"), before)
+        self._append(self._segment, packed)
+        return self._segment
+
+    def _append(self, segment: "_Segment", data: bytes) -> None:
+        segment.file.write(data)
+        segment.size += len(data)
+        self.bytes += len(data)
+
+    def _close(self, segment: "_Segment", why: str) -> None:
+        """Write the footer, and have all of the segment on the disk."""
+        written = segment.before + segment.records
+        footer = codec.Footer(
+            closed_ns=time.time_ns(),
+            why=why,
+            records=segment.records,
+            first_ns=min((first for _, first, _, _ in segment.index), default=None),
+            last_ns=max((last for _, _, last, _ in segment.index), default=None),
+            accounting=Accounting(seen=written, written=written),
+        )
+        self._append(segment, codec.pack_footer(footer, segment.index, segment.size))
+        segment.file.flush()
+        os.fsync(segment.file.fileno())
+        segment.file.close()
+        self._segment = None
+
+    def _complete(self) -> None:
+        """Write what is left, and put the folder in its place."""
+        self._flush()
+        with self._on_disk():
+            if self._segment is not None or not self._sequence:  # a capture of nothing is a capture too
+                self._close(self._segment or self._open(), "end")
+            self._beside.rename(self._folder)
+            descriptor = os.open(self._folder.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        """Say what is wrong with the disk."""
+        try:
+            yield
+        except OSError as error:
+            raise CaptureError(f"cannot write {self._named}: {os.strerror(error.errno or 0)}") from None
+
+
+class _Segment:
+    """The segment that is being written, and what its footer will say."""
+
+    def __init__(self, file: BinaryIO, before: int) -> None:
+        self.file = file
+        self.before = before
+        """Records in the segments before this one."""
+        self.size = 0
+        self.records = 0
+        self.index: codec.Index = []
+
+
+def _software() -> str:
+    try:
+        return f"reamp {version('reamp')}"
+    except PackageNotFoundError:  # from a checkout that was not installed
+        return "reamp"
