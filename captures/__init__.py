@@ -6,17 +6,18 @@ Data flows down on the left, when recording, and up on the right, when reading:
     accounting   where every request went                                          verify      is all of it there?
     redaction    secrets out, pseudonyms in                                        reader      streams, by arrival
     writer       blocks, queue, rotation, what happens when the disk fails         codec       bytes <-> values
-    codec        values <-> bytes                                                  segments    names and files
+    codec        values <-> bytes                                                  sealing     out of the lock
+    sealing      blocks under lock and key, if they are to be                      segments    names and files
     segments     names and files
     worker       the thread that compresses and writes
 
-Offline, `batch` writes a whole capture in one go: slices, merges, imports.
+Offline, `batch` writes a whole capture in one go: slices, merges, imports. `keyring` says who may read what is sealed.
 
 Beside the flow stand what people look at: `endpoints` (which ones carry the load), `rates` (a picture over time),
 `rendering` (a record as HTTP or curl), `moments` (times in words). `errors` says what can be wrong with a capture.
 
-Pure are `accounting`, `codec`, `endpoints`, `moments`, `rates`, `records`, `redaction` (but for `load_key`) and
-`rendering`. The format is described in `docs/capture-format.md`.
+Pure are `accounting`, `codec`, `endpoints`, `moments`, `rates`, `records`, `redaction` (but for `load_key`),
+`rendering` and `sealing`. The format is described in `docs/capture-format.md`.
 
 May import `rules`; never `reamp`, `addons`, `replayer` or mitmproxy.
 """
