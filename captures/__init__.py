@@ -15,6 +15,7 @@ Offline, `batch` writes a whole capture in one go: slices, merges, imports. `key
 
 Beside the flow stand what people look at: `endpoints` (which ones carry the load), `rates` (a picture over time),
 `rendering` (a record as HTTP or curl), `moments` (times in words). `errors` says what can be wrong with a capture.
+`exchange` reads and writes the files of other tools.
 
 Pure are `accounting`, `codec`, `endpoints`, `moments`, `rates`, `records`, `redaction` (but for `load_key`),
 `rendering` and `sealing`. The format is described in `docs/capture-format.md`.
