@@ -4,7 +4,7 @@ import asyncio
 import logging
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -19,7 +19,7 @@ from captures.errors import CaptureError
 from captures.records import Record
 from captures.redaction import Redactor, load_key
 from captures.worker import Worker
-from captures.writer import CaptureWriter, WriterSettings
+from captures.writer import CaptureWriter, Fsync, WriterSettings
 from rules.units import Duration, Size, UnitError
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,13 @@ class Capture:
         loader.add_option(
             "reamp_flush", str, "1s", "At most this much is lost if the sidecar is killed while the disk keeps up."
         )
+        loader.add_option(
+            "reamp_fsync",
+            str,
+            "none",
+            "When recordings have to be on the disk for certain: never, every reamp_flush, or with each block.",
+            choices=get_args(Fsync),
+        )
         loader.add_option("reamp_queue_size", str, "32MiB", "Memory for records that wait for the disk.")
 
     def configure(self, updated: set[str]) -> None:
@@ -91,6 +98,7 @@ class Capture:
                 "segment_size": Size.parse(ctx.options.reamp_segment_size),
                 "segment_age": Duration.parse(ctx.options.reamp_segment_age),
                 "flush": Duration.parse(ctx.options.reamp_flush),
+                "fsync": ctx.options.reamp_fsync,
                 "queue_size": Size.parse(ctx.options.reamp_queue_size),
             }
             WriterSettings(**self._settings)

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -26,7 +26,7 @@ from captures import codec
 from captures.accounting import Counts
 from captures.records import Record
 from captures.redaction import Redactor, without_userinfo
-from captures.segments import SegmentFile, segment_name
+from captures.segments import Place, SegmentFile, SyncError, segment_name
 from captures.worker import Worker
 from rules.units import Duration, Size
 
@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 1.0  # seconds between two tries while the disk fails
 _FIRST_OPEN = 1.0  # seconds that a start waits for the disk
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+Fsync = Literal["none", "interval", "block"]
+"""When the disk is asked whether it really has what was written: never; at most `flush` after it was written; before a
+block counts as written."""
 
 
 class WriterSettings(BaseModel):
@@ -46,6 +50,7 @@ class WriterSettings(BaseModel):
     segment_age: Duration = Field(Duration(600), description="a segment is closed when its first record is this old")
     block_size: Size = Field(Size(256 << 10), description="records compressed together, in bytes before compression")
     flush: Duration = Field(Duration(1), description="records are written within this, if the disk keeps up")
+    fsync: Fsync = Field("none", description="when what was written has to be on the disk for certain")
     queue_size: Size = Field(Size(32 << 20), description="packed records that may wait for the disk before any is lost")
     level: int = Field(3, ge=1, le=19, description="zstd level")
 
@@ -86,6 +91,10 @@ class _Open:
         self.file = file
         self.since = 0.0
         """When the first record came in: a segment ages from then on."""
+        self.unsynced_since = 0.0
+        """When the first block was written that may not be on the disk yet; 0: all are, or nobody wants to know."""
+        self.unsynced = 0
+        """The records in such blocks."""
         self.records = 0
         self.index: codec.Index = []
 
@@ -114,7 +123,9 @@ class CaptureWriter:
     ) -> None:
         self.last_error = ""
         self._folder = folder
+        self._place = Place(folder)
         self._settings = settings
+        self._durable = settings.fsync != "none"
         self._counts = counts
         self._redactor = redactor
         self._extra = dict(header or {})
@@ -288,6 +299,9 @@ class CaptureWriter:
             await self._finish(why)
             if why == "end":
                 return True
+        elif self._segment is not None and self._sync_left() == 0:
+            await self._segment.file.sync()
+            self._segment.unsynced_since, self._segment.unsynced = 0.0, 0
         elif self._sealed:
             if self._segment is None:
                 await self._open()
@@ -320,16 +334,24 @@ class CaptureWriter:
         return next((why for why, due in reasons.items() if due), None)
 
     async def _wait(self) -> None:
-        """Wait for a block, or until the segment is too old."""
-        left = None
+        """Wait for a block, or until the segment is too old, or has to be synced."""
+        left = self._sync_left()
         if self._segment is not None and self._segment.records:
-            left = max(0.0, self._segment.since + self._settings.segment_age - time.monotonic())
+            aged = max(0.0, self._segment.since + self._settings.segment_age - time.monotonic())
+            left = aged if left is None else min(left, aged)
         try:
             async with asyncio.timeout(left):
                 await self._wake.wait()
         except TimeoutError:
             return
         self._wake.clear()
+
+    def _sync_left(self) -> float | None:
+        """Tell in how many seconds the segment has to be synced; None if it needn't be."""
+        segment = self._segment
+        if segment is None or not segment.unsynced_since:
+            return None
+        return max(0.0, segment.unsynced_since + self._settings.flush - time.monotonic())
 
     async def _open(self) -> None:
         created = time.time_ns()
@@ -349,11 +371,13 @@ class CaptureWriter:
             extra=self._extra,
         )
         packed = codec.pack_header(header)
-        path = self._folder / segment_name(created, self._writer, self._sequence + 1)
-        file = await SegmentFile.create(path, self._in_worker())
+        name = segment_name(created, self._writer, self._sequence + 1)
+        file = await SegmentFile.create(self._place, name, self._in_worker(), self._durable)
         self._sequence += 1
         try:
-            await file.append(packed)
+            await file.append(packed, durable=self._durable)
+            if self._durable:
+                await file.sync_name()
         except BaseException:
             await self._discard(file)
             raise
@@ -370,9 +394,12 @@ class CaptureWriter:
                 self._drop()
                 return
         offset = segment.file.size
-        await segment.file.append(block.frame)
+        await segment.file.append(block.frame, durable=self._settings.fsync == "block")
         # From here on the block is in the file: no await until all the books say so.
         segment.since = segment.since or time.monotonic()
+        if self._settings.fsync == "interval":
+            segment.unsynced_since = segment.unsynced_since or time.monotonic()
+            segment.unsynced += block.count
         segment.index.append((offset, block.first_ns, block.last_ns, block.count))
         segment.records += block.count
         self._sealed.popleft()
@@ -406,7 +433,7 @@ class CaptureWriter:
         if why == "end":
             self._drop_in_flight()
         footer = segment.footer(why, self._counts)
-        await segment.file.append(footer)
+        await segment.file.append(footer, durable=self._durable)
         self._counts.bytes_written += len(footer)
         self._segment = None
         await segment.file.close()
@@ -424,9 +451,12 @@ class CaptureWriter:
         """Leave a segment that cannot be written. On a full disk it stays: another file would not fit either."""
         self._failed(error)
         segment = self._segment
-        if segment is None or (isinstance(error, OSError) and error.errno in _DISK_FULL):
+        full = isinstance(error, OSError) and error.errno in _DISK_FULL
+        if segment is None or (full and not isinstance(error, SyncError)):
             return
         self._segment = None
+        if segment.unsynced:
+            log.warning("capture: a crash of the machine would now cost %d records of the segment", segment.unsynced)
         if segment.records:
             await segment.file.close()
         else:

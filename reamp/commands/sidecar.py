@@ -43,6 +43,9 @@ class SidecarSettings(BaseModel):
     segment_size: Size = Field(Size.parse("64MiB"), description="start a new file at this size")
     segment_age: Duration = Field(Duration.parse("10m"), description="start a new file at this age")
     flush: Duration = Field(Duration.parse("1s"), description="at most this much is lost if the sidecar is killed")
+    fsync: Literal["none", "interval", "block"] = Field(
+        "none", description="when recordings have to be on the disk for certain"
+    )
     queue_size: Size = Field(Size.parse("32MiB"), description="memory for records that wait for the disk")
     window: Duration = Field(Duration.parse("10s"), description="how far the signal of real users looks back")
     workers: int = Field(1, ge=1, le=64, description="processes that carry the traffic")
@@ -101,6 +104,7 @@ class SidecarSettings(BaseModel):
             "reamp_segment_size": str(self.segment_size),
             "reamp_segment_age": str(self.segment_age),
             "reamp_flush": str(self.flush),
+            "reamp_fsync": self.fsync,
             "reamp_queue_size": str(self.queue_size),
             "reamp_fast_lane": self.fast_lane,
             "reamp_forwarded": self.forwarded,
@@ -145,6 +149,14 @@ def sidecar(
     segment_size: Annotated[str | None, typer.Option(help="New file at this size.", show_default="64MiB")] = None,
     segment_age: Annotated[str | None, typer.Option(help="New file at this age.", show_default="10m")] = None,
     flush: Annotated[str | None, typer.Option(help="Most that a kill can lose.", show_default="1s")] = None,
+    fsync: Annotated[
+        str | None,
+        typer.Option(
+            help="What a crash of the machine can lose: none: what the kernel had not written; interval: what ended in "
+            "the last two --flush; block: no more than a kill.",
+            show_default="none",
+        ),
+    ] = None,
     queue_size: Annotated[
         str | None, typer.Option(help="Memory for records that wait for the disk.", show_default="32MiB")
     ] = None,
@@ -212,6 +224,7 @@ def sidecar(
         "segment_size": segment_size,
         "segment_age": segment_age,
         "flush": flush,
+        "fsync": fsync,
         "queue_size": queue_size,
         "window": window,
         "workers": workers,

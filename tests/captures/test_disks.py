@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from captures.accounting import Counts
 from captures.reader import Capture
 from captures.records import Record
@@ -145,3 +147,29 @@ async def test_closing_on_a_read_only_disk_ends_in_time(disk: Disk) -> None:
     writer.offer(record())
     await asyncio.wait_for(writer.close(within=0.3), 2)
     assert (counts.dropped, counts.snapshot().reconciles()) == (1, True)
+
+
+async def test_a_disk_that_is_unmounted_is_told_and_what_lies_beneath_is_not_filled(
+    disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = Counts()
+    folder = disk.folder / "captures"
+    writer = making.writer(folder, counts, flush=Duration(0.02))
+    await writer.start()
+    for number in range(10):
+        counts.seen += 1
+        assert writer.offer(record(NOON + number))
+        if number == 4:
+            await eventually(lambda: counts.written == 5)
+            subprocess.run(["umount", "-l", str(disk.folder)], check=True)
+    await eventually(lambda: "is not mounted any more" in writer.last_error)
+    assert (writer.healthy, counts.written, counts.queued) == (False, 5, 5)
+    assert not list(disk.folder.iterdir()), "nothing is written where nobody would look for it"
+    assert len([line for line in caplog.messages if "cannot write" in line]) == 1
+
+    assert not disk.mount("size=256k")
+    await eventually(lambda: counts.written == 10)
+    assert writer.healthy
+    await writer.close()
+    assert [one.arrival_ns - NOON for one in Capture(folder).records()] == [5, 6, 7, 8, 9]
+    assert counts.snapshot().reconciles()

@@ -20,7 +20,7 @@ from captures.accounting import Counts
 from captures.reader import Capture, Segment
 from captures.records import Record
 from captures.redaction import Redactor
-from captures.segments import SegmentFile, segment_name
+from captures.segments import Place, SegmentFile, segment_name
 from captures.verify import verify
 from captures.worker import Worker
 from captures.writer import CaptureWriter, WriterSettings
@@ -469,6 +469,51 @@ async def test_a_folder_that_is_removed_is_made_again(tmp_path: Path, caplog: py
     assert ["cannot write" in caplog.messages[0], "again" in caplog.messages[1], len(caplog.messages)] == [1, 1, 2]
 
 
+async def test_a_folder_that_is_moved_away_is_told_and_a_new_one_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, counts = tmp_path / "captures", Counts()
+    writer = making.writer(folder, counts, flush=Duration(0.02))
+    await writer.start()
+    _offer(writer, counts, record(NOON))
+    await eventually(lambda: counts.written == 1)
+    folder.rename(tmp_path / "elsewhere")
+    _offer(writer, counts, record(NOON + 1))
+    await eventually(lambda: counts.written == 2)
+    await writer.close()
+    assert "the segment was moved away while it was being written; there is no such folder" in caplog.messages[0]
+    assert [one.arrival_ns for one in Capture(tmp_path / "elsewhere").records()] == [NOON]
+    assert [one.arrival_ns for one in Capture(folder).records()] == [NOON + 1]
+    assert verify(folder).ok
+
+
+async def test_a_file_in_place_of_the_folder_is_told_once_and_recording_goes_on_when_it_is_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, counts = tmp_path / "captures", Counts()
+    writer = making.writer(folder, counts, flush=Duration(0.02), block_size=Size(1), queue_size=Size(1 << 10))
+    await writer.start()
+    _offer(writer, counts, record(NOON))
+    await eventually(lambda: counts.written == 1)
+    folder.rename(tmp_path / "elsewhere")
+    folder.write_text("in the way")
+    offered = 1
+    while not counts.dropped:
+        counts.seen += 1
+        writer.offer(record(NOON + offered))
+        offered += 1
+        await asyncio.sleep(0)
+    await eventually(lambda: "there is a file in place of the folder" in writer.last_error)
+    assert not writer.healthy
+    told = sorted("cannot write" in line for line in caplog.messages)
+    assert told == [False, True], "what fails, and that records are lost, once each"
+    folder.unlink()
+    await eventually(lambda: writer.healthy and not counts.queued)
+    await writer.close()
+    assert (counts.written, counts.dropped) == (offered - 1, 1)
+    assert verify(folder).ok
+
+
 async def test_a_folder_that_cannot_be_is_told_and_survived(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
@@ -529,7 +574,7 @@ async def test_a_segment_that_cannot_be_written_any_more_is_left_and_vouched_for
 
 
 async def test_a_piece_that_fails_is_cut_off_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = await SegmentFile.create(tmp_path / "a.reamp", Worker("test"))
+    file = await SegmentFile.create(Place(tmp_path), "a.reamp", Worker("test"))
     await file.append(b"whole")
     path = tmp_path / "a.reamp"
     left = 100
