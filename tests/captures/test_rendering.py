@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captures import moments, rates
+from captures import rates
 from captures.codec import Frame
 from captures.endpoints import MAX_ENDPOINTS, OTHERS, endpoints, template
 from captures.rendering import _quoted, as_curl, as_http
@@ -51,16 +51,6 @@ def test_a_picture_of_the_rate_loses_no_record(spans: list[tuple[int, int, int]]
 def test_a_sparkline_shows_gaps() -> None:
     assert rates.sparkline([0, 1, 4, 8]) == " ▂▅█"
     assert rates.sparkline([]) == ""
-
-
-@given(st.integers(0, 4 * 10**18))
-def test_moments_go_there_and_back_to_the_millisecond(at: int) -> None:
-    assert moments.parse(moments.iso(at)) == at // MS * MS
-
-
-def test_moments_beyond_the_calendar_are_still_printed() -> None:
-    assert moments.iso(2**63 - 1).startswith("2262-")
-    assert moments.iso(10**30).endswith("s")
 
 
 @given(st.binary(max_size=60).filter(lambda value: b"\0" not in value))
