@@ -18,7 +18,8 @@ Prometheus, and `controlport` serves them. None of these imports mitmproxy. Nor 
 own, without clock or socket: `window` (the sliding signal), `granting` (credit shared out to replayers), `judging` (why
 a tag counts for nothing), `lever` (the latching stop), `access` (who may change something).
 
-Offline, `flowfiles` turns mitmproxy's flow files into records and records into flows.
+Offline, `flowfiles` turns mitmproxy's flow files into records and records into flows, and `filtering` answers
+mitmproxy's filter language on records.
 
 `lanes` chooses the way that a connection is carried: `fastlane` takes plain HTTP/1.1 past mitmproxy's own stack, with
 the same add-ons; all the rest goes through that stack, the full lane.
