@@ -5,6 +5,7 @@ what belongs together, and has to be cleaned up after processes that died. Here 
 anyway: nothing is computed until somebody asks, a dead worker's counts stay in its row, and no total goes down.
 """
 
+import time
 from collections.abc import Callable, Iterable
 from typing import get_args
 
@@ -77,12 +78,23 @@ class Exposition:
         )
         for outcome, count in accounting.items():
             records.add_metric([outcome], count)
-        written = reckoning.bytes_written(self._books.rows)
+        rows = self._books.rows
+        written, (segments, size) = reckoning.bytes_written(rows), reckoning.removed(rows)
+        healthy = reckoning.capturing(rows, time.monotonic_ns())
         return [
             CounterMetricFamily("reamp_capture_seen", "Requests that arrived.", seen),
             records,
             GaugeMetricFamily("reamp_capture_pending", "Requests being answered or waiting for the disk.", pending),
             CounterMetricFamily("reamp_capture_bytes", "Bytes written to the capture log.", written),
+            CounterMetricFamily(
+                "reamp_capture_removed_segments", "Old segments removed to keep within limits.", segments
+            ),
+            CounterMetricFamily("reamp_capture_removed_bytes", "Bytes of these segments.", size),
+            GaugeMetricFamily(
+                "reamp_capture_healthy",
+                "1 while all that is recorded reaches the disk; 0 if nothing is recorded.",
+                healthy,
+            ),
         ]
 
 

@@ -76,6 +76,12 @@ def bytes_written(rows: Iterable[Row]) -> int:
     return sum(row.counts.bytes_written for row in rows)
 
 
+def removed(rows: Iterable[Row]) -> tuple[int, int]:
+    """Sum up the old segments that were removed, and their bytes."""
+    counts = [row.counts for row in rows]
+    return sum(one.removed_segments for one in counts), sum(one.removed_bytes for one in counts)
+
+
 def workers(rows: Iterable[Row]) -> list[Worker]:
     """List who carries traffic."""
     return [Worker(pid=row.pid, since=row.since_ns / 1e9, restarts=row.restarts) for row in rows if row.pid]

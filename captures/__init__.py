@@ -10,6 +10,7 @@ Data flows down on the left, when recording, and up on the right, when reading:
     sealing      blocks under lock and key, if they are to be                      segments    names and files
     segments     names and files
     worker       the thread that compresses and writes
+    keeper       what is old goes, by what `retention` decides
 
 Offline, `batch` writes a whole capture in one go: slices, merges, imports. `keyring` says who may read what is sealed.
 
@@ -18,7 +19,7 @@ Beside the flow stand what people look at: `endpoints` (which ones carry the loa
 `exchange` reads and writes the files of other tools.
 
 Pure are `accounting`, `codec`, `endpoints`, `moments`, `rates`, `records`, `redaction` (but for `load_key`),
-`rendering` and `sealing`. The format is described in `docs/capture-format.md`.
+`rendering`, `retention` and `sealing`. The format is described in `docs/capture-format.md`.
 
 May import `rules`; never `reamp`, `addons`, `replayer` or mitmproxy.
 """

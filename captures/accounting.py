@@ -32,6 +32,9 @@ class Counts(ctypes.Structure):
     queued: int
     bytes_written: int
     """Bytes that went into segments."""
+    removed_segments: int
+    """Old segments that were removed to keep within the limits."""
+    removed_bytes: int
     writing: int
     """1 while a writer runs that is not in trouble: neither does the disk fail nor the queue overflow."""
     due_ns: int
@@ -43,6 +46,8 @@ class Counts(ctypes.Structure):
         ("in_flight", ctypes.c_int64),
         ("queued", ctypes.c_int64),
         ("bytes_written", ctypes.c_int64),
+        ("removed_segments", ctypes.c_int64),
+        ("removed_bytes", ctypes.c_int64),
         ("writing", ctypes.c_int64),
         ("due_ns", ctypes.c_int64),
     ]

@@ -146,6 +146,7 @@ class CaptureWriter:
 
         self._failing = False
         self._overflowing = False
+        self._held = ""
         self._unfit_told = False
         self._wake = asyncio.Event()
         self._closing = False
@@ -172,7 +173,7 @@ class CaptureWriter:
     def _tell(self) -> None:
         """Write into the counters, for whoever reads them elsewhere, how the writer is: after all that changes it."""
         counts = self._counts
-        counts.writing = self._task is not None and not (self._failing or self._overflowing)
+        counts.writing = self._task is not None and not (self._failing or self._overflowing or self._held)
         counts.due_ns = self._sealed[0].due_ns if self._sealed else 0
 
     async def start(self) -> None:
@@ -195,6 +196,25 @@ class CaptureWriter:
             raise
         self._task = task
         self._tell()
+
+    def hold(self, why: str) -> None:
+        """Take no more records until `release`: they are dropped and counted. What waits is written all the same."""
+        if self._loop is None:
+            return
+        self._seal()
+        self._loop = None
+        self._held = self.last_error = why
+        self._tell()
+        log.warning("capture: recording pauses: %s; traffic goes on, records are dropped and counted", why)
+
+    def release(self) -> None:
+        """Take records again."""
+        if not self._held:
+            return
+        self._held = ""
+        self._loop = asyncio.get_running_loop()
+        self._tell()
+        log.warning("capture: recording goes on, %d records were lost so far", self._counts.dropped)
 
     # --- the hot path ---
 
@@ -247,7 +267,7 @@ class CaptureWriter:
 
     def _too_late(self) -> None:
         # `close` counted what was in flight as dropped; the first ones that end after it are those.
-        if self._counts.in_flight < 0:
+        if not self._held and self._counts.in_flight < 0:
             self._counts.in_flight += 1
         else:
             self._counts.dropped += 1
@@ -494,6 +514,7 @@ class CaptureWriter:
         """
         self._seal()
         self._loop = None  # takes no more
+        self._held = ""
         self._drop_in_flight()
         self._closing = True
         self._wake.set()
