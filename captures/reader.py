@@ -6,10 +6,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from stat import S_ISREG
 from typing import Literal
 
 from captures import codec
 from captures.codec import Footer, Frame, Header
+from captures.diagnosis import Tail, stranger, tail
 from captures.errors import CaptureError, Damage, GoneError
 from captures.records import Record
 from captures.segments import SUFFIX, is_being_written
@@ -35,12 +37,16 @@ class Segment:
         self.damage: list[Damage] = []
         self.footer: Footer | None = None
         try:
+            if not S_ISREG(path.stat().st_mode):
+                raise CaptureError(f"{path} is no file: it is {_kind(path)}")  # and opening a pipe would wait
             with path.open("rb") as file:
                 # First who holds it, then how long it is: a writer that closes it in between leaves no torn file.
                 self._open = is_being_written(file.fileno())
                 self.size = os.fstat(file.fileno()).st_size
                 start = file.read(min(self.size, codec.MAX_HEADER))
         except FileNotFoundError:
+            if path.is_symlink():
+                raise CaptureError(f"{path} is a link to a file that is not there") from None
             raise GoneError(f"{path} is not there any more") from None
         except OSError as error:
             raise CaptureError(f"{path}: {os.strerror(error.errno or 0)}") from None
@@ -101,6 +107,12 @@ class Segment:
         for frame in self.frames():
             yield from self.read(frame)
 
+    def tail(self) -> Tail:
+        """Say what stands after the last whole block if there is no footer that reads."""
+        rest = self.size - self.end
+        led_to = codec.unpack_trailer(self._bytes(max(0, self.size - codec.TRAILER), codec.TRAILER)) == self.end
+        return tail(self._bytes(self.end, min(rest, codec.MAX_HEADER)), rest, led_to=led_to)
+
     def _bytes(self, offset: int, length: int) -> bytes:
         if length > codec.FRAME_HEAD + codec.MAX_PAYLOAD:
             raise CaptureError("the block is larger than the format allows")
@@ -126,7 +138,10 @@ class Segment:
             return codec.unpack_header(start)
         except CaptureError as error:
             if not codec.looks_like_ours(start):
-                raise CaptureError(f"{self.path} is not a capture: it does not start with a header of one") from None
+                seems = f" It seems to be {what}" if (what := stranger(start)) else ""
+                raise CaptureError(
+                    f"{self.path} is not a capture: it does not start with a header of one.{seems}"
+                ) from None
             self._damaged(0, f"the header is broken: {error}")
             return None, 0
 
@@ -348,12 +363,16 @@ def open_segments(path: Path) -> Iterator[tuple[Path, Segment | CaptureError]]:
             yield file, error
 
 
+def _kind(path: Path) -> str:
+    return "a folder" if path.is_dir() else "a pipe, socket or device"
+
+
 def segment_files(path: Path) -> list[Path]:
     """List the files of a capture, sorted by name, that is by time. Raises CaptureError if there are none."""
     try:
         if path.is_file():
             return [path]
-        files = sorted(file for file in path.iterdir() if file.suffix == SUFFIX and file.is_file())
+        files = sorted(file for file in path.iterdir() if file.suffix == SUFFIX)
     except FileNotFoundError:
         raise CaptureError(f"no capture in {path}: there is no such folder") from None
     except OSError as error:

@@ -16,7 +16,9 @@ from typing import Literal
 from pydantic import BaseModel, Field, computed_field
 
 from captures.codec import Header
+from captures.diagnosis import Tail
 from captures.errors import CaptureError
+from captures.gaps import Cause, Coverage, Watch, gaps
 from captures.moments import SECOND, iso
 from captures.reader import Segment, open_segments, segment_files
 from rules.units import Duration, Size
@@ -40,6 +42,14 @@ class SegmentReport(BaseModel):
     lost: bool = Field(default=False, description="torn, and not shown to be complete by a later segment")
 
 
+class GapReport(BaseModel):
+    """A span without any record that the traffic does not explain; `captures.gaps` says how that is found."""
+
+    from_ns: int
+    to_ns: int
+    cause: Cause
+
+
 class WriterReport(BaseModel):
     """The books of one writer, that is of one run of a sidecar."""
 
@@ -58,6 +68,19 @@ class Report(BaseModel):
     folder: str
     segments: list[SegmentReport]
     writers: list[WriterReport]
+    gaps: list[GapReport] = Field([], description="no damage: where nothing was recorded for unusually long")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def first_ns(self) -> int | None:
+        """Earliest arrival that reads; None without records."""
+        return min((s.first_ns for s in self.segments if s.first_ns is not None), default=None)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def last_ns(self) -> int | None:
+        """Latest arrival that reads; None without records."""
+        return max((s.last_ns for s in self.segments if s.last_ns is not None), default=None)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -87,12 +110,13 @@ def verify(folder: Path, progress: Progress | None = None) -> Report:
     tell(0, 0)
     reports: list[SegmentReport] = []
     books: dict[str, list[_Book]] = {}
+    coverage = Coverage()
     for file, segment in open_segments(folder):
         if isinstance(segment, CaptureError):
             damage = [str(segment)]
             reports.append(SegmentReport(file=file.name, state="unreadable", bytes=_size(file), damage=damage))
             continue
-        report = _read(segment, partial(tell, done))
+        report = _read(segment, coverage, partial(tell, done))
         if report.damage and not file.exists():
             continue  # deleted while it was read: as if it had been deleted before
         reports.append(report)
@@ -101,7 +125,12 @@ def verify(folder: Path, progress: Progress | None = None) -> Report:
         done += segment.size
         tell(done, 0)
     writers = [_reconcile(writer, sorted(kept, key=lambda book: book.sequence)) for writer, kept in books.items()]
-    return Report(folder=str(folder), segments=reports, writers=writers)
+    verdict = Report(folder=str(folder), segments=reports, writers=writers)
+    if verdict.first_ns is not None and verdict.last_ns is not None:
+        watches = [book.watch for kept in books.values() for book in kept]
+        found = gaps(coverage, verdict.records, verdict.last_ns - verdict.first_ns, watches)
+        verdict.gaps = [GapReport(from_ns=gap.first_ns, to_ns=gap.last_ns, cause=gap.cause) for gap in found]
+    return verdict
 
 
 def _size(file: Path) -> int:
@@ -120,6 +149,13 @@ class _Book:
         self.sequence = segment.header.sequence
         self.at_open = segment.header.accounting
         self.at_close = segment.footer.accounting if segment.footer else None
+        closed = segment.footer.closed_ns if segment.footer else report.last_ns or segment.header.created_ns
+        self.watch = Watch(
+            opened_ns=segment.header.created_ns,
+            closed_ns=closed,
+            last_ns=report.last_ns,
+            dropped=self.known.dropped - self.at_open.dropped,
+        )
 
     @property
     def known(self) -> Accounting:
@@ -127,7 +163,7 @@ class _Book:
         return self.at_close or self.at_open
 
 
-def _read(segment: Segment, tell: Callable[[int], None]) -> SegmentReport:
+def _read(segment: Segment, coverage: Coverage, tell: Callable[[int], None]) -> SegmentReport:
     """Read one segment whole, a block at a time."""
     report = SegmentReport(file=segment.path.name, state=segment.state, bytes=segment.size)
     if segment.header is not None:
@@ -142,8 +178,9 @@ def _read(segment: Segment, tell: Callable[[int], None]) -> SegmentReport:
         if not records:
             continue  # the segment has noted why
         report.records += len(records)
-        first = min(record.arrival_ns for record in records)
-        last = max(record.arrival_ns for record in records)
+        arrivals = sorted(record.arrival_ns for record in records)
+        coverage.add(arrivals)
+        first, last = arrivals[0], arrivals[-1]
         if (first, last) != (frame.first_ns, frame.last_ns):
             strange.append(f"at byte {frame.offset}: the block spans other times than its head says")
         report.first_ns = first if report.first_ns is None else min(first, report.first_ns)
@@ -152,7 +189,10 @@ def _read(segment: Segment, tell: Callable[[int], None]) -> SegmentReport:
     if segment.state == "open":
         report.note = f"is being written at this moment; {_extent(report)}"
     elif segment.state == "torn" and segment.header is not None:
-        report.note = _torn(report, segment.header, segment.size - segment.end)
+        tail = segment.tail()
+        if tail.kind == "broken footer":
+            report.damage.append(f"at byte {segment.end}: {tail.words}, and with it the accounts at close")
+        report.note = _torn(report, segment.header, tail)
         report.lost = True
     return report
 
@@ -188,10 +228,12 @@ def _extent(report: SegmentReport) -> str:
     return f"reads up to {iso(report.last_ns)}" if report.last_ns is not None else "holds no whole block"
 
 
-def _torn(report: SegmentReport, header: Header, rest: int) -> str:
-    tail = f" ({rest} bytes of a torn block after it)" if rest > 0 else ""
+def _torn(report: SegmentReport, header: Header, tail: Tail) -> str:
+    if tail.kind == "broken footer":
+        return f"{tail.words}, and all its blocks are before it. It {_extent(report)}"
+    rest = f" ({tail.words})" if tail.words else ""
     return (
-        f"has no footer: the sidecar was killed or crashed, or the disk failed. It {_extent(report)}{tail}. "
+        f"has no footer: the sidecar was killed or crashed, or the disk failed. It {_extent(report)}{rest}. "
         f"Lost are at most {Duration(header.flush_ns / SECOND)} of finished requests if the disk kept up, otherwise "
         f"also what waited for it, up to {Size(header.queue_size)}; and whatever was still being answered"
     )

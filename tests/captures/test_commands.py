@@ -204,6 +204,16 @@ def test_verify_says_that_all_is_there(folder: Path) -> None:
     assert (report["ok"], report["records"]) == (True, 610)
 
 
+def test_verify_lists_gaps_and_goes_on(tmp_path: Path) -> None:
+    made = [record(at + n * SECOND // 10) for at in (NOON, NOON + 600 * SECOND) for n in range(100)]
+    asyncio.run(write(tmp_path, made))
+    result = run("verify", tmp_path)
+    assert result.exit_code == 0
+    assert "gaps without any record, far longer than usual: 1" in result.stdout
+    assert "2026-11-21T12:00:09.900Z to 2026-11-21T12:10:00.000Z, 9m50.1s: " in result.stdout
+    assert "1 segments, 2026-11-21T12:00:00.000Z to 2026-11-21T12:10:09.900Z" in result.stdout
+
+
 def test_verify_exits_with_one_on_damage(folder: Path) -> None:
     result = run("verify", damaged(folder))
     assert result.exit_code == 1

@@ -203,7 +203,8 @@ def test_a_torn_file_reads_exactly_the_blocks_before_the_tear_wherever_it_is(tmp
         if segment.state == "torn":
             assert "at most 1s of finished requests" in segment.note
             torn_bytes = cut - max(end for end in ends if end <= cut)
-            assert (f"({torn_bytes} bytes of a torn block" in segment.note) == (torn_bytes > 0)
+            kind = "footer" if cut >= ends[-1] else "block"
+            assert (f"({torn_bytes} bytes of a torn {kind}" in segment.note) == (torn_bytes > 0)
         else:
             assert cut > len(data) - codec.TRAILER - 1
 
@@ -327,8 +328,46 @@ def test_foreign_and_empty_files_are_named(content: bytes, file: Path) -> None:
 
 def test_other_files_in_the_folder_are_left_alone(file: Path) -> None:
     (file.parent / "notes.txt").write_text("mine")
-    (file.parent / "dir.reamp").mkdir()
+    (file.parent / "reamp").mkdir()
     assert segment_files(file.parent) == [file]
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def _dangling(path: Path) -> None:
+    path.symlink_to(path.parent / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (Path.mkdir, "is no file: it is a folder"),
+        (_pipe, "is no file: it is a pipe, socket or device"),
+        (_loop, "Too many levels of symbolic links"),
+        (_dangling, "is a link to a file that is not there"),
+    ],
+)
+def test_what_is_no_file_is_named_and_never_waited_for(make: Callable[[Path], None], said: str, file: Path) -> None:
+    make(file.parent / "zz.reamp")
+    capture = Capture(file.parent)
+    assert list(capture.records()) == ALL, "the others still read"
+    (line,) = capture.damage
+    assert "zz.reamp" in line
+    assert said in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_named(file: Path) -> None:
+    other = file.parent / "zz.reamp"
+    other.write_bytes(file.read_bytes())
+    other.chmod(0)
+    assert Capture(file.parent).damage == [f"{other}: Permission denied"]
 
 
 def test_no_capture_is_said_in_words(tmp_path: Path) -> None:

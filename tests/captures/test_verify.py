@@ -5,9 +5,10 @@ import pytest
 from captures import codec
 from captures.accounting import Counts, settle
 from captures.errors import CaptureError
+from captures.moments import SECOND
 from captures.reader import Segment
 from captures.records import Record
-from captures.verify import Report, verify
+from captures.verify import GapReport, Report, verify
 from rules.wire import Accounting
 from tests.captures import making
 from tests.captures.making import NOON, record, segment
@@ -159,6 +160,37 @@ def test_a_torn_last_segment_is_told_in_words(tmp_path: Path) -> None:
         "requests if the disk kept up, otherwise also what waited for it, up to 32MiB; "
         "and whatever was still being answered"
     )
+
+
+def test_a_broken_footer_is_told_from_a_missing_one(tmp_path: Path) -> None:
+    pieces = segment(BLOCKS)
+    at = pieces[-1].index(b"records")
+    put(tmp_path, 1, [*pieces[:-1], pieces[-1][:at] + b"R" + pieces[-1][at + 1 :]])
+    (one,) = verify(tmp_path).segments
+    assert one.damage == [
+        f"at byte {len(b''.join(pieces[:-1]))}: its footer is broken, and with it the accounts at close"
+    ]
+    assert "was killed" not in one.note
+    assert one.records == 3
+
+
+def test_gaps_are_told_and_are_no_damage(tmp_path: Path) -> None:
+    pause = 3600 * SECOND
+    steady = [[record(at + n * SECOND // 10) for n in range(100)] for at in (NOON, NOON + pause)]
+    put(tmp_path, 1, segment(steady))
+    report = verify(tmp_path)
+    assert report.ok
+    assert report.gaps == [GapReport(from_ns=steady[0][-1].arrival_ns, to_ns=NOON + pause, cause="stopped")]
+    assert (report.first_ns, report.last_ns) == (NOON, steady[1][-1].arrival_ns)
+
+
+def test_a_gap_within_a_block_is_found_too(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        1,
+        segment([[record(at + n * SECOND // 10) for at in (NOON, NOON + 600 * SECOND) for n in range(100)]]),
+    )
+    assert len(verify(tmp_path).gaps) == 1
 
 
 def test_a_torn_segment_of_a_header_alone_holds_no_torn_block(tmp_path: Path) -> None:

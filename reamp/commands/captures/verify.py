@@ -1,17 +1,27 @@
 """`reamp captures verify`: whether all of it is there."""
 
 import typer
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.progress import DownloadColumn
 from rich.text import Text
 
 from captures.errors import CaptureError
-from captures.moments import iso
+from captures.moments import SECOND, iso
 from captures.rendering import printable
 from captures.verify import Report, SegmentReport
 from captures.verify import verify as verify_capture
 from reamp.commands.captures.shared import DEFAULT, AsJson, Where, as_size, progress, to_console, where
 from rules.exits import Exit
+from rules.units import Duration
+
+_MOST_GAPS = 20
+_CAUSES = {
+    "stopped": "nothing was being recorded (no segment was open)",
+    "dropped": "records were dropped while that segment was open",
+    "quiet": "a segment was open and nothing came",
+    "unknown": "a copy does not know why",
+}
 
 
 def verify(folder: Where = DEFAULT, as_json: AsJson = False) -> None:
@@ -43,6 +53,8 @@ def _print_report(report: Report) -> None:
             console.print(_below(f"damage: {printable(line)}", "red"))
         if segment.note:
             console.print(_below(segment.note, "red" if segment.lost else ""))
+    for part in _gaps(report):
+        console.print(part)
     for writer in report.writers:
         accounts = writer.accounting
         parts = " + ".join(f"{value:,} {name}" for name, value in accounts.model_dump().items() if name != "seen")
@@ -52,8 +64,24 @@ def _print_report(report: Report) -> None:
             console.print(_below(f"as segment {writer.accounted} was opened; what came then is not accounted for yet"))
         for line in writer.problems:
             console.print(_below(printable(line), "red"))
+    if report.first_ns is not None and report.last_ns is not None:
+        console.print(f"{len(report.segments):,} segments, {iso(report.first_ns)} to {iso(report.last_ns)}")
     words = "whole, and its accounts reconcile" if report.ok else "NOT in order"
     console.print(Text(f"{report.records:,} records: the capture is {words}", style="green" if report.ok else "red"))
+
+
+def _gaps(report: Report) -> list[RenderableType]:
+    """List the longest gaps, in order of time."""
+    if not report.gaps:
+        return []
+    longest = sorted(report.gaps, key=lambda gap: gap.from_ns - gap.to_ns)[:_MOST_GAPS]
+    lines: list[RenderableType] = [f"gaps without any record, far longer than usual: {len(report.gaps)}"]
+    for gap in sorted(longest, key=lambda gap: gap.from_ns):
+        length = Duration(round((gap.to_ns - gap.from_ns) / SECOND, 1))
+        lines.append(_below(f"{iso(gap.from_ns)} to {iso(gap.to_ns)}, {length}: {_CAUSES[gap.cause]}"))
+    if len(report.gaps) > _MOST_GAPS:
+        lines.append(_below(f"and {len(report.gaps) - _MOST_GAPS} shorter ones"))
+    return lines
 
 
 def _below(line: str, style: str = "") -> Padding:
