@@ -1,11 +1,11 @@
 """Which endpoints carry the load. Pure."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from captures.records import Record
+from captures.templates import generalised, template
 
 Order = Literal["impact", "count", "time"]
 
@@ -14,18 +14,7 @@ MAX_ENDPOINTS = 10_000
 
 OTHERS = "(others)"
 
-# Numbers, UUIDs, and hexadecimal of eight digits or more that holds at least one number (`deadbeef` is a word).
-_ID = re.compile(
-    r"\d+"
-    r"|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
-    r"|(?=[a-fA-F]*\d)[0-9a-fA-F]{8,}"
-)
-
-
-def template(path: str) -> str:
-    """Give the path without query, with ``{id}`` in place of segments that identify one thing."""
-    path = path.partition("?")[0].partition("#")[0]
-    return "/".join("{id}" if _ID.fullmatch(part) else part for part in path.split("/"))
+_METHOD = 20  # characters of a method that are kept
 
 
 @dataclass(slots=True)
@@ -46,16 +35,28 @@ class Endpoint:
         """Mean duration of an answered request; 0 without any."""
         return self.total_ns / self.answered if self.answered else 0.0
 
+    def add(self, other: "Endpoint") -> None:
+        """Take in what another one added up to."""
+        self.count += other.count
+        self.answered += other.answered
+        self.failed += other.failed
+        self.total_ns += other.total_ns
+
 
 def endpoints(records: Iterable[Record], by: Order = "impact") -> list[Endpoint]:
-    """Add up `records` by endpoint, the heaviest first."""
+    """Add up `records` by endpoint, the heaviest first. Of more endpoints than `MAX_ENDPOINTS` the rest is one."""
     found: dict[tuple[str, str], Endpoint] = {}
+    full = False
     for record in records:
         key = (record.method, template(record.path))
         endpoint = found.get(key)
         if endpoint is None:
+            if len(found) >= MAX_ENDPOINTS and not full:
+                found = _generalised(found, pressed=True)
+                full = len(found) > MAX_ENDPOINTS // 2  # it would not pay to try again soon
             if len(found) >= MAX_ENDPOINTS:
                 key = (OTHERS, OTHERS)
+            key = (key[0][:_METHOD], key[1])
             endpoint = found.setdefault(key, Endpoint(*key))
         endpoint.count += 1
         if record.status:
@@ -68,4 +69,16 @@ def endpoints(records: Iterable[Record], by: Order = "impact") -> list[Endpoint]
         "count": lambda e: (e.count, e.total_ns),
         "time": lambda e: (e.mean_ns, e.count),
     }
-    return sorted(found.values(), key=weights[by], reverse=True)
+    return sorted(_generalised(found).values(), key=weights[by], reverse=True)
+
+
+def _generalised(found: dict[tuple[str, str], Endpoint], *, pressed: bool = False) -> dict[tuple[str, str], Endpoint]:
+    """Make one of the endpoints whose paths differ only in words that stand for things."""
+    changes = generalised(((e.method, e.path, e.count) for e in found.values() if e.path != OTHERS), pressed)
+    if not changes:
+        return found
+    fewer: dict[tuple[str, str], Endpoint] = {}
+    for (method, path), endpoint in found.items():
+        key = (method, changes.get((method, path), path))
+        fewer.setdefault(key, Endpoint(*key)).add(endpoint)
+    return fewer

@@ -6,38 +6,8 @@ from hypothesis import strategies as st
 
 from captures import rates
 from captures.codec import Frame
-from captures.endpoints import MAX_ENDPOINTS, OTHERS, endpoints, template
 from captures.rendering import _quoted, as_curl, as_http
-from tests.captures.making import MS, record
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/", "/"),
-        ("/item/7", "/item/{id}"),
-        ("/item/7?x=1", "/item/{id}"),
-        ("/v2/users/550e8400-e29b-41d4-a716-446655440000/cart/", "/v2/users/{id}/cart/"),
-        ("/blob/9f86d081884c7d65", "/blob/{id}"),
-        ("/deadbeef/facade", "/deadbeef/facade"),
-        ("/a1b2", "/a1b2"),
-        ("/item/7;v=1", "/item/7;v=1"),
-        ("*", "*"),
-    ],
-)
-def test_templates(path: str, expected: str) -> None:
-    assert template(path) == expected
-
-
-def test_a_scanner_cannot_fill_the_memory() -> None:
-    found = endpoints((record(path=f"/x{n}") for n in range(MAX_ENDPOINTS + 500)), "count")
-    assert len(found) == MAX_ENDPOINTS + 1
-    assert (found[0].path, found[0].count) == (OTHERS, 500)
-
-
-def test_unanswered_requests_count_as_failed_and_not_for_the_mean() -> None:
-    (one,) = endpoints([record(status=0, ttfb_ns=-1, duration_ns=9 * MS), record(duration_ns=3 * MS)])
-    assert (one.count, one.failed, one.mean_ns) == (2, 1, 3 * MS)
+from tests.captures.making import record
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 50)), max_size=20))
