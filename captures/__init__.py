@@ -14,14 +14,15 @@ Data flows down on the left, when recording, and up on the right, when reading:
 
 Offline, `batch` writes a whole capture in one go: slices, merges, imports. `keyring` says who may read what is sealed.
 
-Beside the flow stand what people look at: `endpoints` (which ones carry the load; `templates` finds them), `rates` (a
-picture over time), `rendering` (a record as HTTP or curl), `moments` (times in words). `errors` says what can be
-wrong with a capture.
+Beside the flow stand what people look at: `endpoints` (which ones carry the load; `templates` finds them), `summary`
+(all of it in figures: `bursts`, `sessions`, each `distribution`), `rates` (a picture over time), `rendering` (a record
+as HTTP or curl), `moments` (times in words). `errors` says what can be wrong with a capture.
 `exchange` reads and writes the files of other tools.
 `gaps` finds where a capture is silent, `diagnosis` names broken and foreign files.
 
-Pure are `accounting`, `codec`, `diagnosis`, `endpoints`, `gaps`, `moments`, `rates`, `records`, `redaction` (but for
-`load_key`), `rendering`, `retention`, `sealing` and `templates`. The format is described in `docs/capture-format.md`.
+Pure are `accounting`, `bursts`, `codec`, `diagnosis`, `distribution`, `endpoints`, `gaps`, `moments`, `rates`,
+`records`, `redaction` (but for `load_key`), `rendering`, `retention`, `sealing`, `sessions`, `summary` and `templates`.
+The format is described in `docs/capture-format.md`.
 
 May import `rules`; never `reamp`, `addons`, `replayer` or mitmproxy.
 """
