@@ -4,6 +4,7 @@ Data flows down on the left, when recording, and up on the right, when reading:
 
     records      one request with the outline of its answer                        records
     accounting   where every request went                                          verify      is all of it there?
+    sampling     whose requests are recorded; `bodies`: how much of each
     redaction    secrets out, pseudonyms in                                        reader      streams, by arrival
     writer       blocks, queue, rotation, what happens when the disk fails         codec       bytes <-> values
     codec        values <-> bytes                                                  sealing     out of the lock
@@ -20,9 +21,9 @@ as HTTP or curl), `moments` (times in words). `errors` says what can be wrong wi
 `exchange` reads and writes the files of other tools.
 `gaps` finds where a capture is silent, `diagnosis` names broken and foreign files.
 
-Pure are `accounting`, `bursts`, `codec`, `diagnosis`, `distribution`, `endpoints`, `gaps`, `moments`, `rates`,
-`records`, `redaction` (but for `load_key`), `rendering`, `retention`, `sealing`, `sessions`, `summary` and `templates`.
-The format is described in `docs/capture-format.md`.
+Pure are `accounting`, `bodies`, `bursts`, `codec`, `diagnosis`, `distribution`, `endpoints`, `gaps`, `moments`, `rates`,
+`records`, `redaction` (but for `load_key`), `rendering`, `retention`, `sampling`, `sealing`, `sessions`, `summary` and
+`templates`. The format is described in `docs/capture-format.md`.
 
 May import `rules`; never `reamp`, `addons`, `replayer` or mitmproxy.
 """
