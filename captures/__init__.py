@@ -19,6 +19,7 @@ Beside the flow stand what people look at: `endpoints` (which ones carry the loa
 (all of it in figures: `bursts`, `sessions`, each `distribution`), `rates` (a picture over time), `rendering` (a record
 as HTTP or curl), `moments` (times in words). `errors` says what can be wrong with a capture.
 `exchange` reads and writes the files of other tools.
+`repair` copies what reads of a damaged capture, into `folders` that are seen by nobody before they are whole.
 `gaps` finds where a capture is silent, `diagnosis` names broken and foreign files.
 
 Pure are `accounting`, `bodies`, `bursts`, `codec`, `diagnosis`, `distribution`, `endpoints`, `gaps`, `moments`, `rates`,
