@@ -1,8 +1,9 @@
 """A clean copy of a damaged capture: everything that reads, in segments that are whole again.
 
 The original is not touched. Blocks are copied as they are, not unpacked and packed again: what is copied is exact to
-the byte, and blocks that are encrypted stay so. A segment in order is copied byte for byte. Any other one keeps its header,
-gets the blocks that read, and a new footer with an index, accounts and a note of what was lost, which `verify` shows.
+the byte, and blocks that are encrypted stay so. A segment in order is copied byte for byte. Any other one keeps its
+header, gets the blocks that read, and a new footer with an index, accounts and a note of what was lost, which `verify`
+shows.
 
 The accounts of a copy have to add up, and must not hide anything: what is missing between the header's `written` and
 the next segment's is written down as lost. Only where a header is broken, or the accounts in it contradict others, a
