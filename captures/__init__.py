@@ -22,9 +22,9 @@ as HTTP or curl), `moments` (times in words). `errors` says what can be wrong wi
 `repair` copies what reads of a damaged capture, into `folders` that are seen by nobody before they are whole.
 `gaps` finds where a capture is silent, `diagnosis` names broken and foreign files.
 
-Pure are `accounting`, `bodies`, `bursts`, `codec`, `diagnosis`, `distribution`, `endpoints`, `gaps`, `moments`, `rates`,
-`records`, `redaction` (but for `load_key`), `rendering`, `retention`, `sampling`, `sealing`, `sessions`, `summary` and
-`templates`. The format is described in `docs/capture-format.md`.
+Pure are `accounting`, `bodies`, `bursts`, `codec`, `diagnosis`, `distribution`, `endpoints`, `gaps`, `moments`,
+`rates`, `records`, `redaction` (but for `load_key`), `rendering`, `retention`, `sampling`, `sealing`, `sessions`,
+`summary` and `templates`. The format is described in `docs/capture-format.md`.
 
 May import `rules`; never `reamp`, `addons`, `replayer` or mitmproxy.
 """
