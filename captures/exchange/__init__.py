@@ -1,7 +1,16 @@
-"""Captures from and to elsewhere: other tools' files.
+"""Captures from and to elsewhere: the files of other tools.
 
-- `notes`: what was lost, left out or broken on the way, counted while it streams.
+A format is a module that reads a file as a stream of records, and writes one from such a stream where that makes sense:
 
-May import what `captures` may: never `reamp`, `addons`, `replayer` or mitmproxy (mitmproxy's own flow files are read
-and written by `addons.flowfiles`).
+- `har`: HAR 1.2, as browsers and proxies write it.
+- `goreplay`: GoReplay's text files. `http1` is the wire form of the messages in them.
+- `vegeta`: vegeta's targets. `curl`: curl commands, cut into words by `shell`.
+- `accesslog`: what servers log, in the formats that `logformats` compiles.
+- `jsonlines`: everything that a record has, as JSON.
+
+`formats` is the list of them all and guesses which one a file is in; `options` is what they have to be told, and
+`streams` gives them a file in bounded pieces, unpacked. What a format has no place for, what was left out and what did
+not read, `notes` collects while the records stream by.
+
+mitmproxy's own flow files are read and written by `addons.flowfiles`, since only `addons` may import mitmproxy.
 """

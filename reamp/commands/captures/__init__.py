@@ -5,6 +5,8 @@ One module for each command, named as it is; `shared` is what they have in commo
 
 import typer
 
+from reamp.commands.captures.export import export
+from reamp.commands.captures.import_ import import_
 from reamp.commands.captures.ls import list_segments
 from reamp.commands.captures.show import show
 from reamp.commands.captures.top import top
@@ -16,6 +18,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
+app.command("export")(export)
+app.command("import")(import_)
 app.command("ls")(list_segments)
 app.command("show")(show)
 app.command("top")(top)
