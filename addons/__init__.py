@@ -5,7 +5,7 @@ A request meets them in this order, each one small and with one job:
 - `tag`: tells real, synthetic and untrusted apart, and strips tags that do not verify.
 - `meter`: counts and times by kind; what real users get now.
 - `guard`: the ceiling. Real requests earn credit, synthetic ones spend it or are refused.
-- `capture`: hands what real users sent to the capture log.
+- `capture`: hands what real users sent to the capture log; `selection` is what of it, and for how long.
 - `forwarded`: tells the app who asked, and everybody that a sidecar is on the way, if it is told to.
 - `control`: opens the control port: state, metrics, the grant stream, the lever.
 

@@ -13,11 +13,14 @@ from pydantic import ValidationError
 from addons.books import Row, cell
 from addons.glance import Fields, glance
 from addons.passage import KIND, is_long
+from addons.selection import Selection, Wanted, declare, read
 from captures.accounting import Counts
-from captures.codec import MAX_BODY
+from captures.bodies import BodyPolicy
 from captures.errors import CaptureError
+from captures.keeper import Keeper
 from captures.records import Record
 from captures.redaction import Redactor, load_key
+from captures.sampling import Sampler
 from captures.worker import Worker
 from captures.writer import CaptureWriter, Fsync, WriterSettings
 from rules.units import Duration, Size, UnitError
@@ -25,9 +28,9 @@ from rules.units import Duration, Size, UnitError
 logger = logging.getLogger(__name__)
 
 # The counters of a hot path are reached by their place: an attribute of `Counts` costs half as much again.
-_SEEN, _FILTERED, _IN_FLIGHT, _SYNTHETIC, _UNTRUSTED = (
+_SEEN, _FILTERED, _SAMPLED_OUT, _IN_FLIGHT, _SYNTHETIC, _UNTRUSTED = (
     cell("counts") + getattr(Counts, name).offset // 8
-    for name in ("seen", "filtered", "in_flight", "synthetic", "untrusted")
+    for name in ("seen", "filtered", "sampled_out", "in_flight", "synthetic", "untrusted")
 )
 
 _SENT = "reamp_sent"
@@ -64,12 +67,16 @@ class Capture:
         self._cells = row.cells
         self.writer: CaptureWriter | None = None
         self._settings: dict[str, Any] = {}
-        self._body_limit = 0
+        self._selection: Selection | None = None
+        self._bodies = BodyPolicy([], 0)
+        self._wanted: Wanted | None = None
+        self._sampler: Sampler | None = None
+        self._keeper: Keeper | None = None
 
     def load(self, loader: Loader) -> None:
         """Declare the options."""
         loader.add_option("reamp_captures", str, "", "Folder to record into. Empty: nothing is recorded.")
-        loader.add_option("reamp_body_limit", str, "64KiB", "Bytes of each request body to keep.")
+        declare(loader)
         loader.add_option(
             "reamp_redaction_key",
             str,
@@ -93,7 +100,6 @@ class Capture:
     def configure(self, updated: set[str]) -> None:
         """Check the options; the folder itself is opened when the proxy runs."""
         try:
-            self._body_limit = Size.parse(ctx.options.reamp_body_limit)
             self._settings = {
                 "segment_size": Size.parse(ctx.options.reamp_segment_size),
                 "segment_age": Duration.parse(ctx.options.reamp_segment_age),
@@ -107,27 +113,36 @@ class Capture:
             raise exceptions.OptionsError(f"reamp capture options: {reasons}") from error
         except UnitError as error:
             raise exceptions.OptionsError(f"reamp capture options: {error}") from error
-        if self._body_limit > MAX_BODY:
-            raise exceptions.OptionsError(f"reamp_body_limit: at most {Size(MAX_BODY)} fit into a record")
+        self._selection = read(ctx.options)
+        self._bodies, self._wanted = self._selection.bodies, self._selection.wanted
 
     async def running(self) -> None:
         """Start writing."""
-        if not ctx.options.reamp_captures or self.writer:
+        selection = self._selection
+        if not ctx.options.reamp_captures or self.writer or selection is None:
             return
         try:
-            redactor = Redactor(await _key(Path(ctx.options.reamp_redaction_key)))
+            key = await _key(Path(ctx.options.reamp_redaction_key))
         except CaptureError as error:
             # Without the key nothing may be recorded, and traffic goes on all the same. (A warning: an error that is
             # logged at start would end the process.)
             logger.warning("Nothing is recorded: no redaction key: %s", error)
             return
         folder = Path(ctx.options.reamp_captures)
-        writer = CaptureWriter(folder, WriterSettings(**self._settings), self.counts, redactor)
+        settings = WriterSettings(**self._settings)
+        writer = CaptureWriter(folder, settings, self.counts, Redactor(key), selection.describe())
         await writer.start()
+        self._sampler = selection.sampler(key)
         self.writer = writer
+        if selection.limits.any:
+            self._keeper = Keeper(folder, selection.limits, writer, self.counts)
+            self._keeper.start()
 
     async def done(self) -> None:
         """Write out what is left."""
+        if self._keeper:
+            await self._keeper.close()
+            self._keeper = None
         if self.writer:
             await self.writer.close()
 
@@ -140,16 +155,19 @@ class Capture:
             if flow.error is not None:
                 cells[_FILTERED] += 1  # malformed: mitmproxy refuses it, and the app never sees it
                 return
-            cells[_IN_FLIGHT] += 1
             # Add-ons that come later may change the headers, and the record is of what was sent.
             sent = request.data.headers.fields
-            metadata[_SENT] = (sent, _authority(request, sent))
+            if self._sampler is None or self._sampler.takes(sent, flow.client_conn.peername[0]):
+                cells[_IN_FLIGHT] += 1
+                metadata[_SENT] = (sent, _authority(request, sent))
+            else:
+                cells[_SAMPLED_OUT] += 1
         elif kind == "synthetic":
             cells[_SYNTHETIC] += 1
         else:
             cells[_UNTRUSTED] += 1
         if is_long(request) and flow.response is None and flow.error is None:
-            request.stream = _Tap(self._body_limit if kind == "real" else 0)
+            request.stream = _Tap(self._bodies.keeps(request.data.headers.fields) if _SENT in metadata else 0)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Let long or endless answers (downloads, server-sent events) through as they come."""
@@ -174,7 +192,10 @@ class Capture:
             self.counts.filtered += 1
             return
         try:
-            record = _record(flow, *came, self._body_limit)
+            if self._wanted is not None and not self._wanted(flow):
+                self.counts.filtered += 1
+                return
+            record = _record(flow, *came, self._bodies)
         except Exception:
             self.counts.dropped += 1
             logger.exception("A request could not be recorded")
@@ -196,7 +217,7 @@ async def _key(path: Path) -> bytes:
 _new_record = tuple.__new__  # half the price of the call with thirteen arguments
 
 
-def _record(flow: http.HTTPFlow, sent: Fields, authority: str, body_limit: int) -> Record:
+def _record(flow: http.HTTPFlow, sent: Fields, authority: str, bodies: BodyPolicy) -> Record:
     request, response = flow.request, flow.response
     asked = request.data
     tap = request.stream
@@ -205,8 +226,8 @@ def _record(flow: http.HTTPFlow, sent: Fields, authority: str, body_limit: int) 
     else:
         body = asked.content or b""
         body_size = len(body)
-        if body_size > body_limit:
-            body = body[:body_limit]
+        if body_size and body_size > (limit := bodies.keeps(sent)):
+            body = body[:limit]
     arrival_ns = int(asked.timestamp_start * 1e9)
     status = response_size = duration_ns = 0
     ttfb_ns = -1

@@ -4,6 +4,7 @@ Data flows down on the left, when recording, and up on the right, when reading:
 
     records      one request with the outline of its answer                        records
     accounting   where every request went                                          verify      is all of it there?
+    sampling     whose requests are recorded; `bodies`: how much of each
     redaction    secrets out, pseudonyms in                                        reader      streams, by arrival
     writer       blocks, queue, rotation, what happens when the disk fails         codec       bytes <-> values
     codec        values <-> bytes                                                  sealing     out of the lock
@@ -18,11 +19,12 @@ Beside the flow stand what people look at: `endpoints` (which ones carry the loa
 (all of it in figures: `bursts`, `sessions`, each `distribution`), `rates` (a picture over time), `rendering` (a record
 as HTTP or curl), `moments` (times in words). `errors` says what can be wrong with a capture.
 `exchange` reads and writes the files of other tools.
+`repair` copies what reads of a damaged capture, into `folders` that are seen by nobody before they are whole.
 `gaps` finds where a capture is silent, `diagnosis` names broken and foreign files.
 
-Pure are `accounting`, `bursts`, `codec`, `diagnosis`, `distribution`, `endpoints`, `gaps`, `moments`, `rates`,
-`records`, `redaction` (but for `load_key`), `rendering`, `retention`, `sealing`, `sessions`, `summary` and `templates`.
-The format is described in `docs/capture-format.md`.
+Pure are `accounting`, `bodies`, `bursts`, `codec`, `diagnosis`, `distribution`, `endpoints`, `gaps`, `moments`,
+`rates`, `records`, `redaction` (but for `load_key`), `rendering`, `retention`, `sampling`, `sealing`, `sessions`,
+`summary` and `templates`. The format is described in `docs/capture-format.md`.
 
 May import `rules`; never `reamp`, `addons`, `replayer` or mitmproxy.
 """

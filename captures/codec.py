@@ -83,6 +83,18 @@ class Frame(NamedTuple):
     """Bytes of the frame, head included."""
 
 
+class Repaired(BaseModel):
+    """What the footer of a repaired segment says about what is missing in it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    source: str = Field(description="name of the damaged file")
+    lost_blocks: int = Field(ge=0, description="known to have been there")
+    lost_records: int = Field(description="counted as written and not here; below 0: so many may be in two segments")
+    missing_segments: int = Field(ge=0, description="missing between the one before and this one")
+    torn: bool = Field(description="there was no footer: of what came last no accounts are left")
+
+
 class Footer(BaseModel):
     """The last map of a segment that was closed in good order."""
 
@@ -94,6 +106,7 @@ class Footer(BaseModel):
     first_ns: int | None = Field(description="earliest arrival; None without records")
     last_ns: int | None
     accounting: Accounting = Field(description="when the segment was closed")
+    repaired: Repaired | None = Field(default=None, description="if this is a copy of a damaged segment")
 
 
 # --- records ---
@@ -240,6 +253,15 @@ def frame_intact(data: bytes) -> bool:
     return _frame_crc(head, data[FRAME_HEAD:]) == expected
 
 
+def stamped(data: bytes, first_ns: int, last_ns: int) -> bytes:
+    """Give a whole frame another span."""
+    frame = bytearray(data)
+    frame[2:10], frame[11:19] = first_ns.to_bytes(8), last_ns.to_bytes(8)
+    crc = _frame_crc(bytes(frame[:FRAME_HEAD]), bytes(frame[FRAME_HEAD:]))
+    frame[_BEFORE_CRC + 1 : _AFTER_CRC] = crc.to_bytes(4)
+    return bytes(frame)
+
+
 def read_frame(data: bytes, frame: Frame) -> list[Record]:
     """Unpack a whole frame that lies where `frame` says. Raises CaptureError."""
     if len(data) != frame.length or frame_head(data, frame.offset) != frame:
@@ -272,7 +294,8 @@ def pack_header(header: Header) -> bytes:
 
 def pack_footer(footer: Footer, index: Index, offset: int) -> bytes:
     """Pack the footer that starts at `offset`, and the trailer that leads to it. Raises ValueError if too large."""
-    packed = _seal({**footer.model_dump(mode="json"), "index": index})
+    optional = {"repaired"} if footer.repaired is None else None
+    packed = _seal({**footer.model_dump(mode="json", exclude=optional), "index": index})
     if len(packed) > MAX_FOOTER:
         raise ValueError(f"a footer of {len(packed)} bytes is larger than the format allows")
     return packed + _TRAILER.pack(_UINT64, offset)

@@ -65,6 +65,11 @@ class Segment:
             self.damage.clear()  # nothing is broken: the header is on its way
 
     @property
+    def start(self) -> int:
+        """Where the first frame begins, if the header reads."""
+        return self._start
+
+    @property
     def state(self) -> Literal["closed", "open", "torn"]:
         """Closed with a footer, still being written, or torn off by a crash."""
         return "closed" if self.footer else "open" if self._open else "torn"
@@ -106,6 +111,14 @@ class Segment:
         """All records in the order in which they were written."""
         for frame in self.frames():
             yield from self.read(frame)
+
+    def raw(self, offset: int, length: int) -> Iterator[bytes]:
+        """Give bytes as they stand in the file, some at a time. Raises CaptureError if they are not there."""
+        for place in range(offset, offset + length, _SCAN):
+            data = self._bytes(place, wanted := min(_SCAN, offset + length - place))
+            if len(data) != wanted:
+                raise CaptureError(f"{self.path} was cut while it was read")
+            yield data
 
     def tail(self) -> Tail:
         """Say what stands after the last whole block if there is no footer that reads."""

@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, computed_field
 
-from captures.codec import Header
+from captures.codec import Header, Repaired
 from captures.diagnosis import Tail
 from captures.errors import CaptureError
 from captures.gaps import Cause, Coverage, Watch, gaps
@@ -39,6 +39,7 @@ class SegmentReport(BaseModel):
     last_ns: int | None = None
     damage: list[str] = Field(default=[], description="what does not read, or does not add up")
     note: str = Field("", description="what a missing footer means here")
+    lost_before: int = Field(0, description="records that were lost before the segment was repaired")
     lost: bool = Field(default=False, description="torn, and not shown to be complete by a later segment")
 
 
@@ -87,6 +88,12 @@ class Report(BaseModel):
     def records(self) -> int:
         """Records that read."""
         return sum(segment.records for segment in self.segments)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def lost_before(self) -> int:
+        """Records that were lost before the capture was repaired: what is there is in order all the same."""
+        return sum(segment.lost_before for segment in self.segments)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -149,6 +156,7 @@ class _Book:
         self.sequence = segment.header.sequence
         self.at_open = segment.header.accounting
         self.at_close = segment.footer.accounting if segment.footer else None
+        self.repaired = segment.footer.repaired if segment.footer else None
         closed = segment.footer.closed_ns if segment.footer else report.last_ns or segment.header.created_ns
         self.watch = Watch(
             opened_ns=segment.header.created_ns,
@@ -194,7 +202,23 @@ def _read(segment: Segment, coverage: Coverage, tell: Callable[[int], None]) -> 
             report.damage.append(f"at byte {segment.end}: {tail.words}, and with it the accounts at close")
         report.note = _torn(report, segment.header, tail)
         report.lost = True
+    elif segment.footer is not None and segment.footer.repaired is not None:
+        report.note = _mended(segment.footer.repaired)
+        report.lost_before = max(0, segment.footer.repaired.lost_records)
     return report
+
+
+def _mended(repaired: Repaired) -> str:
+    """Say what a repaired segment has lost."""
+    counts = (
+        (repaired.lost_records, "record", "records"),
+        (repaired.lost_blocks, "block", "blocks"),
+        (repaired.missing_segments, "segment before it", "segments before it"),
+    )
+    parts = [f"{count:,} {one if count == 1 else many}" for count, one, many in counts if count > 0]
+    lost = f"lost were {', '.join(parts)}" if parts else "nothing that was counted was lost"
+    tear = "; what came after the tear was never counted" if repaired.torn else ""
+    return f"a repaired copy of {repaired.source}: {lost}{tear}"
 
 
 def _books(segment: Segment, promised: int) -> list[str]:
@@ -210,14 +234,15 @@ def _books(segment: Segment, promised: int) -> list[str]:
     if footer.records != promised:
         wrong.append(f"the footer says {footer.records} records, the blocks say {promised}")
     if header is not None:
-        written = footer.accounting.written - header.accounting.written
+        excused = footer.repaired.lost_records if footer.repaired else 0
+        written = footer.accounting.written - header.accounting.written - excused
         if written != footer.records:
             wrong.append(f"the counters say {written} records were written, the footer says {footer.records}")
-        wrong += _went_down(header.accounting, footer.accounting)
+        wrong += went_down(header.accounting, footer.accounting)
     return wrong
 
 
-def _went_down(before: Accounting, after: Accounting) -> list[str]:
+def went_down(before: Accounting, after: Accounting) -> list[str]:
     """Name the counters that went down, which none but `pending` ever does."""
     later = after.model_dump()
     down = [name for name, value in before.model_dump().items() if name != "pending" and later[name] < value]
@@ -249,6 +274,8 @@ def _reconcile(writer: str, books: list[_Book]) -> WriterReport:
             continue
         between = f"between segments {book.sequence} and {after.sequence}, "
         if after.sequence > book.sequence + 1:
+            if after.repaired and after.repaired.missing_segments == after.sequence - book.sequence - 1:
+                continue  # known when it was repaired, and told in its note
             missing = f"{book.sequence + 1}" + (
                 f" to {after.sequence - 1}" if after.sequence > book.sequence + 2 else ""
             )
@@ -257,7 +284,7 @@ def _reconcile(writer: str, books: list[_Book]) -> WriterReport:
             _vouch(book, after)
         elif (lost := after.at_open.written - book.at_close.written) > 0:
             problems.append(f"{between}{_records(lost)} counted as written that neither holds")
-        problems += [between + line for line in _went_down(book.known, after.at_open)]
+        problems += [between + line for line in went_down(book.known, after.at_open)]
     last = books[-1]
     return WriterReport(
         writer=writer,
@@ -265,7 +292,7 @@ def _reconcile(writer: str, books: list[_Book]) -> WriterReport:
         records=sum(book.report.records for book in books),
         accounting=last.known,
         accounted=last.sequence,
-        covered=last.at_close is not None,
+        covered=last.at_close is not None and not (last.repaired and last.repaired.torn),
         problems=problems,
     )
 

@@ -1,6 +1,7 @@
 """Settings in layers: `reamp.yaml`, then the environment, then flags; the last one that speaks wins."""
 
 import difflib
+import keyword
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ def effective[M: BaseModel](model: type[M], section: str, flags: Mapping[str, An
     except ValidationError as error:
         lines = []
         for problem in error.errors():
-            name = ".".join(map(str, problem["loc"]))
+            name = ".".join(str(part).rstrip("_") for part in problem["loc"])
             top = str(problem["loc"][0]) if problem["loc"] else ""
             origin = (
                 "--" + name.replace("_", "-")
@@ -62,18 +63,28 @@ class _Environment(EnvSettingsSource):
 
 
 def _from_environment(layered: type[BaseSettings], model: type[BaseModel], prefix: str) -> dict[str, Any]:
+    source, lower = _Environment(layered), prefix.lower()
     for name in os.environ:
-        setting = name.removeprefix(prefix).lower()
+        setting = _attribute(name.removeprefix(prefix).lower())
         if name.startswith(prefix) and setting not in model.model_fields:
             raise UserError(f"{name}: there is no such setting" + _meant(setting, model))
+    source.env_vars = {
+        lower + _attribute(name.removeprefix(lower)) if name.startswith(lower) else name: value
+        for name, value in source.env_vars.items()
+    }
     try:
-        return _Environment(layered)()
+        return source()
     except SettingsError as error:
         raise UserError(f"the environment: {error}: write lists like a,b") from None
 
 
+def _attribute(name: str) -> str:
+    """Give the field of a setting: where its name is a word of Python's own, the field has an underscore after it."""
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
 def _meant(name: str, model: type[BaseModel]) -> str:
-    close = difflib.get_close_matches(name, model.model_fields, 1)
+    close = difflib.get_close_matches(name, [field.rstrip("_") for field in model.model_fields], 1)
     return f": did you mean {close[0]!r}?" if close else ""
 
 
@@ -92,7 +103,7 @@ def _section(model: type[BaseModel], section: str, file: Path | None) -> dict[st
     values = content.get(section) or {}
     if not isinstance(values, dict):
         raise UserError(f"{path}: {section} has to be a mapping of settings to values")
-    values = {str(key).replace("-", "_"): value for key, value in values.items()}
+    values = {_attribute(str(key).replace("-", "_")): value for key, value in values.items()}
     for key in values:
         if key not in model.model_fields:
             raise UserError(f"{path}: {section} has no setting {key!r}" + _meant(key, model))

@@ -5,15 +5,18 @@ import logging
 from dataclasses import replace
 from logging import StreamHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 
+from captures.bodies import DEFAULT as DEFAULT_BODIES
+from captures.bodies import BodyPolicy
+from captures.sampling import SessionBy
 from reamp.settings import effective
 from rules.exits import UserError
 from rules.units import Duration, Share, Size, parse_address
@@ -39,7 +42,19 @@ class SidecarSettings(BaseModel):
         "production", pattern="^[A-Za-z0-9_-]{1,64}$", description="what load tags have to be addressed to"
     )
     untrusted: Literal["strip", "deny"] = Field("strip", description="what to do with tags that do not verify")
+    only: str = Field("", description="record only what this filter matches, in mitmproxy's filter language")
+    except_: str = Field("", description="do not record what this filter matches")
+    sample: Share = Field(
+        Share.parse("100%"), gt=0, le=1_000_000, description="share of sessions to record, each whole or not at all"
+    )
+    session_by: str = Field("auto", description="what makes a session: auto, cookie:NAME, header:NAME or address")
+    bodies: str = Field(DEFAULT_BODIES, description="what to keep of bodies, by content type")
     body_limit: Size = Field(Size.parse("64KiB"), description="bytes of each request body to keep")
+    max_bytes: Size | None = Field(None, description="remove the oldest segments when there are more bytes than this")
+    max_age: Duration | None = Field(None, gt=0, description="remove segments that were last written to this long ago")
+    min_free_disk: Size | None = Field(
+        None, description="remove the oldest segments, then pause, when less of the disk is free"
+    )
     segment_size: Size = Field(Size.parse("64MiB"), description="start a new file at this size")
     segment_age: Duration = Field(Duration.parse("10m"), description="start a new file at this age")
     flush: Duration = Field(Duration.parse("1s"), description="at most this much is lost if the sidecar is killed")
@@ -90,6 +105,23 @@ class SidecarSettings(BaseModel):
             raise ValueError("it has to be between 1s and 10m")
         return value
 
+    @field_validator("session_by")
+    @classmethod
+    def _is_session(cls, value: str) -> str:
+        return str(SessionBy.parse(value))
+
+    @model_validator(mode="after")
+    def _bodies_and_bytes(self) -> Self:
+        BodyPolicy.parse(self.bodies, self.body_limit)
+        open_ones = self.workers * self.segment_size
+        if self.max_bytes is not None and self.max_bytes < 2 * open_ones:
+            raise ValueError(
+                f"--max-bytes {self.max_bytes}: what is being written is never removed, and --workers {self.workers} "
+                f"with --segment-size {self.segment_size} write {Size(open_ones)} at a time. Allow at least "
+                f"{Size(2 * open_ones)}, or take smaller segments"
+            )
+        return self
+
     def options(self) -> dict[str, Any]:
         """Give what a worker has to know as mitmproxy options, the way that `deploy/sidecar.py` takes them too."""
         return {
@@ -100,7 +132,15 @@ class SidecarSettings(BaseModel):
             "reamp_public_key": [str(path) for path in self.public_key],
             "reamp_audience": self.audience,
             "reamp_untrusted": self.untrusted,
+            "reamp_only": self.only,
+            "reamp_except": self.except_,
+            "reamp_sample": str(self.sample),
+            "reamp_session_by": self.session_by,
+            "reamp_bodies": self.bodies,
             "reamp_body_limit": str(self.body_limit),
+            "reamp_max_bytes": str(self.max_bytes or ""),
+            "reamp_max_age": str(self.max_age or ""),
+            "reamp_min_free_disk": str(self.min_free_disk or ""),
             "reamp_segment_size": str(self.segment_size),
             "reamp_segment_age": str(self.segment_age),
             "reamp_flush": str(self.flush),
@@ -143,8 +183,49 @@ def sidecar(
     state: Annotated[
         str | None, typer.Option(help="Folder that keeps the lever and the redaction key.", show_default=".reamp")
     ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="Record only what this filter matches, in mitmproxy's filter language: '~m POST & ~u /api'.",
+            show_default="everything",
+        ),
+    ] = None,
+    except_: Annotated[
+        str | None,
+        typer.Option("--except", help="Do not record what this filter matches: '~u /health'.", show_default="nothing"),
+    ] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(help="Record this share of sessions, each one whole or not at all.", show_default="100%"),
+    ] = None,
+    session_by: Annotated[
+        str | None,
+        typer.Option(help="What makes a session: auto, cookie:NAME, header:NAME or address.", show_default="auto"),
+    ] = None,
+    bodies: Annotated[
+        str | None,
+        typer.Option(
+            help="What to keep of request bodies by content type, the first that fits: 'TYPE=keep|drop|SIZE, ...'.",
+            show_default=DEFAULT_BODIES,
+        ),
+    ] = None,
     body_limit: Annotated[
         str | None, typer.Option(help="Keep this much of a request body.", show_default="64KiB")
+    ] = None,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(help="Remove the oldest segments when all are larger than this.", show_default="no limit"),
+    ] = None,
+    max_age: Annotated[
+        str | None,
+        typer.Option(help="Remove segments that were last written to this long ago.", show_default="no limit"),
+    ] = None,
+    min_free_disk: Annotated[
+        str | None,
+        typer.Option(
+            help="When less of the disk is free, remove the oldest segments; without any left, stop recording.",
+            show_default="no limit",
+        ),
     ] = None,
     segment_size: Annotated[str | None, typer.Option(help="New file at this size.", show_default="64MiB")] = None,
     segment_age: Annotated[str | None, typer.Option(help="New file at this age.", show_default="10m")] = None,
@@ -207,6 +288,10 @@ def sidecar(
 
         reamp sidecar --upstream http://127.0.0.1:8000 --listen 0.0.0.0:8080 --public-key load.pub
 
+    Record a tenth of all sessions without health checks, and keep a week of it:
+
+        reamp sidecar --upstream http://127.0.0.1:8000 --sample 10% --except '~u /health' --max-age 7d
+
     SIGTERM ends it when requests under way have been answered. SIGHUP has it read its settings again, without losing a
     request.
     """
@@ -220,7 +305,15 @@ def sidecar(
         "audience": audience,
         "untrusted": untrusted,
         "state": state,
+        "only": only,
+        "except_": except_,
+        "sample": sample,
+        "session_by": session_by,
+        "bodies": bodies,
         "body_limit": body_limit,
+        "max_bytes": max_bytes,
+        "max_age": max_age,
+        "min_free_disk": min_free_disk,
         "segment_size": segment_size,
         "segment_age": segment_age,
         "flush": flush,

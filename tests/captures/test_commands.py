@@ -230,6 +230,32 @@ def test_verify_exits_with_one_on_a_torn_tail(folder: Path) -> None:
     assert "at most 1s of finished requests if the disk kept up" in result.stdout
 
 
+def test_verify_repairs_into_a_new_folder(folder: Path) -> None:
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    damaged(folder)
+    broken = {file.name: file.read_bytes() for file in folder.iterdir()}
+    clean = folder.with_name("clean")
+    result = run("verify", folder, "--repair", "-o", clean)
+    assert result.exit_code == 0, result.output
+    assert "3 segments copied as they were, 1 made whole again" in result.stdout
+    assert "the capture is whole, and its accounts reconcile" in result.stdout
+    assert "records were lost before the capture was repaired" in result.stdout
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == broken != before
+    report = json.loads(run("verify", clean, "--json").stdout)
+    assert report["ok"]
+    assert report["records"] + report["lost_before"] == 610
+    error = run("verify", folder, "--repair", "-o", clean).exception
+    assert isinstance(error, UserError)
+    assert "exists and is not an empty folder" in str(error)
+
+
+@pytest.mark.parametrize("arguments", [["--repair"], ["-o", "x"]])
+def test_verify_wants_both_or_neither_of_repair_and_out(folder: Path, arguments: list[str]) -> None:
+    error = run("verify", folder, *arguments).exception
+    assert isinstance(error, UserError)
+    assert "--repair -o NEW" in str(error)
+
+
 def test_verify_claims_no_accounts_that_were_not_written_down(tmp_path: Path) -> None:
     asyncio.run(write(tmp_path, traffic()))
     (file,) = tmp_path.glob("*.reamp")

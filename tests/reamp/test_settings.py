@@ -111,3 +111,39 @@ def test_a_reload_keeps_the_redaction_key_that_the_recording_began_with(
     )
     kept = _keep_key(first, again)
     assert (kept.options["reamp_redaction_key"], kept.options["reamp_via"]) == (str(Path("a") / "redaction.key"), "b")
+
+
+@pytest.mark.parametrize("layer", ["file", "environment", "flag"])
+def test_a_setting_may_be_called_like_a_word_of_pythons_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, layer: str
+) -> None:
+    flags = {"upstream": "http://app"}
+    if layer == "file":
+        (folder / "reamp.yaml").write_text("sidecar:\n  except: ~u /health\n")
+    elif layer == "environment":
+        monkeypatch.setenv("REAMP_SIDECAR_EXCEPT", "~u /health")
+    else:
+        flags["except_"] = "~u /health"
+    settings = effective(SidecarSettings, "sidecar", flags)
+    assert settings.except_ == settings.options()["reamp_except"] == "~u /health"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"except_": 3}, "--except: Input should be a valid string"),
+        ({"sample": "0%"}, "--sample: Input should be greater than 0"),
+        ({"sample": "101%"}, "--sample"),
+        ({"session_by": "cookie"}, "--session-by: 'cookie' names no session"),
+        ({"bodies": "image/*"}, "'image/*' is no rule for bodies"),
+        ({"bodies": "image/*=3"}, "comes keep, drop or a size"),
+        ({"max_age": "0s"}, "--max-age"),
+        ({"fsync": "always"}, "--fsync: Input should be 'none', 'interval' or 'block'"),
+        ({"max_bytes": "100MiB"}, "Allow at least 128MiB, or take smaller segments"),
+        ({"max_bytes": "400MiB", "workers": 4}, "Allow at least 512MiB"),
+    ],
+)
+def test_what_cannot_be_recorded_like_that_is_told(flags: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError) as told:
+        effective(SidecarSettings, "sidecar", {"upstream": "http://app", **flags})
+    assert words in str(told.value)

@@ -1,5 +1,8 @@
 """`reamp captures verify`: whether all of it is there."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -9,10 +12,12 @@ from rich.text import Text
 from captures.errors import CaptureError
 from captures.moments import SECOND, iso
 from captures.rendering import printable
+from captures.repair import RepairReport
+from captures.repair import repair as repair_capture
 from captures.verify import Report, SegmentReport
 from captures.verify import verify as verify_capture
 from reamp.commands.captures.shared import DEFAULT, AsJson, Where, as_size, progress, to_console, where
-from rules.exits import Exit
+from rules.exits import Exit, UserError
 from rules.units import Duration
 
 _MOST_GAPS = 20
@@ -24,11 +29,32 @@ _CAUSES = {
 }
 
 
-def verify(folder: Where = DEFAULT, as_json: AsJson = False) -> None:
+def verify(
+    folder: Where = DEFAULT,
+    as_json: AsJson = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Write a clean copy of what reads; the original stays as it is.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="NEW", help="The new folder for the copy; with --repair.")
+    ] = None,
+) -> None:
     """Read everything and reconcile the accounts. Exits with 1 if anything is damaged, missing or torn off.
 
-    Example: `reamp captures verify ./recordings && echo complete`
+    With --repair, what reads is copied into a new folder, and the copy is verified: the exit code is the copy's.
+
+    Examples:
+        reamp captures verify ./recordings && echo complete
+
+        reamp captures verify ./recordings --repair -o ./clean
     """
+    if repair != (out is not None):
+        raise UserError("--repair needs a new folder for the copy, and -o needs --repair: --repair -o NEW")
+    if out is not None:
+        told = _repair(folder, out)
+        if not as_json:
+            _print_repair(told)
+        folder = out
     with progress(DownloadColumn()) as bar:
         task = bar.add_task("read", total=None)
         try:
@@ -41,6 +67,25 @@ def verify(folder: Where = DEFAULT, as_json: AsJson = False) -> None:
         _print_report(report)
     if not report.ok:
         raise typer.Exit(int(Exit.FAILED))
+
+
+def _repair(folder: Path, out: Path) -> RepairReport:
+    with progress(DownloadColumn()) as bar:
+        task = bar.add_task("repair", total=None)
+        try:
+            return repair_capture(folder, out, lambda done, total: bar.update(task, completed=done, total=total))
+        except CaptureError as error:
+            raise where(folder, error) from None
+
+
+def _print_repair(report: RepairReport) -> None:
+    console = to_console()
+    for loss in report.losses:
+        lost = f"{loss.records:,} records in {loss.blocks:,} blocks lost" if loss.records else "no counted record lost"
+        console.print(Text(f"{printable(loss.file)}: {lost}", style="bold"))
+        for line in loss.why:
+            console.print(_below(printable(line), "red"))
+    console.print(f"{report.copied:,} segments copied as they were, {report.rewritten:,} made whole again; the copy:\n")
 
 
 def _print_report(report: Report) -> None:
@@ -66,6 +111,8 @@ def _print_report(report: Report) -> None:
             console.print(_below(printable(line), "red"))
     if report.first_ns is not None and report.last_ns is not None:
         console.print(f"{len(report.segments):,} segments, {iso(report.first_ns)} to {iso(report.last_ns)}")
+    if report.lost_before:
+        console.print(f"{report.lost_before:,} records were lost before the capture was repaired")
     words = "whole, and its accounts reconcile" if report.ok else "NOT in order"
     console.print(Text(f"{report.records:,} records: the capture is {words}", style="green" if report.ok else "red"))
 
