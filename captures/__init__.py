@@ -7,14 +7,14 @@ Data flows down on the left, when recording, and up on the right, when reading:
     sampling     whose requests are recorded; `bodies`: how much of each
     redaction    secrets out, pseudonyms in                                        reader      streams, by arrival
     writer       blocks, queue, rotation, what happens when the disk fails         codec       bytes <-> values
-    codec        payloads, frames, header and footer                               sealing     out of the lock
-    columns      what is in a block                                                columns     (`rows`: in version 1)
+    codec        values <-> bytes                                                  sealing     out of the lock
     sealing      blocks under lock and key, if they are to be                      segments    names and files
     segments     names and files
     worker       the thread that compresses and writes
     keeper       what is old goes, by what `retention` decides
 
-Offline, `batch` writes a whole capture in one go: slices, merges, imports. `keyring` says who may read what is sealed.
+Offline, `batch` writes a whole capture in one go: slices, merges, imports; `lineage` says what it was made of.
+`keyring` says who may read what is sealed.
 
 Beside the flow stand what people look at: `endpoints` (which ones carry the load; `templates` finds them), `summary`
 (all of it in figures: `bursts`, `sessions`, each `distribution`), `rates` (a picture over time), `rendering` (a record
@@ -23,9 +23,9 @@ as HTTP or curl), `moments` (times in words). `errors` says what can be wrong wi
 `repair` copies what reads of a damaged capture, into `folders` that are seen by nobody before they are whole.
 `gaps` finds where a capture is silent, `diagnosis` names broken and foreign files.
 
-Pure are `accounting`, `bodies`, `bursts`, `codec`, `columns`, `diagnosis`, `distribution`, `endpoints`, `gaps`,
-`moments`, `rates`, `records`, `redaction` (but for `load_key`), `rendering`, `retention`, `rows`, `sampling`,
-`sealing`, `sessions`, `summary` and `templates`. The format is described in `docs/capture-format.md`.
+Pure are `accounting`, `bodies`, `bursts`, `codec`, `diagnosis`, `distribution`, `endpoints`, `gaps`, `moments`,
+`rates`, `records`, `redaction` (but for `load_key`), `rendering`, `retention`, `sampling`, `sealing`, `sessions`,
+`summary` and `templates`. The format is described in `docs/capture-format.md`.
 
 May import `rules`; never `reamp`, `addons`, `replayer` or mitmproxy.
 """

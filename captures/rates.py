@@ -1,6 +1,6 @@
 """The shape of traffic over time, from block heads alone. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from captures.codec import Frame
 
@@ -22,6 +22,18 @@ def spread(frames: Iterable[Frame], start_ns: int, end_ns: int, buckets: int) ->
             overlap = min(high, bucket + 1) - max(low, bucket)
             counts[bucket] += frame.records * max(0.0, overlap) / (high - low)
     return counts
+
+
+def resampled(counts: Sequence[float], buckets: int) -> list[float]:
+    """Give at most `buckets` sums over equal parts of `counts`; one that lies in two parts is shared out."""
+    if len(counts) <= buckets:
+        return list(counts)
+    sums, width = [0.0] * buckets, len(counts) / buckets
+    for number, count in enumerate(counts):
+        low, high = number / width, (number + 1) / width
+        for bucket in range(int(low), min(buckets - 1, int(high)) + 1):
+            sums[bucket] += count * max(0.0, min(high, bucket + 1) - max(low, bucket)) * width
+    return sums
 
 
 def sparkline(counts: Iterable[float]) -> str:

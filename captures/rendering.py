@@ -38,6 +38,15 @@ def as_http(record: Record) -> str:
     return "\n".join(lines)
 
 
+def as_line(record: Record) -> str:
+    """Show a record in one line: when, what, and what became of it."""
+    url = printable(f"{record.scheme}://{record.authority}{record.path}")
+    sent = f" +{record.body_size}B" if record.body_size else ""
+    answer = f"{record.status} {record.response_size}B" if record.status else "no answer"
+    took = f"{record.duration_ns / 1e6:.3f}ms"
+    return f"{iso(record.arrival_ns)} {printable(record.method)} {url}{sent} -> {answer} {took}"
+
+
 def as_curl(record: Record) -> str:
     """Give a command for bash that sends the request again (with pseudonyms where secrets were)."""
     url = f"{record.scheme}://{record.authority}{record.path}"

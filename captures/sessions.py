@@ -1,14 +1,14 @@
-"""Which requests belong together, and how many there are of such sessions. Pure.
+"""How many sessions there are, and how large and long. Pure.
 
-Whoever sends the same session cookie or the same `Authorization` is one; captures hold pseudonyms of both, which are
-equal for equal secrets. Clients that send neither are told apart only by what they say of themselves (user agent,
-client hints, languages), so all that have the same browser count as one.
+What belongs together is what `sampling` keeps together: whoever sends the same `Authorization` or session cookies is
+one (captures hold pseudonyms of both, which are equal for equal secrets). Clients that send neither are told apart by
+the address that a proxy before the sidecar named, and by what they say of themselves (user agent, languages, client
+hints): without such an address, all that have the same browser count as one.
 
 Counting takes bounded memory, by adaptive sampling (Flajolet, On adaptive sampling, Computing 34, 1990): all sessions
 are kept until there are too many; then one in two of them, chosen by hash and so whole, one in four, and so on.
 """
 
-import re
 from hashlib import blake2b
 from typing import Literal
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 
 from captures.distribution import Distribution, Quantiles
 from captures.records import Headers
+from captures.sampling import SessionBy, session_of
 
 Kind = Literal["cookie", "authorization", "hints", "none"]
 KINDS: tuple[Kind, ...] = ("cookie", "authorization", "hints", "none")
@@ -23,43 +24,22 @@ KINDS: tuple[Kind, ...] = ("cookie", "authorization", "hints", "none")
 MOST = 50_000
 """Sessions kept."""
 
-_SESSION = re.compile(
-    rb"sess|(?:^|[._-])s?id$|sid$|auth|token|jwt|login|user|uid|remember|visitor|client|^_ga$", re.IGNORECASE
-)
-_NO_SESSION = re.compile(rb"csrf|xsrf|consent", re.IGNORECASE)
-_HINTS = frozenset({b"user-agent", b"accept-language", b"sec-ch-ua", b"sec-ch-ua-platform", b"sec-ch-ua-mobile"})
-_LENGTHS = frozenset(map(len, (*_HINTS, b"cookie", b"authorization")))
+_AUTO = SessionBy("auto")
+_HINTS = frozenset({b"accept-language", b"sec-ch-ua", b"sec-ch-ua-platform", b"sec-ch-ua-mobile"})
+_LENGTHS = frozenset(map(len, _HINTS))
 
 
 def session(headers: Headers) -> tuple[Kind, int]:
     """Say by what a request's session is known, and give a 64-bit hash of it; 0 if it is not known."""
-    cookies = authorization = hints = b""
-    for name, value in headers:
-        if len(name) not in _LENGTHS:
-            continue
-        lower = name.lower()
-        if lower == b"cookie":
-            cookies = cookies + b"; " + value if cookies else value
-        elif lower == b"authorization":
-            authorization = value
-        elif lower in _HINTS:
-            hints += lower + b"=" + value + b"\n"
-    if cookies and (found := _of_session(cookies)):
-        return "cookie", _hash(b"c" + found)
-    if authorization:
-        return "authorization", _hash(b"a" + authorization)
-    if cookies:
-        return "cookie", _hash(b"w" + cookies)
-    return ("hints", _hash(b"h" + hints)) if hints else ("none", 0)
-
-
-def _of_session(cookies: bytes) -> bytes:
-    """Give the cookies that by their names stay the same for a session. Others change on the way, a cart for one."""
-    return b";".join(
-        pair
-        for pair in map(bytes.strip, cookies.split(b";"))
-        if _SESSION.search(name := pair.partition(b"=")[0][:64]) and not _NO_SESSION.search(name)
-    )
+    found = session_of(headers, "", _AUTO)
+    if found.startswith(b"authorization\0"):
+        return "authorization", _hash(found)
+    if found.startswith(b"cookies\0"):
+        return "cookie", _hash(found)
+    hints = b"\n".join(value for name, value in headers if len(name) in _LENGTHS and name.lower() in _HINTS)
+    if not hints and not found.removeprefix(b"address").strip(b"\0"):
+        return "none", 0
+    return "hints", _hash(found + b"\n" + hints)
 
 
 def _hash(key: bytes) -> int:

@@ -181,12 +181,12 @@ def _read(segment: Segment, coverage: Coverage, tell: Callable[[int], None]) -> 
     for frame in segment.frames():
         report.blocks += 1
         promised += frame.records
-        block = segment.read(frame)
+        records = segment.read(frame)
         tell(frame.offset + frame.length)
-        if block is None:
+        if not records:
             continue  # the segment has noted why
-        report.records += len(block.arrivals)
-        arrivals = sorted(block.arrivals)
+        report.records += len(records)
+        arrivals = sorted(record.arrival_ns for record in records)
         coverage.add(arrivals)
         first, last = arrivals[0], arrivals[-1]
         if (first, last) != (frame.first_ns, frame.last_ns):

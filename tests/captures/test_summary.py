@@ -110,6 +110,8 @@ def cookies(text: str) -> Headers:
         (cookies("session=redacted-a"), cookies("session=redacted-b"), False),
         (cookies("JSESSIONID=1; csrftoken=x"), cookies("JSESSIONID=1; csrftoken=y"), True),
         (cookies("connect.sid=1; theme=dark"), cookies("connect.sid=1"), True),
+        (((b"x-forwarded-for", b"192.0.2.1"),), ((b"x-forwarded-for", b"192.0.2.2"),), False),
+        (((b"x-forwarded-for", b"192.0.2.1"),), ((b"x-forwarded-for", b"192.0.2.1, 10.0.0.1"),), True),
         (cookies("video=1; theme=dark"), cookies("video=2; theme=dark"), False),
         (((b"authorization", b"Bearer redacted-a"),), ((b"Authorization", b"Bearer redacted-a"), (b"a", b"b")), True),
         (((b"authorization", b"Bearer redacted-a"),), ((b"authorization", b"Bearer redacted-b"),), False),
@@ -134,6 +136,7 @@ def test_what_sessions_are_known_by() -> None:
         )
     ]
     assert kinds == ["cookie", "authorization", "cookie", "hints", "none"]
+    assert session(((b"x-forwarded-for", b"192.0.2.1"),))[0] == "hints"
 
 
 def test_more_sessions_than_are_kept_are_estimated_and_that_is_said() -> None:

@@ -1,8 +1,11 @@
-"""What the commands on captures have in common: opening, progress, tables."""
+"""What the commands on captures have in common: opening, choosing records, progress, tables."""
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich import box
@@ -10,11 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeRemainingColumn
 from rich.table import Table
 
+from captures.batch import BatchWriter
 from captures.errors import CaptureError
+from captures.moments import HOW, Span, iso, moment
 from captures.reader import Capture
 from captures.records import Record
 from captures.rendering import printable
-from rules.exits import UserError
+from rules.exits import Exit, UserError
 
 DEFAULT = Path("recordings")
 
@@ -23,6 +28,28 @@ Where = Annotated[
     typer.Argument(metavar="DIR", help="The folder of the capture, or one of its files."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="TIME", help=f"Only what arrived from then on. TIME is {HOW}."),
+]
+To = Annotated[
+    str | None,
+    typer.Option("--to", metavar="TIME", help="Only what arrived before then."),
+]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        "--only", metavar="FILTER", help="Only what matches, in mitmproxy's filter language: '~m POST & ~u /api'."
+    ),
+]
+Except = Annotated[
+    str | None,
+    typer.Option("--except", metavar="FILTER", help="Not what matches: '~u /healthz'."),
+]
+Output = Annotated[
+    Path,
+    typer.Option("-o", "--output", metavar="NEW", help="The folder to write; not there yet, or empty."),
+]
 
 
 def open_capture(folder: Path) -> Capture:
@@ -46,16 +73,170 @@ def progress(count: ProgressColumn) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def told(records: Iterator[Record], total: int) -> Iterator[Record]:
+def told(records: Iterator[Record], total: int, *, quiet: bool = False) -> Iterator[Record]:
     """Give `records` on and show how far they have come."""
+    if quiet:
+        yield from records
+        return
     with progress(MofNCompleteColumn()) as bar:
         yield from bar.track(records, total=total)
 
 
-def complain(capture: Capture) -> None:
-    """Name on standard error what did not read."""
-    for line in capture.damage:
+_NAMED = 3
+"""Records left out that are named; of the rest the number is enough."""
+
+
+class Choice(NamedTuple):
+    """Which records of a capture were asked for."""
+
+    capture: Capture
+    span: Span
+    only: str | None
+    but: str | None
+    matches: Callable[[Record], bool] | None
+
+    def records(self, *, most: int | None = None, quiet: bool = False) -> Iterator[Record]:
+        """Give them by arrival, and show how far it has come (unless `quiet`). Not more than `most` will be taken."""
+        total = self._total() if most is None or self.matches else min(most, self.capture.count)
+        found = told(self.capture.records(*self.span), total, quiet=quiet)
+        return found if self.matches is None else filter(self.matches, found)
+
+    def _total(self) -> int:
+        """Count the records in the blocks that will be read."""
+        low, high = self.span
+        if low is None and high is None:
+            return self.capture.count
+        return sum(
+            frame.records
+            for segment in self.capture.segments
+            for frame in segment.frames()
+            if (high is None or frame.first_ns < high) and (low is None or frame.last_ns >= low)
+        )
+
+    def described(self) -> dict[str, Any]:
+        """Say what was asked for, as a header keeps it."""
+        return {
+            name: value
+            for name, value in (
+                ("from_ns", self.span.start_ns),
+                ("to_ns", self.span.end_ns),
+                ("only", self.only),
+                ("except", self.but),
+            )
+            if value is not None
+        }
+
+    def nothing(self) -> UserError:
+        """Say that no record is left."""
+        low, high = self.span
+        asked = (
+            (low, f"from {iso(low or 0)} on"),
+            (high, f"before {iso(high or 0)}"),
+            (self.only, f"that matches {self.only!r}"),
+            (self.but, f"that does not match {self.but!r}"),
+        )
+        words = [text for given, text in asked if given is not None]
+        return UserError(f"there is no record {', '.join(words)}".rstrip() + f": {held(self.capture)}")
+
+
+def choose(
+    capture: Capture,
+    from_: str | None = None,
+    to: str | None = None,
+    only: str | None = None,
+    but: str | None = None,
+    option: str = "--from",
+) -> Choice:
+    """Understand what was asked for; `option` is the name of the one that said `from_`. Raises UserError."""
+    span = Span(_moment(capture, option, from_), _moment(capture, "--to", to))
+    if span.start_ns is not None and span.end_ns is not None and span.start_ns >= span.end_ns:
+        raise UserError(f"--from ({iso(span.start_ns)}) has to lie before --to ({iso(span.end_ns)})")
+    return Choice(capture, span, only, but, _matches(only, but))
+
+
+def _matches(only: str | None, but: str | None) -> Callable[[Record], bool] | None:
+    if only is None and but is None:
+        return None
+    from addons.filtering import matcher  # brings mitmproxy, which takes its time
+
+    if but is None:
+        return matcher(only or "")
+    unwanted = matcher(but)
+    if only is None:
+        return lambda record: not unwanted(record)
+    wanted = matcher(only)
+    return lambda record: wanted(record) and not unwanted(record)
+
+
+def _moment(capture: Capture, option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return moment(text, capture.first_ns or 0, capture.last_ns or 0)
+    except ValueError as error:
+        raise UserError(f"{option}: {error}") from None
+
+
+def held(capture: Capture) -> str:
+    """Say what a capture holds."""
+    first, last = capture.first_ns, capture.last_ns
+    span = f", {iso(first)} to {iso(last)}" if first is not None and last is not None else ""
+    return f"the capture holds {capture.count:,} records{span}"
+
+
+@contextmanager
+def writing(out: BatchWriter) -> Iterator[BatchWriter]:
+    """Write a capture. An end by SIGTERM leaves nothing behind either."""
+
+    def ended(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(int(Exit.INTERRUPTED))
+
+    before = signal.signal(signal.SIGTERM, ended)
+    try:
+        with out:
+            yield out
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def write_all(records: Iterator[Record], out: BatchWriter) -> int:
+    """Write `records`; give how many the format cannot hold. Raises UserError if the disk fails."""
+    unfit = 0
+    for record in records:
+        try:
+            out.write(record)
+        except ValueError as error:
+            unfit += 1
+            if unfit <= _NAMED:
+                typer.echo(f"left out: the record of {iso(record.arrival_ns)}: {error}", err=True)
+    if unfit > _NAMED:
+        typer.echo(f"left out: {unfit - _NAMED} records more", err=True)
+    return unfit
+
+
+def tell_written(output: Path, source: Capture, unfit: int, known: Iterable[str] = ()) -> None:
+    """Say what was written, and what was not. Ends with 1 if it is not all that was there."""
+    made = Capture(output)
+    first, last = made.first_ns or 0, made.last_ns or 0
+    size = sum(segment.size for segment in made.segments)
+    typer.echo(f"{made.count:,} records in {as_size(size)}, {iso(first)} to {iso(last)}: {output}")
+    finish(source, known)
+    if unfit:
+        raise typer.Exit(int(Exit.FAILED))
+
+
+def complain(capture: Capture, known: Iterable[str] = ()) -> bool:
+    """Name on standard error what did not read, and say whether there is any such thing."""
+    lines = list(dict.fromkeys([*known, *capture.damage]))
+    for line in lines:
         typer.echo(f"damaged: {printable(line)}", err=True)
+    return bool(lines)
+
+
+def finish(capture: Capture, known: Iterable[str] = ()) -> None:
+    """Name on standard error what did not read; if there is any such thing, end with 1: this was not all of it."""
+    if complain(capture, known):
+        raise typer.Exit(int(Exit.FAILED))
 
 
 def to_console() -> Console:

@@ -1,0 +1,103 @@
+"""Where a capture came from that was made of others, and several captures as one."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from captures.reader import Capture, Segment
+from captures.records import Record
+
+_NAMED = 20
+"""Sources that are named in a header, which has little room."""
+
+
+def joined(captures: Sequence[Capture]) -> tuple[Capture, list[str]]:
+    """Make one capture of several, and tell which segments were in more than one of them: they are in it once.
+
+    Of two copies the one with more records stays: the other was taken while it was being written, or was cut off.
+    The first capture becomes the whole one.
+    """
+    known: dict[tuple[str, int], Segment] = {}
+    segments: list[Segment] = []
+    twice: list[str] = []
+    for segment in (segment for capture in captures for segment in capture.segments):
+        if segment.header is None:
+            segments.append(segment)
+            continue
+        key = (segment.header.writer, segment.header.sequence)
+        before = known.setdefault(key, segment)
+        if before is segment:
+            segments.append(segment)
+            continue
+        better, worse = (segment, before) if segment.count > before.count else (before, segment)
+        known[key] = better
+        segments[segments.index(before)] = better
+        if better.path.samefile(worse.path):
+            twice.append(f"{worse.path} was named twice: it is taken once")
+        else:
+            twice.append(f"{worse.path} is left out: {better.path} is the same segment")
+    whole = captures[0]
+    whole.segments = segments
+    return whole, twice
+
+
+def overlapping(capture: Capture) -> list[Path]:
+    """Name the segments that were made of others which are here too: their records may be here twice."""
+    writers = {segment.header.writer for segment in capture.segments if segment.header is not None}
+    return [segment.path for segment in capture.segments if writers & _made_of(segment)]
+
+
+def _made_of(segment: Segment) -> set[str]:
+    sources = segment.header.extra.get("from") if segment.header is not None else None
+    if not isinstance(sources, list):
+        return set()
+    writers = [source.get("writer") for source in sources if isinstance(source, dict)]
+    return {writer for writer in writers if isinstance(writer, str)}
+
+
+def lineage(made_by: str, capture: Capture, selection: Mapping[str, Any]) -> dict[str, Any]:
+    """Say for a header what a capture was made of: writers and their segments, and what was chosen of them."""
+    sources: dict[str, list[int]] = {}
+    for segment in capture.segments:
+        if segment.header is not None:
+            sources.setdefault(segment.header.writer, []).append(segment.header.sequence)
+    named = [
+        {"writer": writer, "segments": [min(numbers), max(numbers)]}
+        for writer, numbers in list(sources.items())[:_NAMED]
+    ]
+    more = {"more_writers": len(sources) - _NAMED} if len(sources) > _NAMED else {}
+    return {"made_by": made_by, "from": named, **more, **selection}
+
+
+def redaction(capture: Capture) -> dict[str, Any]:
+    """Say for a header what was replaced: what all sources say, or each thing that one of them says."""
+    said: list[dict[str, Any]] = []
+    for segment in capture.segments:
+        if segment.header is not None and segment.header.redaction not in said:
+            said.append(segment.header.redaction)
+    return said[0] if len(said) == 1 else {"several": said[:_NAMED]}
+
+
+class Unique:
+    """Lets equal records pass once. Of one moment at most 10,000 different ones are remembered."""
+
+    def __init__(self) -> None:
+        self.left_out = 0
+        self._at = -1
+        self._seen: set[Record] = set()
+
+    def filter(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Give on each record, sorted by arrival, that was not there already."""
+        for record in records:
+            if record.arrival_ns != self._at:
+                self._at = record.arrival_ns
+                self._seen.clear()
+            elif record in self._seen:
+                self.left_out += 1
+                continue
+            if len(self._seen) < _REMEMBERED:
+                self._seen.add(record)
+            yield record
+
+
+_REMEMBERED = 10_000
