@@ -14,7 +14,7 @@ from mitmproxy.io import FlowReader, FlowWriter
 from mitmproxy.net.http import status_codes
 from mitmproxy.net.http.url import default_port, parse_authority
 
-from captures.codec import MAX_TIME
+from captures.columns import MAX_TIME
 from captures.exchange.notes import Notes
 from captures.records import Record
 

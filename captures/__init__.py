@@ -7,7 +7,8 @@ Data flows down on the left, when recording, and up on the right, when reading:
     sampling     whose requests are recorded; `bodies`: how much of each
     redaction    secrets out, pseudonyms in                                        reader      streams, by arrival
     writer       blocks, queue, rotation, what happens when the disk fails         codec       bytes <-> values
-    codec        values <-> bytes                                                  sealing     out of the lock
+    codec        payloads, frames, header and footer                               sealing     out of the lock
+    columns      what is in a block                                                columns     (`rows`: in version 1)
     sealing      blocks under lock and key, if they are to be                      segments    names and files
     segments     names and files
     worker       the thread that compresses and writes
@@ -23,9 +24,9 @@ as HTTP or curl), `moments` (times in words). `errors` says what can be wrong wi
 `repair` copies what reads of a damaged capture, into `folders` that are seen by nobody before they are whole.
 `gaps` finds where a capture is silent, `diagnosis` names broken and foreign files.
 
-Pure are `accounting`, `bodies`, `bursts`, `codec`, `diagnosis`, `distribution`, `endpoints`, `gaps`, `moments`,
-`rates`, `records`, `redaction` (but for `load_key`), `rendering`, `retention`, `sampling`, `sealing`, `sessions`,
-`summary` and `templates`. The format is described in `docs/capture-format.md`.
+Pure are `accounting`, `bodies`, `bursts`, `codec`, `columns`, `diagnosis`, `distribution`, `endpoints`, `gaps`,
+`moments`, `rates`, `records`, `redaction` (but for `load_key`), `rendering`, `retention`, `rows`, `sampling`,
+`sealing`, `sessions`, `summary` and `templates`. The format is described in `docs/capture-format.md`.
 
 May import `rules`; never `reamp`, `addons`, `replayer` or mitmproxy.
 """

@@ -6,7 +6,8 @@ width, so it can be read with one `struct`, and found again by its pattern after
 
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import google_crc32c
@@ -14,22 +15,23 @@ import msgpack
 import zstandard
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from captures import columns, rows
+from captures.columns import MAX_BLOCK, MAX_TIME, Block
 from captures.errors import CaptureError
-from captures.records import Headers, Record
+from captures.records import Record
 from rules.wire import Accounting
 
 FORMAT = "reamp-capture"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+"""Versions that are read. Their segments differ in what a block holds; the codec of each frame tells which it is."""
 
 # Bounds that a writer keeps and a reader enforces, so that a hostile file cannot exhaust its memory.
 MAX_HEADER = 64 << 10
 MAX_FOOTER = 4 << 20
 MAX_FRAMES = 100_000
 MAX_RECORD = 8 << 20
-MAX_BLOCK = 16 << 20
 MAX_PAYLOAD = MAX_BLOCK + (MAX_BLOCK >> 8)  # noise grows: what zstd calls its compress bound
-MAX_HEADERS = 4096
-MAX_TIME = 1 << 63
 
 MAX_BODY = MAX_RECORD - (1 << 20)
 """The most of a body that a record has room for whatever its headers are: a proxy takes some 64 KiB of them, and
@@ -39,8 +41,17 @@ _FRAME = struct.Struct(">BBQBQBI5sBIBI")
 FRAME_HEAD = _FRAME.size
 _BEFORE_CRC, _AFTER_CRC = 29, 34  # the checksum covers the frame without the five bytes of the checksum itself
 _ARRAY_6, _UINT64, _UINT32, _BIN32 = 0x96, 0xCF, 0xCE, 0xC6
-_ZSTD = b"\xa4zstd"
+_CODEC = slice(_BEFORE_CRC - 4, _BEFORE_CRC)
+_FOUR = b"\xa4"  # msgpack's mark of a text of four
+COLUMNS, ROWS = b"zcol", b"zstd"
+"""What a payload is: columns under zstd, or the rows of version 1."""
 FRAME_PATTERN = re.compile(rb"\x96\xcf.{8}\xcf.{8}\xce.{4}\xa4[a-z0-9]{4}\xce.{4}\xc6", re.DOTALL)
+
+_ALONE = 1000
+"""Bytes of a part that are worth coding by themselves."""
+
+_RECORD, _FIELD = 600, 150
+"""Bytes that a record and a header take in memory beside what is in them: objects of the interpreter."""
 
 _TRAILER = struct.Struct(">BQ")
 TRAILER = _TRAILER.size
@@ -109,124 +120,42 @@ class Footer(BaseModel):
     repaired: Repaired | None = Field(default=None, description="if this is a copy of a damaged segment")
 
 
-# --- records ---
-
-# A record from checked fields, at half the price of the call with thirteen arguments.
-_make = tuple.__new__
-
-
-def record_packer() -> Callable[[Any], bytes]:
-    """Make a function that packs one value. It keeps a buffer: one for each thread."""
-    return msgpack.Packer(use_bin_type=True, buf_size=1 << 16).pack  # type: ignore[no-any-return]
-
-
-def pack_record(pack: Callable[[Any], bytes], record: Record, headers: Headers, previous_ns: int) -> bytes:
-    """Pack `record` with `headers` in place of its own, its arrival relative to the record before it in the block.
-
-    Raises ValueError, TypeError or OverflowError for what the format cannot hold.
-    """
-    arrival, method, scheme, authority, path, version, _, body, body_size, status, size, ttfb, duration = record
-    if not 0 <= arrival < MAX_TIME:
-        raise ValueError(f"arrival {arrival} is out of range")
-    if len(headers) > MAX_HEADERS:
-        raise ValueError(f"{len(headers)} headers are more than the format allows")
-    delta = arrival - previous_ns
-    try:
-        return pack(
-            (delta, method, scheme, authority, path, version, headers, body, body_size, status, size, ttfb, duration)
-        )
-    except UnicodeEncodeError:
-        # Not UTF-8: such a text goes in as the bytes that it was, so that the stream stays valid msgpack.
-        texts = (_exact(text) for text in (method, scheme, authority, path, version))
-        return pack((delta, *texts, headers, body, body_size, status, size, ttfb, duration))
-
-
-def _exact(text: str) -> str | bytes:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogateescape")
-    return text
-
-
-def unpack_records(data: bytes, count: int) -> list[Record]:
-    """Unpack a block's records in the order in which they were written. Raises CaptureError."""
-    unpacker = msgpack.Unpacker(
-        use_list=False,
-        max_buffer_size=MAX_BLOCK,
-        max_array_len=MAX_HEADERS,
-        max_map_len=0,
-        max_ext_len=0,
-    )
-    records: list[Record] = []
-    arrival = 0
-    try:
-        unpacker.feed(data)
-        for row in unpacker:
-            delta, method, scheme, authority, path, version, headers, body, body_size, status, size, ttfb, dur = row
-            arrival += delta
-            if not (
-                type(method) is type(scheme) is type(authority) is type(path) is type(version) is str
-                and type(body) is bytes
-                and type(headers) is tuple
-                and type(delta) is type(body_size) is type(status) is type(size) is type(ttfb) is type(dur) is int
-                and 0 <= arrival < MAX_TIME
-            ):
-                records.append(_odd_record(arrival, row))
-                continue
-            for name, value in headers:
-                if type(name) is not bytes or type(value) is not bytes:
-                    raise CaptureError("a header is not bytes")
-            records.append(_make(Record, (arrival, *row[1:])))
-    except _UNPACKING as error:
-        raise CaptureError(f"its records do not unpack ({error or type(error).__name__})") from None
-    if len(records) != count or unpacker.tell() != len(data):
-        raise CaptureError(f"it holds {len(records)} records and promised {count}")
-    return records
-
-
-def _odd_record(arrival: int, row: tuple[Any, ...]) -> Record:
-    """Read a record whose texts may be bytes (not UTF-8). Raises CaptureError for anything else."""
-    texts, (headers, body, *numbers) = row[1:6], row[6:]
-    if (
-        type(body) is not bytes
-        or any(type(number) is not int for number in (row[0], *numbers))
-        or not 0 <= arrival < MAX_TIME
-        or type(headers) is not tuple
-        or any(type(part) is not bytes for name, value in headers for part in (name, value))
-    ):
-        raise CaptureError("a record has a field of a wrong type")
-    decoded = []
-    for text in texts:
-        if type(text) not in {str, bytes}:
-            raise CaptureError("a record has a text of a wrong type")
-        decoded.append(text if isinstance(text, str) else text.decode("utf-8", "surrogateescape"))
-    return Record._make((arrival, *decoded, headers, body, *numbers))
-
-
 # --- frames ---
 
 
 class Compressor:
-    """Turns records into frames. Holds compression state: one for each thread."""
+    """Turns records into payloads. Holds compression state: one for each thread."""
 
     def __init__(self, level: int) -> None:
-        self._compress = zstandard.ZstdCompressor(level=level, write_content_size=True).compress
+        self._compressor = zstandard.ZstdCompressor(level=level)
+        self._pack = columns.packer()
 
-    def frame(self, first_ns: int, last_ns: int, count: int, records: Iterable[bytes]) -> bytes:
-        """Make the frame of one block of packed records."""
-        payload = self._compress(b"".join(records))
-        fields = (_ARRAY_6, _UINT64, first_ns, _UINT64, last_ns, _UINT32, count, _ZSTD)
-        head = _FRAME.pack(*fields, _UINT32, 0, _BIN32, len(payload))
-        return b"".join(
-            (
-                head[:_BEFORE_CRC],
-                b"\xce",
-                _frame_crc(head, payload).to_bytes(4),
-                head[_AFTER_CRC:],
-                payload,
-            )
-        )
+    def payload(self, records: Sequence[Record]) -> bytes:
+        """Pack and compress one block. Raises ValueError, TypeError or OverflowError for what no block can hold."""
+        parts = columns.encode(self._pack, records)
+        stream = self._compressor.compressobj(size=sum(map(len, parts)))
+        compressed = []
+        for part in parts:
+            compressed.append(stream.compress(part))
+            if len(part) > _ALONE:
+                # A new block of zstd's: numbers and texts are not coded by the same table.
+                compressed.append(stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+        return b"".join((*compressed, stream.flush()))
+
+
+def weigh(record: Record) -> tuple[int, int]:
+    """Tell how many bytes a record is, and how many it takes in memory, about."""
+    headers = record.headers
+    size = len(record.path) + len(record.body) + sum(map(len, chain.from_iterable(headers)))
+    return size, size + _RECORD + _FIELD * len(headers)
+
+
+def pack_frame(first_ns: int, last_ns: int, count: int, payload: bytes, codec: bytes = COLUMNS) -> bytes:
+    """Make the frame of one block from its payload."""
+    fields = (_ARRAY_6, _UINT64, first_ns, _UINT64, last_ns, _UINT32, count, _FOUR + codec)
+    head = _FRAME.pack(*fields, _UINT32, 0, _BIN32, len(payload))
+    crc = _frame_crc(head, payload).to_bytes(4)
+    return b"".join((head[:_BEFORE_CRC], b"\xce", crc, head[_AFTER_CRC:], payload))
 
 
 def _frame_crc(head: bytes, payload: bytes) -> int:
@@ -241,7 +170,7 @@ def frame_head(head: bytes, offset: int) -> Frame | None:
     array, u1, first, u2, last, u3, count, codec, u4, _, binary, length = _FRAME.unpack_from(head)
     if (array, u1, u2, u3, u4, binary) != (_ARRAY_6, _UINT64, _UINT64, _UINT32, _UINT32, _BIN32):
         return None
-    if codec[0] != _ZSTD[0] or not first <= last < MAX_TIME or not count or length > MAX_PAYLOAD:
+    if codec[:1] != _FOUR or not first <= last < MAX_TIME or not count or length > MAX_PAYLOAD:
         return None
     return Frame(offset, first, last, count, FRAME_HEAD + length)
 
@@ -262,23 +191,26 @@ def stamped(data: bytes, first_ns: int, last_ns: int) -> bytes:
     return bytes(frame)
 
 
-def read_frame(data: bytes, frame: Frame) -> list[Record]:
-    """Unpack a whole frame that lies where `frame` says. Raises CaptureError."""
+def read_frame(data: bytes, frame: Frame) -> Block:
+    """Unpack a whole frame that lies where `frame` says, but for its records. Raises CaptureError."""
     if len(data) != frame.length or frame_head(data, frame.offset) != frame:
         raise CaptureError("the block is not where or what the index says")
     if not frame_intact(data):
         raise CaptureError("the block's checksum is wrong")
-    if data[_BEFORE_CRC - len(_ZSTD) : _BEFORE_CRC] != _ZSTD:
+    codec = data[_CODEC]
+    if codec not in {COLUMNS, ROWS}:
         raise CaptureError("the block needs a codec that this version of reamp does not know")
     payload = data[FRAME_HEAD:]
     try:
         size = zstandard.frame_content_size(payload)
         if not 0 < size <= MAX_BLOCK:
             raise CaptureError(f"the block claims {size} bytes of records, more than the format allows")
-        records = zstandard.ZstdDecompressor(max_window_size=MAX_BLOCK).decompress(payload, allow_extra_data=False)
+        content = zstandard.ZstdDecompressor(max_window_size=MAX_BLOCK).decompress(payload, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise CaptureError(f"the block does not decompress ({error})") from None
-    return unpack_records(records, frame.records)
+    if codec == ROWS:
+        return rows.decode(content, frame.records)
+    return columns.decode(content, frame.records)
 
 
 # --- header, footer, trailer ---
@@ -331,8 +263,8 @@ def unpack_header(data: bytes) -> tuple[Header, int]:
     if fields.get("format") != FORMAT:
         raise CaptureError("it says that it is another format")
     version = fields.get("version")
-    if version != VERSION:
-        raise CaptureError(f"it has format version {version}, and this version of reamp reads {VERSION}")
+    if version not in READABLE:
+        raise CaptureError(f"it has format version {version}, and this version of reamp reads up to {VERSION}")
     try:
         return Header.model_validate(fields), length
     except ValidationError as error:

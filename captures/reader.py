@@ -3,7 +3,7 @@
 import heapq
 import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from stat import S_ISREG
@@ -11,6 +11,7 @@ from typing import Literal
 
 from captures import codec
 from captures.codec import Footer, Frame, Header
+from captures.columns import MAX_BLOCK, MAX_TIME, Block, Rows
 from captures.diagnosis import Tail, stranger, tail
 from captures.errors import CaptureError, Damage, GoneError
 from captures.records import Record
@@ -19,9 +20,11 @@ from captures.segments import SUFFIX, is_being_written
 _SCAN = 1 << 20  # bytes read at a time when looking for the next frame after damage
 _SCAN_BUDGET = 4  # times the size of the file: what may be checksummed while looking, so that no file costs for ever
 
-# Blocks held whole while their records are due. Of 256 KiB each they take some 100 MiB as Python objects; a sidecar
-# keeps one or two of them due at a time, so this is enough for a fleet.
-_WHOLE = 128
+_AT_ONCE = 256  # records made at a time: whoever reads in an event loop has to get on with other things
+
+# Blocks held whole while their records are due: as a rule 1 MiB each, at most some tens. A sidecar keeps one or two of
+# them due at a time, so this is enough for a fleet.
+_WHOLE = 32
 
 
 class Segment:
@@ -99,18 +102,19 @@ class Segment:
         found = self._find_footer()
         return [] if found is None else found[1]
 
-    def read(self, frame: Frame) -> list[Record]:
-        """Read one block's records, in the order in which they were written. A damaged one gives none."""
+    def read(self, frame: Frame) -> Block | None:
+        """Read one block; its records are made when they are asked for. None: it is damaged."""
         try:
             return codec.read_frame(self._bytes(frame.offset, frame.length), frame)
         except CaptureError as error:
             self._damaged(frame.offset, str(error))
-            return []
+            return None
 
     def records(self) -> Iterator[Record]:
         """All records in the order in which they were written."""
         for frame in self.frames():
-            yield from self.read(frame)
+            if block := self.read(frame):
+                yield from block.records(range(frame.records))
 
     def raw(self, offset: int, length: int) -> Iterator[bytes]:
         """Give bytes as they stand in the file, some at a time. Raises CaptureError if they are not there."""
@@ -179,7 +183,7 @@ class Segment:
     def _walk(self) -> Iterator[Frame]:
         """Go from frame to frame; over damage, look for the next whole one."""
         offset, before = self._start, None
-        budget = _SCAN_BUDGET * self.size + codec.MAX_BLOCK
+        budget = _SCAN_BUDGET * self.size + MAX_BLOCK
         while offset < self.size:
             head = self._bytes(offset, codec.FRAME_HEAD)
             frame = codec.frame_head(head, offset)
@@ -289,7 +293,7 @@ class Capture:
         in bounds: a block is read again but a few times, and little more is held of it than its early records.
         """
         low = 0 if start_ns is None else start_ns
-        high = codec.MAX_TIME if end_ns is None else end_ns
+        high = MAX_TIME if end_ns is None else end_ns
         order = count()  # settles equal times in the order of the files, and keeps heapq from comparing further
         whole = 0
         heap: list[tuple[int, int, Segment | _Unread | _Run]] = [
@@ -303,7 +307,7 @@ class Capture:
                     if frame.first_ns < high and frame.last_ns >= low:
                         heapq.heappush(heap, (frame.first_ns, next(order), _Unread(item, frame, frame.first_ns)))
                 continue
-            until = heap[0][0] if heap else codec.MAX_TIME
+            until = heap[0][0] if heap else MAX_TIME
             if isinstance(item, _Unread):
                 run = item.read(low, high)
                 if whole < _WHOLE:
@@ -313,11 +317,9 @@ class Capture:
                     heapq.heappush(heap, (rest.first_ns, next(order), rest))
             else:
                 run = item
-            start = run.position
-            run.position = bisect_right(run.records, until, lo=start, key=_arrival)
-            yield from run.records[start : run.position]
-            if run.position < len(run.records):
-                heapq.heappush(heap, (run.records[run.position].arrival_ns, next(order), run))
+            yield from run.until(until)
+            if (following := run.following) is not None:
+                heapq.heappush(heap, (following, next(order), run))
             elif run.whole:
                 whole -= 1
 
@@ -325,12 +327,41 @@ class Capture:
 class _Run:
     """Records of a block, sorted by arrival, and how far they were given out."""
 
-    __slots__ = ("position", "records", "whole")
-
-    def __init__(self, records: list[Record]) -> None:
-        self.records = records
-        self.position = 0
+    def __init__(self, block: Block, places: Sequence[int], given: int = 0) -> None:
+        """Of `block`, in this order, the records at `places`; `given` were given out by another run."""
+        self._block = block
+        self._places = places
+        self._position = given
         self.whole = False
+
+    @property
+    def following(self) -> int | None:
+        """When the next one arrived; None: there is none."""
+        return self._at(self._position) if self._position < len(self._places) else None
+
+    def until(self, until: int) -> Iterator[Record]:
+        """Give what arrived up to this moment, and was not given yet."""
+        end = self.count(until)
+        while self._position < end:
+            start = self._position
+            self._position = min(end, start + _AT_ONCE)
+            yield from self._block.records(self._places[start : self._position])
+
+    def count(self, until: int) -> int:
+        """Count all that arrived up to this moment, given or not."""
+        return bisect_right(self._places, until, key=self._block.arrivals.__getitem__)
+
+    def cut(self, count: int) -> tuple[int, int] | None:
+        """Keep the first so many and let the block go; say when the first of the rest arrived, and its number."""
+        if count >= len(self._places):
+            return None
+        rest = self._at(count)
+        self._block = Rows(self._block.records(self._places[self._position : count]))
+        self._places, self._position = range(len(self._block.arrivals)), 0
+        return rest, count
+
+    def _at(self, position: int) -> int:
+        return self._block.arrivals[self._places[position]]
 
 
 class _Unread:
@@ -345,24 +376,20 @@ class _Unread:
         self.given = given
 
     def read(self, low: int, high: int) -> _Run:
-        records = self.segment.read(self.frame)
-        records.sort(key=_arrival)
+        block = self.segment.read(self.frame)
+        if block is None:
+            return _Run(Rows([]), [])
+        arrivals = block.arrivals
+        places = sorted(range(len(arrivals)), key=arrivals.__getitem__)
         if self.frame.first_ns < low or self.frame.last_ns >= high:
-            records = records[bisect_left(records, low, key=_arrival) : bisect_left(records, high, key=_arrival)]
-        return _Run(records[self.given :])
+            start, end = (bisect_left(places, at, key=arrivals.__getitem__) for at in (low, high))
+            places = places[start:end]
+        return _Run(block, places, self.given)
 
     def shorten(self, run: _Run, until: int) -> "_Unread | None":
         """Keep of `run` what is due, and as much as was given before; give the rest, if any, as yet unread."""
-        count = max(1, self.given, bisect_right(run.records, until, key=_arrival))
-        rest = run.records[count:]
-        if not rest:
-            return None
-        del run.records[count:]
-        return _Unread(self.segment, self.frame, rest[0].arrival_ns, self.given + count)
-
-
-def _arrival(record: Record) -> int:
-    return record.arrival_ns
+        rest = run.cut(max(self.given + 1, 2 * self.given, run.count(until)))
+        return rest and _Unread(self.segment, self.frame, *rest)
 
 
 def open_segments(path: Path) -> Iterator[tuple[Path, Segment | CaptureError]]:

@@ -12,7 +12,7 @@ segment gets a new header and accounts of its own. (An encrypted one cannot: its
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,12 +117,12 @@ def _examined(segment: Segment, tell: Callable[[int], None]) -> _Piece:
     promised = 0
     for frame in segment.frames():
         promised += frame.records
-        arrivals = _arrivals(segment, frame)
-        if arrivals is None:
+        block = segment.read(frame)
+        if block is None:
             piece.bad[frame.offset] = frame
         else:
             piece.records += frame.records
-            stamp = min(arrivals), max(arrivals)
+            stamp = min(block.arrivals), max(block.arrivals)
             if stamp != (frame.first_ns, frame.last_ns):
                 piece.stamps[frame.offset] = stamp
     tell(segment.size)
@@ -131,10 +131,6 @@ def _examined(segment: Segment, tell: Callable[[int], None]) -> _Piece:
         not (segment.damage or piece.bad or piece.stamps) and footer is not None and footer.records == promised
     )
     return piece
-
-
-def _arrivals(segment: Segment, frame: Frame) -> Sequence[int] | None:
-    return [record.arrival_ns for record in segment.read(frame)] or None
 
 
 def _once(pieces: list[_Piece], report: RepairReport) -> Iterator[_Piece]:

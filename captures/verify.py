@@ -181,12 +181,12 @@ def _read(segment: Segment, coverage: Coverage, tell: Callable[[int], None]) -> 
     for frame in segment.frames():
         report.blocks += 1
         promised += frame.records
-        records = segment.read(frame)
+        block = segment.read(frame)
         tell(frame.offset + frame.length)
-        if not records:
+        if block is None:
             continue  # the segment has noted why
-        report.records += len(records)
-        arrivals = sorted(record.arrival_ns for record in records)
+        report.records += len(block.arrivals)
+        arrivals = sorted(block.arrivals)
         coverage.add(arrivals)
         first, last = arrivals[0], arrivals[-1]
         if (first, last) != (frame.first_ns, frame.last_ns):

@@ -1,11 +1,12 @@
 """Records in, segments out, off the hot path.
 
-    offer() -> open block -> sealed blocks -> (one task) compress -> append -> segment
-                  '------ at most queue_size bytes ------'
+    offer() -> open block -> sealed block -> (a thread) compressed -> (one task, another thread) append -> segment
+                  '------------ at most queue_size bytes of memory -----------'
 
-`offer` runs on the proxy's event loop and only packs. One task takes sealed blocks in order and has a thread compress
-and write them. A block leaves the queue when it is in the kernel's hands, so a disk that fails or dawdles costs no
-record until the queue is full; from then on records are dropped and counted.
+`offer` runs on the proxy's event loop and only redacts and keeps. A full block is packed and compressed at once, in a
+thread that never waits for the disk. One task takes the blocks in order and has another thread write them. A block
+leaves the queue when it is in the kernel's hands, so a disk that fails or dawdles costs no record until the queue is
+full; from then on records are dropped and counted.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from captures import codec
+from captures import codec, columns
 from captures.accounting import Counts
 from captures.records import Record
 from captures.redaction import Redactor, without_userinfo
@@ -48,16 +49,16 @@ class WriterSettings(BaseModel):
 
     segment_size: Size = Field(Size(64 << 20), description="a segment is closed when it is this large")
     segment_age: Duration = Field(Duration(600), description="a segment is closed when its first record is this old")
-    block_size: Size = Field(Size(256 << 10), description="records compressed together, in bytes before compression")
+    block_size: Size = Field(Size(4 << 20), description="memory that the records of a block may take")
     flush: Duration = Field(Duration(1), description="records are written within this, if the disk keeps up")
     fsync: Fsync = Field("none", description="when what was written has to be on the disk for certain")
-    queue_size: Size = Field(Size(32 << 20), description="packed records that may wait for the disk before any is lost")
+    queue_size: Size = Field(Size(32 << 20), description="memory for records that wait for the disk before any is lost")
     level: int = Field(3, ge=1, le=19, description="zstd level")
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
-        if not 1 <= self.block_size <= codec.MAX_BLOCK - codec.MAX_RECORD:
-            raise ValueError(f"block_size has to lie between 1B and {Size(codec.MAX_BLOCK - codec.MAX_RECORD)}")
+        if not 1 <= self.block_size <= columns.MAX_BLOCK - codec.MAX_RECORD:
+            raise ValueError(f"block_size has to lie between 1B and {Size(columns.MAX_BLOCK - codec.MAX_RECORD)}")
         if self.queue_size < self.block_size:
             raise ValueError("queue_size cannot be smaller than block_size")
         if self.flush <= 0 or self.segment_age <= 0 or self.segment_size < 1:
@@ -66,22 +67,47 @@ class WriterSettings(BaseModel):
 
 
 class _Block:
-    """Packed records on their way to the disk."""
+    """Records on their way to the disk: first they themselves, then what they are compressed to."""
 
-    __slots__ = ("count", "due_ns", "first_ns", "frame", "last_ns", "parts", "size")
+    __slots__ = ("compressed", "count", "due_ns", "first_ns", "last_ns", "payload", "records", "size", "why")
 
-    def __init__(self, arrival_ns: int) -> None:
-        self.parts: list[bytes] = []
+    def __init__(self) -> None:
+        self.records: list[Record] = []
         self.size = 0
+        """Bytes that wait in memory."""
         self.count = 0
-        self.first_ns = self.last_ns = arrival_ns
+        self.first_ns = self.last_ns = 0
         self.due_ns = 0
-        self.frame: bytes | None = None
+        self.payload = b""
+        self.compressed: asyncio.Future[int] | None = None
+        """Gives the number of records that are left out."""
+        self.why = ""
+        """Why the last of them is."""
 
-    def compress(self, compressor: codec.Compressor) -> bytes:
-        frame = compressor.frame(self.first_ns, self.last_ns, self.count, self.parts)
-        self.parts = []
-        return frame
+    def compress(self, compressor: codec.Compressor) -> int:
+        """Make the payload. Records that the format cannot hold are left out; gives their number."""
+        records, self.records = self.records, []
+        try:
+            self.payload = compressor.payload(records)
+        except (ValueError, TypeError, OverflowError, AttributeError) as error:
+            sound = list(filter(self._sound, records))
+            if len(sound) == len(records):
+                raise ValueError(f"together they do not fit ({error})") from None
+            if sound:
+                self.payload = compressor.payload(sound)
+        else:
+            sound = records
+        arrivals = [record.arrival_ns for record in sound]
+        self.first_ns, self.last_ns = min(arrivals, default=0), max(arrivals, default=0)
+        return len(records) - len(sound)
+
+    def _sound(self, record: Record) -> bool:
+        try:
+            columns.check(record)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the others go on
+            self.why = _words(error)
+            return False
+        return True
 
 
 class _Open:
@@ -133,9 +159,7 @@ class CaptureWriter:
         self._sequence = 0
         self._segment: _Open | None = None
 
-        self._pack = codec.record_packer()
         self._block: _Block | None = None
-        self._previous_ns = 0
         self._waiting = 0  # bytes, from offer() until written
         self._sealed: deque[_Block] = deque()
         # Half of the bound is for the rest of the way: compress and write, also on a busy machine.
@@ -153,6 +177,7 @@ class CaptureWriter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._worker: Worker | None = None
+        self._packer: Worker | None = None
         self._compressor = codec.Compressor(settings.level)
 
     @property
@@ -228,33 +253,27 @@ class CaptureWriter:
             if "@" in record.authority:
                 record = record._replace(authority=without_userinfo(record.authority))
             headers = self._redactor.headers(record.headers)
-            block = self._block
-            packed = codec.pack_record(self._pack, record, headers, self._previous_ns if block else 0)
-        except Exception as error:  # noqa: BLE001 - a record that cannot be packed must not touch its request
+            if headers is not record.headers:
+                record = record._replace(headers=headers)
+            size, weight = codec.weigh(record)
+        except Exception as error:  # noqa: BLE001 - a record that is not as it should be must not touch its request
             self._unfit(f"a record cannot be packed: {_words(error)}")
             return False
-        size = len(packed)
         if size > codec.MAX_RECORD:
             self._unfit(f"a record of {size} bytes is larger than the format allows")
             return False
-        if self._waiting + size > self._queue_size:
+        if self._waiting + weight > self._queue_size:
             self._overflow()
             return False
-        arrival = record.arrival_ns
+        block = self._block
         if block is None:
-            block = self._block = _Block(arrival)
+            block = self._block = _Block()
             self._seal_timer = loop.call_later(self._seal_after, self._seal)
-        elif arrival < block.first_ns:
-            block.first_ns = arrival
-        elif arrival > block.last_ns:
-            block.last_ns = arrival
-        self._previous_ns = arrival
-        block.parts.append(packed)
-        block.count += 1
-        block.size += size
-        self._waiting += size
+        block.records.append(record)
+        block.size += weight
+        self._waiting += weight
         self._counts.queued += 1
-        if block.size >= self._block_size:
+        if block.size >= self._block_size or len(block.records) == columns.MAX_RECORDS:
             self._seal()
         return True
 
@@ -283,12 +302,30 @@ class CaptureWriter:
         if self._seal_timer is not None:
             self._seal_timer.cancel()
             self._seal_timer = None
-        if self._block is not None:
-            self._block.due_ns = time.monotonic_ns() + self._late_after_ns
-            self._sealed.append(self._block)
-            self._block = None
+        block, self._block = self._block, None
+        if block is not None:
+            block.count = len(block.records)
+            block.due_ns = time.monotonic_ns() + self._late_after_ns
+            # At once, and in a thread that never waits for the disk: compressed, far more of them can wait for it.
+            self._packer = self._packer or Worker("reamp-packing")
+            block.compressed = asyncio.wrap_future(self._packer.submit(block.compress, self._compressor))
+            block.compressed.add_done_callback(lambda done: self._compressed(block, done))
+            self._sealed.append(block)
             self._tell()
-            self._wake.set()
+
+    def _compressed(self, block: _Block, done: asyncio.Future[int]) -> None:
+        """Let a block take its place among those that wait for the disk, by its new size."""
+        left_out = 0
+        if not done.cancelled() and done.exception() is None:
+            left_out = done.result()
+            block.count -= left_out
+            self._waiting -= block.size - len(block.payload)
+            block.size = len(block.payload)
+        if left_out:
+            self._counts.queued -= left_out
+            self._counts.dropped += left_out - 1
+            self._unfit(f"a record cannot be packed: {block.why}")  # counts one
+        self._wake.set()
 
     # --- the way to the disk ---
 
@@ -406,15 +443,19 @@ class CaptureWriter:
         self._segment = _Open(file)
 
     async def _write(self, segment: _Open, block: _Block) -> None:
-        if block.frame is None:
-            try:
-                block.frame = await self._threaded(block.compress, self._compressor)
-            except Exception:
-                log.exception("capture: a block cannot be compressed, and is dropped")
-                self._drop()
-                return
+        try:
+            if block.compressed is not None:
+                await block.compressed
+        except Exception:
+            log.exception("capture: a block cannot be compressed, and is dropped")
+            self._drop()
+            return
+        if not block.count:
+            self._drop()  # none of its records could be packed
+            return
+        frame = codec.pack_frame(block.first_ns, block.last_ns, block.count, block.payload)
         offset = segment.file.size
-        await segment.file.append(block.frame, durable=self._settings.fsync == "block")
+        await segment.file.append(frame, durable=self._settings.fsync == "block")
         # From here on the block is in the file: no await until all the books say so.
         segment.since = segment.since or time.monotonic()
         if self._settings.fsync == "interval":
@@ -425,7 +466,7 @@ class CaptureWriter:
         self._sealed.popleft()
         self._forget(block)
         self._counts.written += block.count
-        self._counts.bytes_written += len(block.frame)
+        self._counts.bytes_written += len(frame)
         self._recovered()
 
     def _drop(self) -> None:
@@ -532,9 +573,9 @@ class CaptureWriter:
             log.warning("capture: the last segment was not closed, %d records could not be written", lost)
             await asyncio.wait({asyncio.ensure_future(self._segment.file.close())}, timeout=0.2)
             self._segment = None
-        if self._worker is not None:
-            self._worker.shutdown()
-            self._worker = None
+        for worker in filter(None, (self._worker, self._packer)):
+            worker.shutdown()
+        self._worker = self._packer = None
 
 
 def _words(error: Exception) -> str:

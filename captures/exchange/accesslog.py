@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import BinaryIO
 
-from captures.codec import MAX_TIME
+from captures.columns import MAX_TIME
 from captures.errors import CaptureError
 from captures.exchange import http1
 from captures.exchange.logformats import GUESSED, Field, Format, Values, compiled

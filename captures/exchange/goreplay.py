@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import BinaryIO, NamedTuple
 
-from captures.codec import MAX_TIME
+from captures.columns import MAX_TIME
 from captures.exchange import http1
 from captures.exchange.notes import Notes
 from captures.exchange.options import ReadOptions, WriteOptions

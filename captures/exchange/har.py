@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import ijson
 
-from captures.codec import MAX_TIME
+from captures.columns import MAX_TIME
 from captures.errors import CaptureError
 from captures.exchange import http1
 from captures.exchange.notes import Notes

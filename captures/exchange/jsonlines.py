@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from captures.codec import MAX_TIME
+from captures.columns import MAX_TIME
 from captures.exchange.notes import Notes
 from captures.exchange.options import ReadOptions, WriteOptions
 from captures.exchange.streams import lines

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from captures import codec
+from captures import codec, columns
 from captures.accounting import Counts
 from captures.records import Record
 from captures.redaction import Redactor
@@ -45,7 +45,7 @@ _texts = st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrogatees
 _sizes = st.integers(0, 2**40)
 records = st.builds(
     Record,
-    arrival_ns=st.integers(0, codec.MAX_TIME - 1) | st.integers(NOON, NOON + 1000),
+    arrival_ns=st.integers(0, columns.MAX_TIME - 1) | st.integers(NOON, NOON + 1000),
     method=_texts,
     scheme=st.sampled_from(["http", "https"]),
     authority=_texts,
@@ -61,19 +61,10 @@ records = st.builds(
 )
 
 
-def packed(block: Sequence[Record]) -> list[bytes]:
-    """Pack a block's records as the writer does."""
-    pack, previous, parts = codec.record_packer(), 0, []
-    for one in block:
-        parts.append(codec.pack_record(pack, one, one.headers, previous))
-        previous = one.arrival_ns
-    return parts
-
-
 def frame(block: Sequence[Record]) -> bytes:
     """Make one block's frame."""
     arrivals = [one.arrival_ns for one in block]
-    return codec.Compressor(3).frame(min(arrivals), max(arrivals), len(block), packed(block))
+    return codec.pack_frame(min(arrivals), max(arrivals), len(block), codec.Compressor(3).payload(block))
 
 
 def header(sequence: int = 1, writer: str = "w1", written: int = 0, accounting: Accounting | None = None) -> bytes:

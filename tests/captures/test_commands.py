@@ -134,7 +134,9 @@ def test_show_gives_one_request_as_http(folder: Path) -> None:
 def damaged(folder: Path) -> Path:
     first = min(folder.glob("*.reamp"))
     data = bytearray(first.read_bytes())
-    data[len(data) // 2] ^= 4
+    block = codec.FRAME_PATTERN.search(data)
+    assert block is not None
+    data[block.end() + 20] ^= 4
     first.write_bytes(data)
     return folder
 

@@ -30,7 +30,7 @@ async def test_a_full_disk_costs_only_what_the_queue_cannot_hold_and_recovery_is
         folder,
         counts,
         block_size=Size(8 << 10),
-        queue_size=Size(64 << 10),
+        queue_size=Size(128 << 10),
         flush=Duration(0.05),
         segment_size=Size(2**30),
     )

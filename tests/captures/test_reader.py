@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captures import codec, reader
+from captures import codec, columns, reader
 from captures.codec import Frame
+from captures.columns import Block
 from captures.errors import CaptureError
 from captures.reader import Capture, Segment, segment_files
 from captures.records import Record
@@ -102,7 +103,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Frame]:
     seen: list[Frame] = []
     read = Segment.read
 
-    def counted(self: Segment, frame: Frame) -> list[Record]:
+    def counted(self: Segment, frame: Frame) -> Block | None:
         seen.append(frame)
         return read(self, frame)
 
@@ -310,7 +311,7 @@ def test_a_file_full_of_false_heads_does_not_keep_the_reader_busy(
     segment = Segment(path)
     assert segment.count == 0
     assert "too much damage" in str(segment.damage[-1])
-    assert checked <= 5 * path.stat().st_size + codec.MAX_BLOCK
+    assert checked <= 5 * path.stat().st_size + columns.MAX_BLOCK
 
 
 @pytest.mark.parametrize(

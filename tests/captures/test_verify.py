@@ -145,7 +145,7 @@ def test_a_lost_block_shows_even_if_the_file_was_put_together_again(tmp_path: Pa
 
 
 def test_a_block_that_lies_about_its_times_is_told(tmp_path: Path) -> None:
-    lying = codec.Compressor(3).frame(NOON - 5, NOON + 5, 1, making.packed([record(NOON)]))
+    lying = codec.pack_frame(NOON - 5, NOON + 5, 1, codec.Compressor(3).payload([record(NOON)]))
     put(tmp_path, 1, [making.header(), lying])
     assert "the block spans other times than its head says" in problems(verify(tmp_path))[0]
 

@@ -64,7 +64,7 @@ async def test_whole_sessions_are_recorded_by_every_worker_alike_also_after_a_re
                 await visit(site, 2)
                 eventually(lambda: settled(site))
                 assert sampled(site, "60%") > taken
-    by_segment = [(s.header, [one for f in s.frames() for one in s.read(f)]) for s in Capture(site.captures).segments]
+    by_segment = [(s.header, list(s.records())) for s in Capture(site.captures).segments]
     per_writer = Counter(header.writer for header, records in by_segment if header for _ in records)
     assert len(per_writer) > 3, "workers shared the traffic"
     assert {header.extra["recorded"]["sample"] for header, records in by_segment if header} == {"30%", "60%"}

@@ -1,0 +1,449 @@
+"""What a block holds: records, stored column by column. Pure.
+
+Requests of one block are alike in their columns, not in their rows: the same paths, the same few browsers, times that
+are close together. Stored by columns, each kind of thing lies beside its like, equal things are stored once, and zstd
+finds what is left. `docs/capture-format.md` describes the layout in prose and what each part of it gives.
+
+    records -> columns -> parts -> (joined, compressed) ...  unpacked -> Block -> records, any of them, in any order
+"""
+
+import math
+import sys
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, count, islice, repeat
+from operator import add, itemgetter, sub
+from typing import Any, Protocol
+
+import msgpack
+
+from captures.errors import CaptureError
+from captures.records import Headers, Record
+
+MAX_RECORDS = 1 << 16
+"""The most records in a block."""
+
+MAX_BLOCK = 16 << 20
+"""The most bytes in a block, before compression."""
+
+MAX_EXPANDED = 64 << 20
+"""The most bytes of requests that a block may stand for: what is stored once may be meant many times over."""
+
+MAX_HEADERS = 4096
+MAX_TIME = 1 << 63
+
+_SAMPLE = 256
+"""Header sets that are looked at to tell which headers vary."""
+
+_FEW = 16
+"""A header with at most so many values in the sample does not vary."""
+
+_MOST_HOLES = 1024
+
+# What msgpack raises over broken bytes: its own exceptions, ValueError for bounds and text, TypeError for odd keys.
+_UNPACKING = (msgpack.UnpackException, ValueError, TypeError, OverflowError)
+
+# A record from checked fields, at half the price of the call with thirteen arguments.
+_make = tuple.__new__
+
+Pack = Callable[[Any], bytes]
+
+
+def packer() -> Pack:
+    """Make a function that packs one value. It keeps a buffer: one for each thread."""
+    return msgpack.Packer(use_bin_type=True, buf_size=1 << 18).pack  # type: ignore[no-any-return]
+
+
+class Block(Protocol):
+    """Records of one block, in the order in which they were written; made when they are asked for."""
+
+    @property
+    def arrivals(self) -> Sequence[int]:
+        """Unix time of each, nanoseconds."""
+        ...
+
+    def records(self, places: Sequence[int]) -> list[Record]:
+        """Make the records at these places."""
+        ...
+
+
+class Rows:
+    """A block of records that are there already."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
+        self.arrivals = [record.arrival_ns for record in records]
+
+    def records(self, places: Sequence[int]) -> list[Record]:
+        """Give the records at these places."""
+        return list(map(self._records.__getitem__, places))
+
+
+# --- writing ---
+
+_LEAST = {"arrival_ns": 0, "body_size": 0, "status": 0, "response_size": 0, "ttfb_ns": -1, "duration_ns": 0}
+"""The fields that are numbers, and the least that each may be; none reaches `MAX_TIME`."""
+
+
+def check(record: Record) -> None:
+    """Look whether the format can hold a record. Raises ValueError if it cannot."""
+    for name, least in _LEAST.items():
+        number = getattr(record, name)
+        if type(number) is not int or not least <= number < MAX_TIME:
+            raise ValueError(f"{name} is out of range: {number!r}")
+    for text in (record.method, record.scheme, record.authority, record.path, record.http_version):
+        if type(text) is not str:
+            raise ValueError(f"a text is none: {text!r}")
+        text.encode("utf-8", "surrogateescape")
+    headers = record.headers
+    if type(headers) is not tuple or len(headers) > MAX_HEADERS:
+        raise ValueError(f"{len(headers)} headers are more than the format allows")
+    if not all(type(field) is tuple and len(field) == 2 for field in headers):
+        raise ValueError("a header is no pair")
+    if not all(type(part) is bytes for field in headers for part in field) or type(record.body) is not bytes:
+        raise ValueError("headers and body have to be bytes")
+
+
+def encode(pack: Pack, records: Sequence[Record]) -> list[bytes]:
+    """Store `records`, at least one, as parts that joined are the block's bytes. Each part is of one kind of thing.
+
+    Raises ValueError, TypeError or OverflowError for what the format cannot hold.
+    """
+    if not 0 < len(records) <= MAX_RECORDS:
+        raise ValueError(f"a block holds 1 to {MAX_RECORDS} records, not {len(records)}")
+    columns: list[Any] = list(zip(*records, strict=True))
+    arrivals, methods, schemes, authorities, paths, versions, headers, bodies = columns[:8]
+    body_sizes, statuses, response_sizes, ttfbs, durations = columns[8:]
+    for name, column in zip(Record._fields, columns, strict=True):
+        if name in _LEAST and not _LEAST[name] <= min(column) <= max(column) < MAX_TIME:
+            raise ValueError(f"{name} is out of range")
+    parts = [
+        # msgpack's mark of an array of twelve, then its items
+        b"\x9c" + pack(len(records)) + pack(arrivals[0]) + _numbers(pack, list(map(sub, arrivals[1:], arrivals))),
+        _numbers(pack, _marked(ttfbs)),
+        _numbers(pack, list(map(sub, durations, map(max, ttfbs, repeat(0))))),
+        _either(pack, statuses),
+        _either(pack, response_sizes),
+        _numbers(pack, list(map(sub, body_sizes, map(len, bodies)))),
+        *_choices(pack, list(zip(methods, schemes, authorities, versions, strict=True)), _exact_line),
+        *_choices(pack, paths, _exact),
+        *_headers(pack, headers),
+        *_choices(pack, bodies, _bytes),
+    ]
+    if sum(map(len, parts)) > MAX_BLOCK:
+        raise ValueError("the records are larger than a block may be")
+    return parts
+
+
+def _numbers(pack: Pack, values: Sequence[int]) -> bytes:
+    """Store integers as ``[base, unit, planes]``: value = base + unit x what the bytes in the planes make."""
+    base = min(values, default=0)
+    steps = [value - base for value in values]
+    unit = math.gcd(*steps) or 1
+    if unit > 1:
+        steps = [step // unit for step in steps]
+    return pack((base, unit, _planes(steps)))
+
+
+def _planes(values: Sequence[int]) -> bytes:
+    """Give the lowest byte of each value, then the next lowest of each, as far as any value reaches."""
+    raw = array("Q", values).tobytes()
+    width = (max(values, default=0).bit_length() + 7) // 8
+    return b"".join(raw[plane::8] for plane in range(width))
+
+
+def _marked(ttfbs: Sequence[int]) -> Sequence[int]:
+    """Let "no answer" (-1) be minus the unit of the others, or it would spoil their common divisor."""
+    if min(ttfbs) >= 0:
+        return ttfbs
+    unit = math.gcd(*(ttfb for ttfb in ttfbs if ttfb >= 0)) or 1
+    return [ttfb if ttfb >= 0 else -unit for ttfb in ttfbs]
+
+
+def _either(pack: Pack, values: Sequence[int]) -> bytes:
+    """Store integers as choices if they repeat enough, else as numbers."""
+    if 4 * len(set(values)) <= len(values):
+        return b"".join(_choices(pack, values, _whole))
+    return _numbers(pack, values)
+
+
+def _choices(pack: Pack, values: Sequence[Any], exact: Callable[[Any], Any]) -> tuple[bytes, bytes]:
+    """Store values as ``[planes, distinct values]`` in two parts."""
+    numbers = dict(zip(dict.fromkeys(values), count(1)))
+    return _chosen(pack, map(numbers.__getitem__, values), list(map(exact, numbers)))
+
+
+def _chosen(pack: Pack, numbers: Iterable[int], distinct: list[Any]) -> tuple[bytes, bytes]:
+    """Store which of the distinct values, counted from 1 as they come, stand where.
+
+    0 stands for the next one that was not there yet: to count up to it would cost more than to say that it is new.
+    """
+    planes = _planes(list(_renumbered(numbers))) if len(distinct) > 1 else b""
+    return b"\x92" + pack(planes), pack(distinct)
+
+
+def _renumbered(numbers: Iterable[int]) -> Iterator[int]:
+    known = 0
+    for number in numbers:
+        if number > known:
+            known = number
+            yield 0
+        else:
+            yield number
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("a number is no integer")
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    if type(value) is not bytes:
+        raise TypeError("a body is no bytes")
+    return value
+
+
+def _exact(text: Any) -> str | bytes:
+    """Give text as it is stored: what is not UTF-8 goes in as the bytes that it was."""
+    if type(text) is not str:
+        raise TypeError("a text is no text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")
+    return text
+
+
+def _exact_line(line: tuple[Any, ...]) -> tuple[str | bytes, ...]:
+    return tuple(map(_exact, line))
+
+
+def _headers(pack: Pack, column: Sequence[Headers]) -> list[bytes]:
+    """Store header sets as ``[fields, templates, holes]``.
+
+    A template lists fields by number. A field without a value is a hole: its values stand in a column of their own, or
+    every new referer would make a new template.
+    """
+    holes = _varying(column)
+    fields: dict[tuple[bytes, ...], int] = {}
+    templates: dict[tuple[int | None, ...], int] = {}
+    fillings: dict[bytes, list[bytes]] = {}
+    numbers: list[int] = []
+    known = fields.get
+    for headers in column:
+        template = list(map(known, headers))
+        for place in [place for place, field in enumerate(template) if field is None]:
+            name, value = headers[place]
+            if name in holes:
+                template[place] = fields.setdefault((name,), len(fields))
+                fillings.setdefault(name, []).append(value)
+            else:
+                template[place] = fields.setdefault((name, value), len(fields))
+        numbers.append(templates.setdefault(tuple(template), len(templates) + 1))
+    if any(len(template) > MAX_HEADERS for template in templates):
+        raise ValueError("there are more headers than the format allows")
+    if not all(type(text) is bytes for field in fields for text in field):
+        raise TypeError("a header is no bytes")
+    parts = [b"\x93" + pack(list(fields)), *_chosen(pack, numbers, list(templates))]
+    parts.append(b"\xdc" + len(fillings).to_bytes(2))
+    for values in fillings.values():
+        parts += _choices(pack, values, _bytes)
+    return parts
+
+
+def _varying(column: Iterable[Headers]) -> frozenset[bytes]:
+    """Tell which headers have so many values that they are better stored apart."""
+    values: dict[bytes, set[bytes]] = {}
+    for headers in islice(column, _SAMPLE):
+        for name, value in headers:
+            values.setdefault(name, set()).add(value)
+    return frozenset(islice((name for name, found in values.items() if len(found) > _FEW), _MOST_HOLES))
+
+
+# --- reading ---
+
+
+class Columns:
+    """A block that was unpacked but for its records."""
+
+    def __init__(self, arrivals: list[int], columns: tuple[Sequence[Any], ...]) -> None:
+        self.arrivals = arrivals
+        self._columns = columns
+
+    def records(self, places: Sequence[int]) -> list[Record]:
+        """Make the records at these places."""
+        if isinstance(places, range) and places.step == 1:
+            picked: Iterable[Sequence[Any]] = [column[places.start : places.stop] for column in self._columns]
+        elif len(places) > 1:
+            picked = map(itemgetter(*places), self._columns)
+        else:
+            picked = [[column[place] for place in places] for column in self._columns]
+        return [_make(Record, row) for row in zip(*picked, strict=True)]
+
+
+def decode(content: bytes, promised: int) -> Columns:
+    """Unpack a block that promises so many records. Raises CaptureError."""
+    try:
+        return _decode(content, promised)
+    except _UNPACKING as error:
+        raise CaptureError(f"its records do not unpack ({error or type(error).__name__})") from None
+    except (LookupError, StopIteration):
+        raise CaptureError("its records do not unpack (one refers to what is not there)") from None
+
+
+def _decode(content: bytes, promised: int) -> Columns:
+    if not 0 < promised <= MAX_RECORDS:
+        raise CaptureError(f"it promises {promised} records, and a block holds 1 to {MAX_RECORDS}")
+    unpacked = msgpack.unpackb(
+        content,
+        use_list=False,
+        max_array_len=MAX_RECORDS,
+        max_map_len=0,
+        max_ext_len=0,
+    )
+    if type(unpacked) is not tuple:
+        raise CaptureError("it is no array")
+    number, first, steps, ttfbs, rests, statuses, response_sizes, missing, lines, paths, headers, bodies = unpacked
+    if number != promised or type(first) is not int:
+        raise CaptureError(f"it holds {number} records and promised {promised}")
+    arrivals = list(accumulate(_read_numbers(steps, number - 1), initial=first))
+    if not 0 <= min(arrivals) <= max(arrivals) < MAX_TIME:
+        raise CaptureError("an arrival is out of range")
+    waits = _read_numbers(ttfbs, number)
+    rests_of = _read_numbers(rests, number)
+    if min(waits) < 0:
+        waits = [wait if wait >= 0 else -1 for wait in waits]
+        durations = list(map(add, map(max, waits, repeat(0)), rests_of))
+    else:
+        durations = list(map(add, waits, rests_of))
+    read_bodies = _read_choices(bodies, number, _bytes)
+    read_paths = _read_choices(paths, number, _text)
+    sets, size = _read_headers(headers, number)
+    sizes = list(map(len, read_bodies))
+    if size + sum(sizes) + sum(map(len, read_paths)) > MAX_EXPANDED:
+        raise CaptureError("its records are larger than the format allows")
+    line = _read_choices(lines, number, _line)
+    columns = (
+        arrivals,
+        *(list(map(itemgetter(place), line)) for place in range(3)),
+        read_paths,
+        list(map(itemgetter(3), line)),
+        sets,
+        read_bodies,
+        list(map(add, sizes, _read_numbers(missing, number))),
+        _read_either(statuses, number),
+        _read_either(response_sizes, number),
+        waits,
+        durations,
+    )
+    return Columns(arrivals, columns)
+
+
+def _read_numbers(item: Any, number: int) -> list[int]:
+    base, unit, planes = item
+    if not type(base) is type(unit) is int:
+        raise CaptureError("a column of numbers is wrong")
+    steps = _read_planes(planes, number)
+    if not -MAX_TIME <= base <= base + unit * max(steps, default=0) < 2 * MAX_TIME:
+        raise CaptureError("a number is out of range")
+    return steps if base == 0 and unit == 1 else [base + unit * step for step in steps]
+
+
+def _read_planes(planes: Any, number: int) -> list[int]:
+    if type(planes) is not bytes or len(planes) > 8 * number or (number and len(planes) % number):
+        raise CaptureError("a column is not as long as the others")
+    width = len(planes) // number if number else 0
+    if width <= 1:
+        return list(planes) if width else [0] * number
+    code, stride = ("H", 2) if width == 2 else ("I", 4) if width <= 4 else ("Q", 8)
+    raw = bytearray(stride * number)
+    for plane in range(width):
+        raw[plane::stride] = planes[plane * number : (plane + 1) * number]
+    values = array(code, bytes(raw))
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tolist()
+
+
+def _read_choices(item: Any, number: int, read: Callable[[Any], Any]) -> list[Any]:
+    planes, distinct = item
+    values = list(map(read, distinct))
+    if not planes and len(values) == 1:
+        return values * number
+    return list(map(values.__getitem__, _read_chosen(planes, number)))
+
+
+def _read_chosen(planes: Any, number: int) -> list[int]:
+    """Give the places, from 0, of the distinct values that were chosen."""
+    fresh = count(1)
+    return [(known or next(fresh)) - 1 for known in _read_planes(planes, number)]
+
+
+def _read_either(item: Any, number: int) -> list[int]:
+    return _read_numbers(item, number) if len(item) == 3 else _read_choices(item, number, _whole)
+
+
+def _text(text: Any) -> str:
+    if type(text) is str:
+        return text
+    if type(text) is not bytes:
+        raise CaptureError("a text is of a wrong type")
+    return text.decode("utf-8", "surrogateescape")
+
+
+def _line(line: Any) -> tuple[str, ...]:
+    method, scheme, authority, version = map(_text, line)
+    return method, scheme, authority, version
+
+
+def _read_headers(item: Any, number: int) -> tuple[list[Headers], int]:
+    """Give the header set of each record, and how many bytes they have in all."""
+    fields, (planes, shapes), fillings = item
+    if not all(1 <= len(field) <= 2 and all(type(text) is bytes for text in field) for field in fields):
+        raise CaptureError("a header is not bytes")
+    chosen = [0] * number if len(shapes) == 1 and not planes else _read_chosen(planes, number)
+    uses = Counter(chosen)
+    lengths = [sum(map(len, field)) for field in fields]
+    size = sum(uses[place] * sum(map(lengths.__getitem__, _shape(shape))) for place, shape in enumerate(shapes))
+    if size > MAX_EXPANDED:
+        raise CaptureError("its headers are larger than the format allows")
+    following: dict[int, Callable[[], tuple[bytes, bytes]]] = {}
+    holes = [place for place, field in enumerate(fields) if len(field) == 1]
+    for hole, filling in zip(holes, fillings, strict=True):
+        wanted = sum(uses[place] * shape.count(hole) for place, shape in enumerate(shapes))
+        values = _read_choices(filling, wanted, _named(fields[hole][0]))
+        size += sum(len(value) for _, value in values)
+        following[hole] = iter(values).__next__
+    # What has no holes is one tuple for all its records.
+    templates = [
+        (
+            [fields[field] for field in shape],
+            [(at, following[field]) for at, field in enumerate(shape) if field in following],
+        )
+        for shape in shapes
+    ]
+    whole = [tuple(headers) for headers, _ in templates]
+    sets: list[Headers] = []
+    for place in chosen:
+        headers, filled = templates[place]
+        if filled:
+            for at, follow in filled:
+                headers[at] = follow()
+            sets.append(tuple(headers))
+        else:
+            sets.append(whole[place])
+    return sets, size
+
+
+def _named(name: bytes) -> Callable[[Any], tuple[bytes, bytes]]:
+    return lambda value: (name, _bytes(value))
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    if type(shape) is not tuple or len(shape) > MAX_HEADERS or not all(type(field) is int for field in shape):
+        raise CaptureError("a header set is wrong")
+    if shape and min(shape) < 0:
+        raise CaptureError("a header set is wrong")
+    return shape
