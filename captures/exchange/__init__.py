@@ -6,6 +6,7 @@ A format is a module that reads a file as a stream of records, and writes one fr
 - `goreplay`: GoReplay's text files. `http1` is the wire form of the messages in them.
 - `vegeta`: vegeta's targets. `curl`: curl commands, cut into words by `shell`.
 - `accesslog`: what servers log, in the formats that `logformats` compiles.
+- `k6` and `locust`: scripts that send the same `mix` of requests at the same rates.
 - `jsonlines`: everything that a record has, as JSON.
 
 `formats` is the list of them all and guesses which one a file is in; `options` is what they have to be told, and

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
 from typing import BinaryIO, NamedTuple
 
-from captures.exchange import accesslog, curl, goreplay, har, jsonlines, vegeta
+from captures.exchange import accesslog, curl, goreplay, har, jsonlines, k6, locust, vegeta
 from captures.exchange.notes import Notes
 from captures.exchange.options import ReadOptions, WriteOptions
 from captures.records import Record
@@ -76,6 +76,8 @@ FORMATS = {
             suffixes=(".mitm", ".flow", ".flows"),
             looks_like=_like_flows,
         ),
+        Format("k6", "k6 script", None, k6.write, aimed=True),
+        Format("locust", "Locust file", None, locust.write, aimed=True),
         Format("curl", "curl commands", curl.read, None, timed=False, suffixes=(".sh",), looks_like=curl.looks_like),
         Format("log", "access log", accesslog.read, None, suffixes=(".log",), looks_like=accesslog.looks_like),
     )

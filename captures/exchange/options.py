@@ -25,6 +25,8 @@ class WriteOptions(NamedTuple):
     first_ns: int = 0
     last_ns: int = 0
     """Arrivals that the records lie between."""
+    records: int = 0
+    """How many records there are, as far as is known."""
     source: str = ""
     """What the records come from, for people."""
 

@@ -57,7 +57,9 @@ def export(
         raise UserError(f"--to: say which format: {', '.join(writable())}")
     found = format_named(to, writable(), "--to")
     capture = open_capture(folder)
-    options = WriteOptions(_target(target, found), capture.first_ns or 0, capture.last_ns or 0, folder.name)
+    options = WriteOptions(
+        _target(target, found), capture.first_ns or 0, capture.last_ns or 0, capture.count, folder.name
+    )
     notes = Notes()
     records = _Counted(told(capture.records(), capture.count), notes)
     with _written(output, force=force) as file:
