@@ -8,7 +8,6 @@ when all is done, and goes when anything went wrong.
 import fcntl
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,9 +18,9 @@ from typing import Any, BinaryIO, Self
 
 from captures import codec, columns
 from captures.errors import CaptureError
+from captures.folders import new_folder
 from captures.records import Record
 from captures.segments import segment_name
-from rules.exits import UserError
 from rules.wire import Accounting
 
 LEVEL = 3
@@ -37,7 +36,7 @@ class BatchWriter:
     """Writes one new capture. A context manager: the capture is there when the block ends in good order.
 
     Nothing is redacted: the records are written as they are given. `redaction` is what the header of their source said
-    about them, `extra` tells where they came from. Raises UserError if `folder` exists and is not empty, and
+    about them, `extra` tells where they came from. Entering raises UserError if `folder` exists and is not empty, and
     CaptureError if it cannot be written.
     """
 
@@ -55,13 +54,13 @@ class BatchWriter:
         self.bytes = 0
         """Bytes in the segments so far."""
         self._named = folder
-        self._folder = folder.resolve()  # a link to an empty folder stays, and gets its content
+        self._place = new_folder(folder)
+        self._beside = folder
         self._extra = dict(extra)
         self._redaction = dict(redaction)
         self._segment_size = segment_size
         self._block_limit = min(_BLOCK, segment_size)
         self._writer = secrets.token_hex(4)
-        self._beside = self._folder.with_name(f".{self._folder.name}.{self._writer}.partial")
         self._compressor = codec.Compressor(level)
         self._block: list[Record] = []
         self._block_size = 0
@@ -69,25 +68,24 @@ class BatchWriter:
         self._segment: _Segment | None = None
 
     def __enter__(self) -> Self:
-        with self._on_disk():
-            if os.path.lexists(self._folder) and (not self._folder.is_dir() or any(self._folder.iterdir())):
-                raise UserError(f"{self._named} exists and is not an empty folder: name one that is not there yet")
-            if not self._folder.parent.is_dir():
-                raise UserError(f"cannot write {self._named}: there is no folder {self._named.parent}")
-            self._beside.mkdir(mode=0o700)
+        self._beside = self._place.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
+            if error is None:
                 self._complete()
+        except BaseException as failure:
+            self._place.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        else:
+            self._place.__exit__(kind, error, traceback)
         finally:
             if self._segment is not None:
                 with suppress(OSError):
                     self._segment.file.close()
-            shutil.rmtree(self._beside, ignore_errors=True)  # is not there any more if all went well
 
     def write(self, record: Record) -> None:
         """Add one record; any order will do, sorted by arrival reads fastest.
@@ -175,17 +173,11 @@ class BatchWriter:
         self._segment = None
 
     def _complete(self) -> None:
-        """Write what is left, and put the folder in its place."""
+        """Write what is left."""
         self._flush()
         with self._on_disk():
             if self._segment is not None or not self._sequence:  # a capture of nothing is a capture too
                 self._close(self._segment or self._open(), "end")
-            self._beside.rename(self._folder)
-            descriptor = os.open(self._folder.parent, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
     @contextmanager
     def _on_disk(self) -> Iterator[None]:
