@@ -1,6 +1,8 @@
 """`reamp captures cat, merge, slice, stats` and what all of them have in common."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -412,3 +414,31 @@ def test_a_command_that_needs_no_filter_does_not_wait_for_mitmproxy(folder: Path
         "loaded = {'mitmproxy', 'hdrh', 'httpx', 'uvloop', 'starlette'} & set(sys.modules); assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", code, "captures", "ls", str(folder)], check=True, capture_output=True)
+
+
+# --- the document ---
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/captures.md"
+
+
+def test_every_command_in_the_document_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other in one folder, on twenty-four minutes of traffic like those in the document."""
+    lines = re.findall(r"^\$ reamp captures (.*)$", DOCUMENT.read_text(), re.MULTILINE)
+    assert len(lines) > 12
+    half_past_eight = NOON + 30_600 * SECOND
+    traffic = [
+        record(half_past_eight + number * SECOND, path=path, method=method, status=status)
+        for number in range(1440)
+        for path, method, status in [
+            [("/search?q=lamp", "GET", 200), ("/api/cart", "POST", 200), (f"/item/{number}", "GET", 503)][number % 3]
+        ]
+    ]
+    made(tmp_path / "recordings", traffic)
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        words = shlex.split(line)
+        arguments = words[: words.index("|")] if "|" in words else words
+        assert good(*arguments), line
+    assert len(read(tmp_path / "last-quarter")) == 901  # the last one is in it, and so is the one 15 minutes before
+    assert len(read(tmp_path / "posts")) == 100
+    assert len(read(tmp_path / "both")) == 901

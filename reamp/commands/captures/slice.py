@@ -3,6 +3,7 @@
 from captures.batch import BatchWriter
 from captures.lineage import lineage, redaction
 from reamp.commands.captures.shared import (
+    DEFAULT,
     Except,
     From,
     Only,
@@ -19,8 +20,8 @@ from reamp.commands.captures.shared import (
 
 
 def cut(
-    folder: Where,
     output: Output,
+    folder: Where = DEFAULT,
     from_: From = None,
     to: To = None,
     only: Only = None,
