@@ -1,14 +1,21 @@
 """Where a capture came from that was made of others, and several captures as one."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import msgpack
+
+from captures.codec import MAX_HEADER
 from captures.reader import Capture, Segment
 from captures.records import Record
 
 _NAMED = 20
 """Sources that are named in a header, which has little room."""
+
+_ROOM = MAX_HEADER // 2
+"""Bytes of a header for what was replaced in the sources."""
 
 
 def joined(captures: Sequence[Capture]) -> tuple[Capture, list[str]]:
@@ -70,12 +77,19 @@ def lineage(made_by: str, capture: Capture, selection: Mapping[str, Any]) -> dic
 
 
 def redaction(capture: Capture) -> dict[str, Any]:
-    """Say for a header what was replaced: what all sources say, or each thing that one of them says."""
+    """Say for a header what was replaced: what all sources say, or each thing that one of them says.
+
+    Of more than fits, the number is told.
+    """
     said: list[dict[str, Any]] = []
     for segment in capture.segments:
         if segment.header is not None and segment.header.redaction not in said:
             said.append(segment.header.redaction)
-    return said[0] if len(said) == 1 else {"several": said[:_NAMED]}
+    if len(said) == 1:
+        return said[0]
+    sizes = accumulate(len(msgpack.packb(one)) for one in said)
+    kept = [one for one, size in zip(said, sizes, strict=True) if size <= _ROOM]
+    return {"several": kept} | ({"more": len(said) - len(kept)} if len(kept) < len(said) else {})
 
 
 class Unique:

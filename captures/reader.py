@@ -99,7 +99,11 @@ class Segment:
         """
         if self._walked:
             return self._walked
-        found = self._find_footer()
+        try:
+            found = self._find_footer()
+        except CaptureError as error:  # deleted since it was opened: retention does that
+            self._damaged(0, str(error))
+            return []
         return [] if found is None else found[1]
 
     def read(self, frame: Frame) -> Block | None:

@@ -222,6 +222,31 @@ def test_what_was_redacted_in_either_is_kept_of_both(tmp_path: Path) -> None:
     assert segment.header.redaction == {"several": [{"key": "a"}, {"key": "b"}]}
 
 
+def test_more_about_redaction_than_a_header_holds_is_cut_and_that_is_said(tmp_path: Path) -> None:
+    for number in range(12):
+        with BatchWriter(tmp_path / f"{number}", redaction={"key": str(number), "headers": ["x" * 5_000]}) as out:
+            out.write(record(NOON + number))
+    good("merge", *(tmp_path / f"{number}" for number in range(12)), "-o", tmp_path / "new")
+    (segment,) = Capture(tmp_path / "new").segments
+    assert segment.header
+    assert [one["key"] for one in segment.header.redaction["several"]] == [str(number) for number in range(6)]
+    assert segment.header.redaction["more"] == 6
+    assert len(read(tmp_path / "new")) == 12
+
+
+def test_what_was_written_is_told_to_programs_too(folder: Path, tmp_path: Path) -> None:
+    for command in ("slice", "merge"):
+        found = json.loads(good(command, folder, "-o", tmp_path / command, "--json"))
+        assert found == {
+            "output": str(tmp_path / command),
+            "records": 120,
+            "bytes": sum(path.stat().st_size for path in (tmp_path / command).iterdir()),
+            "first_ns": NOON,
+            "last_ns": NOON + 119 * SECOND,
+            "left_out": 0,
+        }
+
+
 def test_nothing_merged_is_an_empty_capture(tmp_path: Path) -> None:
     made(tmp_path / "a", [])
     assert "0 records in" in good("merge", tmp_path / "a", "-o", tmp_path / "new")
@@ -414,6 +439,18 @@ def test_a_command_that_needs_no_filter_does_not_wait_for_mitmproxy(folder: Path
         "loaded = {'mitmproxy', 'hdrh', 'httpx', 'uvloop', 'starlette'} & set(sys.modules); assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", code, "captures", "ls", str(folder)], check=True, capture_output=True)
+
+
+def test_segments_that_retention_removes_meanwhile_cost_only_themselves(folder: Path) -> None:
+    capture = Capture(folder)
+    found = capture.records()
+    next(found)
+    for gone in capture.segments[1:]:
+        gone.path.unlink()
+    first = len(list(Capture(folder).records()))
+    assert len(list(found)) == first - 1
+    assert len(capture.damage) == len(capture.segments) - 1
+    assert "it cannot be read: No such file" in capture.damage[0]
 
 
 # --- the document ---

@@ -10,7 +10,7 @@ from captures.batch import BatchWriter
 from captures.lineage import Unique, joined, lineage, overlapping, redaction
 from captures.records import Record
 from captures.rendering import printable
-from reamp.commands.captures.shared import Output, open_capture, tell_written, told, write_all, writing
+from reamp.commands.captures.shared import AsJson, Output, open_capture, tell_written, told, write_all, writing
 
 Sources = Annotated[list[Path], typer.Argument(metavar="DIR...", help="The captures: folders, or single files.")]
 
@@ -22,6 +22,7 @@ def merge(
         bool,
         typer.Option("--unique", help="Equal records once: for slices of one capture that overlap."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write several captures as one, by arrival. A segment that is in more than one of them is taken once.
 
@@ -46,4 +47,4 @@ def merge(
         unfit = write_all(seen.filter(records) if unique else records, out)
     if seen.left_out:
         typer.echo(f"left out: {seen.left_out:,} records that were there already", err=True)
-    tell_written(output, capture, unfit, known)
+    tell_written(output, capture, unfit, known, as_json=as_json)

@@ -1,5 +1,6 @@
 """What the commands on captures have in common: opening, choosing records, progress, tables."""
 
+import json
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -214,12 +215,26 @@ def write_all(records: Iterator[Record], out: BatchWriter) -> int:
     return unfit
 
 
-def tell_written(output: Path, source: Capture, unfit: int, known: Iterable[str] = ()) -> None:
+def tell_written(
+    output: Path, source: Capture, unfit: int, known: Iterable[str] = (), *, as_json: bool = False
+) -> None:
     """Say what was written, and what was not. Ends with 1 if it is not all that was there."""
     made = Capture(output)
-    first, last = made.first_ns or 0, made.last_ns or 0
     size = sum(segment.size for segment in made.segments)
-    typer.echo(f"{made.count:,} records in {as_size(size)}, {iso(first)} to {iso(last)}: {output}")
+    if as_json:
+        told = {
+            "output": str(output),
+            "records": made.count,
+            "bytes": size,
+            "first_ns": made.first_ns,
+            "last_ns": made.last_ns,
+            "left_out": unfit,
+        }
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        first, last = made.first_ns, made.last_ns
+        span = f", {iso(first)} to {iso(last)}" if first is not None and last is not None else ""
+        typer.echo(f"{made.count:,} records in {as_size(size)}{span}: {output}")
     finish(source, known)
     if unfit:
         raise typer.Exit(int(Exit.FAILED))

@@ -4,6 +4,7 @@ from captures.batch import BatchWriter
 from captures.lineage import lineage, redaction
 from reamp.commands.captures.shared import (
     DEFAULT,
+    AsJson,
     Except,
     From,
     Only,
@@ -26,6 +27,7 @@ def cut(
     to: To = None,
     only: Only = None,
     but: Except = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write what was chosen of a capture as a new one. Blocks that lie outside the times are not read.
 
@@ -42,4 +44,4 @@ def cut(
         if not out.records:
             complain(capture)
             raise choice.nothing()
-    tell_written(output, capture, unfit)
+    tell_written(output, capture, unfit, as_json=as_json)
