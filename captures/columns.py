@@ -12,7 +12,7 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, count, islice, repeat
+from itertools import accumulate, chain, count, islice, repeat
 from operator import add, itemgetter, sub
 from typing import Any, Protocol
 
@@ -88,20 +88,21 @@ _LEAST = {"arrival_ns": 0, "body_size": 0, "status": 0, "response_size": 0, "ttf
 
 def check(record: Record) -> None:
     """Look whether the format can hold a record. Raises ValueError if it cannot."""
-    for name, least in _LEAST.items():
-        number = getattr(record, name)
-        if type(number) is not int or not least <= number < MAX_TIME:
-            raise ValueError(f"{name} is out of range: {number!r}")
-    for text in (record.method, record.scheme, record.authority, record.path, record.http_version):
-        if type(text) is not str:
-            raise ValueError(f"a text is none: {text!r}")
-        text.encode("utf-8", "surrogateescape")
-    headers = record.headers
+    arrival, method, scheme, authority, path, version, headers, body, body_size, status, size, ttfb, duration = record
+    numbers = (arrival, body_size, status, size, ttfb, duration)
+    if {*map(type, numbers)} != {int} or not (min(numbers) >= -1 and max(numbers) < MAX_TIME):
+        raise ValueError(f"a number is out of range: {numbers}")
+    if min(arrival, body_size, status, size, duration) < 0:
+        raise ValueError(f"a number is out of range: {numbers}")
+    texts = (method, scheme, authority, path, version)
+    if {*map(type, texts)} != {str}:
+        raise ValueError(f"a text is none: {texts}")
+    "".join(texts).encode("utf-8", "surrogateescape")
     if type(headers) is not tuple or len(headers) > MAX_HEADERS:
         raise ValueError(f"{len(headers)} headers are more than the format allows")
-    if not all(type(field) is tuple and len(field) == 2 for field in headers):
+    if headers and ({*map(type, headers)} != {tuple} or {*map(len, headers)} != {2}):
         raise ValueError("a header is no pair")
-    if not all(type(part) is bytes for field in headers for part in field) or type(record.body) is not bytes:
+    if {*map(type, chain.from_iterable(headers)), type(body)} != {bytes}:
         raise ValueError("headers and body have to be bytes")
 
 
