@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from tests.benchmarks import (
     addons,
+    capture_layout,
     capture_share,
     capture_size,
+    capture_speed,
     contenders,
     latency,
     memory,
@@ -42,6 +44,8 @@ BENCHMARKS = {
     "memory": Benchmark(memory.run, contenders.PEERS),
     "addons": Benchmark(addons.run, addons.PEERS),
     "capture_size": Benchmark(capture_size.run, capture_size.PEERS),
+    "capture_layout": Benchmark(capture_layout.run, capture_layout.PEERS),
+    "capture_speed": Benchmark(capture_speed.run, capture_speed.PEERS),
     "million": Benchmark(million.run, million.PEERS),
 }
 REQUIRED = ("nginx", "wrk", "mitmdump", "taskset")

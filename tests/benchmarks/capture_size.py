@@ -1,10 +1,13 @@
-"""Bytes per record on the disk: the capture log against mitmproxy's flow file, for the very same traffic.
+"""Bytes per record on the disk, for three kinds of traffic, against what others write for the very same requests.
 
-A client of the benchmark's own sends the same browser-like requests, a tenth of them POSTs, first through
-`mitmdump -w` and then through `reamp sidecar`. The other forms are written here from the records of the sidecar, so
-they hold the same: method, URL, headers, body, times and the outline of the answer; GoReplay's text holds the request
-and its time only, as it does by default. A flow file also holds the answer's headers and body (107 bytes here) and
-details of the connections.
+First a client of the benchmark's own sends the same requests through `mitmdump -w` and through `reamp sidecar`: what
+each has on the disk then is compared as it is. A flow file also holds the answer's headers and body (107 bytes here)
+and details of the connections.
+
+The other forms are written here, from records that hold the same requests with answers as various as real ones. JSON
+lines and the log hold the same: method, URL, headers, body, times and the outline of the answer. GoReplay's text holds
+the request and its time only, as it does by default, and neither redacts, so they are written from what was sent; once
+more from what the log holds after redaction, to show what of the difference comes from that.
 """
 
 import asyncio
@@ -13,71 +16,119 @@ import gzip
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
+from captures.batch import BatchWriter
+from captures.codec import Compressor, pack_frame
 from captures.reader import Capture
 from captures.records import Record
-from tests.benchmarks import target, traffic
+from captures.redaction import Redactor
+from tests.benchmarks import target
 from tests.benchmarks.contenders import mitmdump, sidecar
 from tests.benchmarks.measuring import Bench, pinned
+from tests.benchmarks.shapes import SHAPES, recorded
 from tests.benchmarks.tables import figure, markdown
+from tests.benchmarks.traffic import Asked
 from tests.support.client import Client
-from tests.support.recording import write
 
 PEERS = ("nginx", "mitmdump", "taskset")
-REQUESTS = 10_000
+REQUESTS = 5000
+RECORDS = 20_000
+RATE = 5000.0
+"""Requests per second of the records. At half a second a block, that is 2,500 records in each."""
+CALM = 200.0
 CLIENTS = 8
-POSTS = 0.1
 
 _SEPARATOR = "\n🐵🙈🙉\n".encode()
 
 
 def run(bench: Bench) -> str:
-    """Send, count bytes, and give the table."""
-    count = 500 if bench.quick else REQUESTS
-    asked = list(traffic.requests(count, POSTS))
-    flows, recordings = bench.folder / "flows", bench.folder / "sidecar" / "recordings"
-    with target.serving(bench.folder / "app", pinned(bench.cores.other, [])) as app:
-        (bench.folder / "sidecar").mkdir()
-        with mitmdump(bench, bench.folder, app, flows) as proxy:
-            bench.say(f"  {count:,} requests through mitmdump -w")
-            asyncio.run(_send(proxy.url, asked))
-        with sidecar(bench, bench.folder / "sidecar", app) as proxy:
-            bench.say(f"  {count:,} requests through reamp sidecar")
-            asyncio.run(_send(proxy.url, asked))
-    records = list(Capture(recordings).records())
-    if len(records) != count:
-        raise RuntimeError(f"{len(records)} records of {count} requests")
-    wire = sum(len(_raw(record)) for record in records)
-    full = write(bench.folder / "full", records)
-    text, lines = _goreplay(records), _json_lines(records)
-    log = _size(recordings)
-    sizes = [
-        ("mitmproxy flow file", flows.stat().st_size),
-        ("mitmproxy flow file, gzipped", _gzipped(flows.read_bytes())),
-        ("the requests as sent", wire),
-        ("GoReplay's text", len(text)),
-        ("GoReplay's text, gzipped", _gzipped(text)),
-        ("JSON lines", len(lines)),
-        ("JSON lines, gzipped", _gzipped(lines)),
-        ("**reamp capture log**, as recorded", log),
-        ("reamp capture log, blocks full (a busy sidecar)", _size(full)),
+    """Send, count bytes, and give the tables."""
+    through = [_through(bench, shape) for shape in SHAPES]
+    rows = [
+        [shape, figure(flows), figure(log), f"1/{flows / log:.0f}"]
+        for shape, (flows, log) in zip(SHAPES, through, strict=True)
     ]
-    shutil.rmtree(full)
-    seconds = (records[-1].arrival_ns - records[0].arrival_ns) / 1e9
-    rows = [[name, figure(size / count), f"{log / size:.3f}"] for name, size in sizes]
-    table = markdown(["form", "bytes/record", "capture log's size, as a share of it"], rows)
-    return f"{count:,} requests, through the sidecar at {count / seconds:,.0f}/s; gzip level 6.\n\n{table}"
+    head = ["traffic", "mitmproxy's flow file, bytes/request", "capture log as recorded", "log / flow file (aim: 1/20)"]
+    count = 500 if bench.quick else RECORDS
+    forms = {shape: _forms(list(recorded(shape, count, RATE)), bench.folder) for shape in SHAPES}
+    names = list(next(iter(forms.values())))
+    table = [[name, *(figure(sizes[name] / count) for sizes in forms.values())] for name in names]
+    ratios = []
+    for peer, aim in (("GoReplay's text, gzipped", "1/6"), ("JSON lines, gzipped", "1/2")):
+        for source in ("", ", after redaction"):
+            shares = [f"{sizes[LOG] / sizes[peer + source]:.3f}" for sizes in forms.values()]
+            ratios.append([f"log / {peer}{source} (aim: {aim})", *shares])
+    return "\n\n".join(
+        (
+            f"Through proxies, {500 if bench.quick else REQUESTS:,} requests each:",
+            markdown(head, rows),
+            f"The same records in other forms, bytes per record ({count:,} records at {RATE:,.0f}/s; gzip level 6):",
+            markdown(["form", *SHAPES], table),
+            markdown(["", *SHAPES], ratios),
+        )
+    )
 
 
-async def _send(url: str, asked: Sequence[traffic.Asked]) -> None:
+def _through(bench: Bench, shape: str) -> tuple[float, float]:
+    """Send through both proxies; give the bytes per request that each has on the disk then."""
+    count = 500 if bench.quick else REQUESTS
+    folder = bench.folder / shape
+    folder.mkdir()
+    flows, recordings = folder / "flows", folder / "recordings"
+    asked = list(islice(SHAPES[shape](), count))
+    with target.serving(folder / "app", pinned(bench.cores.other, [])) as app:
+        with mitmdump(bench, folder, app, flows) as proxy:
+            bench.say(f"  {shape}: {count:,} requests through mitmdump -w")
+            asyncio.run(_send(proxy.url, asked))
+        with sidecar(bench, folder, app) as proxy:
+            bench.say(f"  {shape}: {count:,} requests through reamp sidecar")
+            asyncio.run(_send(proxy.url, asked))
+    kept = Capture(recordings).count
+    if kept != count:
+        raise RuntimeError(f"{kept} records of {count} requests")
+    return flows.stat().st_size / count, _size(recordings) / count
+
+
+LOG = "**capture log**"
+
+
+def _forms(records: Sequence[Record], folder: Path) -> dict[str, int]:
+    """Give the bytes of each form."""
+    redactor = Redactor(b"k" * 32)
+    redacted = [redactor.record(record) for record in records]
+    sizes = {"the requests as sent": sum(len(_raw(record)) for record in records)}
+    for source, what in (("", records), (", after redaction", redacted)):
+        sizes[f"GoReplay's text, gzipped{source}"] = _gzipped(_goreplay(what))
+        sizes[f"JSON lines, gzipped{source}"] = _gzipped(_json_lines(what))
+    sizes[LOG] = _log(redacted, round(RATE / 2))
+    sizes["capture log of a calm sidecar, 200/s"] = _log(redacted, round(CALM / 2))
+    sizes["capture log without redaction"] = _log(records, round(RATE / 2))
+    with BatchWriter(folder / "batch") as batch:
+        for record in redacted:
+            batch.write(record)
+    sizes["capture log as a slice or an import writes it"] = batch.bytes
+    shutil.rmtree(folder / "batch")
+    return sizes
+
+
+def _log(records: Sequence[Record], together: int) -> int:
+    """Bytes of the frames, with so many records in a block."""
+    compressor = Compressor(3)
+    blocks = (records[start : start + together] for start in range(0, len(records), together))
+    return sum(len(pack_frame(0, 1, len(block), compressor.payload(block))) for block in blocks)
+
+
+async def _send(url: str, asked: Sequence[Asked]) -> None:
     """Send all, over a few connections, in about the given order."""
     rest = iter(asked)
 
     async def work() -> None:
         async with Client(url) as client:
             for item in rest:
-                answer = await client.request(item.method, item.path, list(item.headers), item.body)
+                headers = [field for field in item.headers if field[0] != "content-length"]
+                answer = await client.request(item.method, item.path, headers, item.body)
                 if answer.status != 200:
                     raise RuntimeError(f"{item.method} {item.path}: {answer.status}")
 

@@ -17,7 +17,7 @@ _WEBKIT = "AppleWebKit/{0} (KHTML, like Gecko)"
 _CHROME = f"{_WEBKIT.format('537.36')} Chrome/141.0.0.0"
 _SAFARI = f"{_WEBKIT.format('605.1.15')} Version/26.0"
 _BRANDS = '"Google Chrome";v="141", "Not?A_Brand";v="8", "Chromium";v="141"'
-_BROWSERS = (  # user agent, brands, platform
+BROWSERS = (  # user agent, brands, platform
     (f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {_CHROME} Safari/537.36", _BRANDS, '"Windows"'),
     (f"Mozilla/5.0 (Linux; Android 10; K) {_CHROME} Mobile Safari/537.36", _BRANDS, '"Android"'),
     (f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {_SAFARI} Safari/605.1.15", "", ""),
@@ -25,14 +25,14 @@ _BROWSERS = (  # user agent, brands, platform
     ("Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0", "", ""),
     ("Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:144.0) Gecko/20100101 Firefox/144.0", "", ""),
 )
-_LANGUAGES = (
+LANGUAGES = (
     "en-US,en;q=0.9",
     "en-GB,en;q=0.8",
     "de-DE,de;q=0.9,en-US;q=0.8,en;q=0.7",
     "fr-FR,fr;q=0.9,en;q=0.6",
     "sv",
 )
-_WORDS = ("bicycle", "blue", "lamp", "kettle", "wool", "socks", "garden", "chair", "oak", "table", "small", "winter")
+WORDS = ("bicycle", "blue", "lamp", "kettle", "wool", "socks", "garden", "chair", "oak", "table", "small", "winter")
 _ASSETS = tuple(f"/static/{name}" for name in ("app.3f9c1b.js", "app.77aa02.css", "logo.svg", "fonts/text.woff2"))
 _PAGE = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 
@@ -51,8 +51,8 @@ class _Visitor:
 
     def __init__(self, draw: random.Random) -> None:
         self.draw = draw
-        self.agent, self.brands, self.platform = draw.choice(_BROWSERS)
-        self.language = draw.choice(_LANGUAGES)
+        self.agent, self.brands, self.platform = draw.choice(BROWSERS)
+        self.language = draw.choice(LANGUAGES)
         self.at = f"https://{HOST}/"
         cookies = [f"session={draw.randbytes(16).hex()}", f"_ga=GA1.1.{draw.randrange(10**9)}.{draw.randrange(10**9)}"]
         if draw.random() < 0.7:
@@ -77,9 +77,7 @@ class _Visitor:
         if kind < 0.85:
             path = f"/item/{self._item()}"
         elif kind < 0.95:
-            path = (
-                f"/search?q={quote_plus(' '.join(draw.sample(_WORDS, draw.randint(1, 3))))}&page={draw.randint(1, 4)}"
-            )
+            path = f"/search?q={quote_plus(' '.join(draw.sample(WORDS, draw.randint(1, 3))))}&page={draw.randint(1, 4)}"
         else:
             path = "/"
         asked = self._asked("GET", path, _PAGE, "navigate", "document", (("upgrade-insecure-requests", "1"),))
