@@ -5,16 +5,16 @@ blocks hold 2,500 of them (a sidecar with 5,000 requests a second) unless the ro
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
+from unittest.mock import patch
 
 import zstandard
 
 from captures import columns
 from captures.records import Record
-from captures.redaction import Redactor
 from tests.benchmarks.measuring import Bench
-from tests.benchmarks.shapes import SHAPES, recorded
+from tests.benchmarks.shapes import SHAPES, recorded, redacted
 from tests.benchmarks.tables import figure, markdown
 from tests.support import rows
 
@@ -34,8 +34,7 @@ _pack = columns.packer()
 def run(bench: Bench) -> str:
     """Try all, and give the tables."""
     count = 2 * TOGETHER if bench.quick else RECORDS
-    redactor = Redactor(b"k" * 32)
-    traffic = {shape: [redactor.record(one) for one in recorded(shape, count, 5000)] for shape in SHAPES}
+    traffic = {shape: redacted(recorded(shape, count, 5000)) for shape in SHAPES}
     tried: list[tuple[str, Callable[[Sequence[Record]], tuple[float, float]]]] = [
         ("**as it is**: columns, level 3, 2,500 records", lambda all_: _tried(all_, _columns)),
         ("rows of msgpack (version 1)", lambda all_: _tried(all_, _rows)),
@@ -120,16 +119,8 @@ def _rows(records: Sequence[Record]) -> list[bytes]:
 
 def _without_holes(records: Sequence[Record]) -> list[bytes]:
     """Encode as if no header varied."""
-    varying = columns._varying
-
-    def none(_: Iterable[object]) -> frozenset[bytes]:
-        return frozenset()
-
-    columns._varying = none
-    try:
+    with patch.object(columns, "_varying", lambda _: frozenset()):
         return columns.encode(_pack, records)
-    finally:
-        columns._varying = varying
 
 
 def _noisy(record: Record) -> Record:

@@ -23,11 +23,10 @@ from captures.batch import BatchWriter
 from captures.codec import Compressor, pack_frame
 from captures.reader import Capture
 from captures.records import Record
-from captures.redaction import Redactor
 from tests.benchmarks import target
 from tests.benchmarks.contenders import mitmdump, sidecar
 from tests.benchmarks.measuring import Bench, pinned
-from tests.benchmarks.shapes import SHAPES, recorded
+from tests.benchmarks.shapes import SHAPES, recorded, redacted
 from tests.benchmarks.tables import figure, markdown
 from tests.benchmarks.traffic import Asked
 from tests.support.client import Client
@@ -96,17 +95,16 @@ LOG = "**capture log**"
 
 def _forms(records: Sequence[Record], folder: Path) -> dict[str, int]:
     """Give the bytes of each form."""
-    redactor = Redactor(b"k" * 32)
-    redacted = [redactor.record(record) for record in records]
+    hidden = redacted(records)
     sizes = {"the requests as sent": sum(len(_raw(record)) for record in records)}
-    for source, what in (("", records), (", after redaction", redacted)):
+    for source, what in (("", records), (", after redaction", hidden)):
         sizes[f"GoReplay's text, gzipped{source}"] = _gzipped(_goreplay(what))
         sizes[f"JSON lines, gzipped{source}"] = _gzipped(_json_lines(what))
-    sizes[LOG] = _log(redacted, round(RATE / 2))
-    sizes["capture log of a calm sidecar, 200/s"] = _log(redacted, round(CALM / 2))
+    sizes[LOG] = _log(hidden, round(RATE / 2))
+    sizes["capture log of a calm sidecar, 200/s"] = _log(hidden, round(CALM / 2))
     sizes["capture log without redaction"] = _log(records, round(RATE / 2))
     with BatchWriter(folder / "batch") as batch:
-        for record in redacted:
+        for record in hidden:
             batch.write(record)
     sizes["capture log as a slice or an import writes it"] = batch.bytes
     shutil.rmtree(folder / "batch")

@@ -23,10 +23,9 @@ from captures.batch import BatchWriter
 from captures.codec import Compressor, pack_frame
 from captures.reader import Capture
 from captures.records import Record
-from captures.redaction import Redactor
 from replayer.encoding import Encoder, Request
 from tests.benchmarks.measuring import Bench
-from tests.benchmarks.shapes import SHAPES, recorded
+from tests.benchmarks.shapes import SHAPES, recorded, redacted
 from tests.benchmarks.tables import figure, markdown, spread
 
 PEERS: tuple[str, ...] = ()
@@ -41,8 +40,7 @@ def run(bench: Bench) -> str:
     """Measure, and give the tables."""
     count = 5000 if bench.quick else RECORDS
     rates: dict[str, dict[str, list[float]]] = {step: {shape: [] for shape in SHAPES} for step in AIMS}
-    redactor = Redactor(b"k" * 32)
-    traffic = {shape: [redactor.record(one) for one in recorded(shape, count, 5000)] for shape in SHAPES}
+    traffic = {shape: redacted(recorded(shape, count, 5000)) for shape in SHAPES}
     for shape, records in traffic.items():
         _write_all(bench.folder / shape, records)
     for turn in range(bench.rounds):
@@ -111,7 +109,7 @@ def _slice(bench: Bench) -> str:
     rows = [
         ["the capture", f"{count:,}", f"{size:,}", ""],
         [
-            f"opened: headers and indexes of {len(capture.segments)} segments, {blocks:,} blocks",
+            f"opened: headers and indexes of {len(capture.segments)} segment(s), {blocks:,} blocks",
             "",
             f"{opened - before:,}",
             "",
