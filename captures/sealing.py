@@ -10,13 +10,15 @@ ChaCha20-Poly1305 and not AES-GCM, because age itself rests on it already, it is
 machines that have no instructions for AES, and compressed blocks are few bytes a second. The number is stored before
 the ciphertext and not counted from the place in the file, so that a lost block costs only itself.
 
-The footer carries a tag made with the same key: whoever has it can tell that index and accounts are those of the
-writer, so that no block was taken away. That a whole segment was put in by somebody else who knows the recipients does
+The footer carries a tag made with the same key, by keyed BLAKE2b (RFC 7693): whoever has the key can tell that index
+and accounts are those of the writer, so that no block was taken away. (That needs no nonce: a segment that is repaired
+gets a second footer under the same key.) That a whole segment was put in by somebody else who knows the recipients does
 not show: age says who can read, not who wrote.
 """
 
 import hashlib
 import secrets
+from hmac import compare_digest
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -31,9 +33,10 @@ TAG = 16
 OVERHEAD = NUMBER + TAG
 """Bytes that a sealed payload is longer than what is in it."""
 
-_BLOCK, _FOOTER = b"reamp block\0", b"reamp footer\0"
+FOOTER_TAG = 32
+
+_BLOCK, _FOOTER = b"reamp block\0", b"reamp footer"
 _MAX_NUMBER = 1 << 63
-_FOOTER_NONCE = b"\xff" * 12  # no block's: those begin with zeros
 
 _SEALED, _PLAIN = b"x", b"z"
 
@@ -72,6 +75,7 @@ class Seal:
     """Seals and opens the blocks of one segment: `header` is the segment's whole header, as it stands in the file."""
 
     def __init__(self, key: bytes, header: bytes) -> None:
+        self._key = key
         self._cipher = ChaCha20Poly1305(key)
         self._segment = hashlib.sha256(header).digest()
         self._next = 0
@@ -100,16 +104,16 @@ class Seal:
             ) from None
 
     def sign(self, footer: bytes) -> bytes:
-        """Make the tag for a footer's bytes. Made once for each segment, when no block comes any more."""
+        """Make the tag for a footer's bytes. No block is sealed after it."""
         self._next = _MAX_NUMBER
-        return self._cipher.encrypt(_FOOTER_NONCE, b"", _FOOTER + self._segment + footer)
+        return self._tag(footer)
 
     def signed(self, footer: bytes, tag: bytes) -> bool:
         """Whether `tag` was made for these bytes, with this key, in this segment."""
-        try:
-            return self._cipher.decrypt(_FOOTER_NONCE, tag, _FOOTER + self._segment + footer) == b""
-        except InvalidTag:
-            return False
+        return compare_digest(self._tag(footer), tag)
+
+    def _tag(self, footer: bytes) -> bytes:
+        return hashlib.blake2b(self._segment + footer, digest_size=FOOTER_TAG, key=self._key, person=_FOOTER).digest()
 
     def _covered(self, head: bytes) -> bytes:
         return _BLOCK + self._segment + head
