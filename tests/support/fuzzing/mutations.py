@@ -14,13 +14,27 @@ import msgpack
 import zstandard
 
 from captures import codec, columns
-from captures.sealing import Seal
 from tests.captures import making
 from tests.captures.making import MS, NOON, record
 
-_EDGES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x100, 0xFFFF, 1 << 16, 1 << 24, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 63, (1 << 64) - 1)
+_EDGES = (
+    0,
+    1,
+    2,
+    0x7F,
+    0x80,
+    0xFF,
+    0x100,
+    0xFFFF,
+    1 << 16,
+    1 << 24,
+    1 << 31,
+    (1 << 32) - 1,
+    1 << 32,
+    1 << 63,
+    (1 << 64) - 1,
+)
 _CODECS = (b"zcol", b"zstd", b"xcol", b"xstd", b"none", b"\xff\xff\xff\xff")
-_KEY = bytes(range(32))
 
 
 def corpus() -> list[bytes]:
@@ -144,11 +158,12 @@ def _put_together(draw: random.Random, header: bytes, frames: Sequence[bytes], f
     return body + checked({**footer, "records": count, "index": index}) + struct.pack(">BQ", 0xCF, offset)
 
 
-def checked(fields: dict[Any, Any], *, nest: int = 0) -> bytes:
+def checked(fields: dict[Any, Any]) -> bytes:
     """Pack a map that checks itself, whatever is in it."""
     packed: bytes = msgpack.packb({**fields, "crc32c": 0xFFFFFFFF})
-    packed = packed[:-5] + bytes(nest)
-    return packed + b"\xce" + google_crc32c.value(packed).to_bytes(4)
+    packed = packed[:-5]
+    crc: int = google_crc32c.value(packed)
+    return packed + b"\xce" + crc.to_bytes(4)
 
 
 def _footer(rest: bytes) -> dict[str, Any]:
@@ -176,7 +191,7 @@ def _each_payload(
         if not frames:
             return data
         place = draw.randrange(len(frames))
-        content = zstandard.decompress(frames[place][codec.FRAME_HEAD :], max_output_size=codec.MAX_BLOCK)
+        content = zstandard.decompress(frames[place][codec.FRAME_HEAD :], max_output_size=columns.MAX_BLOCK)
         count = int.from_bytes(frames[place][20:24])
         payload = zstandard.compress(change(draw, content, count), 1)
         frames[place] = _reframed(draw, frames[place], payload)
@@ -206,7 +221,7 @@ def _hostile(draw: random.Random, count: int, depth: int = 0) -> Any:
     """Give a value that a reader may not expect."""
     kinds: list[Callable[[], Any]] = [
         lambda: draw.choice(_EDGES),
-        lambda: -draw.choice(_EDGES[:-2]),
+        lambda: -min(draw.choice(_EDGES), 1 << 63),
         lambda: None,
         lambda: True,
         lambda: 1.5,
@@ -214,8 +229,8 @@ def _hostile(draw: random.Random, count: int, depth: int = 0) -> Any:
         lambda: draw.randbytes(draw.choice((0, 1, count, 2 * count, 8 * count, 9 * count))),
         lambda: bytes(8 * count),
         lambda: b"\xff" * (8 * count),
-        lambda: [],
-        lambda: {},
+        list,
+        dict,
         lambda: {"a": 1},
         lambda: [draw.choice(_EDGES)] * 3,
         lambda: msgpack.ExtType(5, b"x"),
@@ -231,7 +246,13 @@ def _hostile(draw: random.Random, count: int, depth: int = 0) -> Any:
 
 def _claims(draw: random.Random, content: bytes, _: int) -> bytes:
     """Begin with marks that promise more than there is, or nest deeper than anybody should."""
-    marks = (b"\xdd\xff\xff\xff\xff", b"\xdc\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff")
+    marks = (
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdc\xff\xff",
+        b"\xdf\xff\xff\xff\xff",
+        b"\xdb\xff\xff\xff\xff",
+        b"\xc6\xff\xff\xff\xff",
+    )
     nested = (b"\x91" * draw.choice((10, 600, 5000, 200_000)), b"\x81\x01" * draw.choice((10, 600, 20_000)))
     at = draw.randrange(len(content) + 1)
     return content[:at] + draw.choice((*marks, *nested)) + content[at:]
@@ -253,7 +274,7 @@ def _bomb(draw: random.Random, data: bytes) -> bytes:
     header, frames, rest = _taken_apart(data)
     if not frames:
         return data
-    size = draw.choice((codec.MAX_BLOCK, codec.MAX_BLOCK + 1, 1 << 20))
+    size = draw.choice((columns.MAX_BLOCK, columns.MAX_BLOCK + 1, 1 << 20))
     kind = draw.randrange(7)
     if kind == 0:
         payload = zstandard.compress(bytes([draw.choice((0, 0x90, 0x91, 0x80))]) * size, 1)
