@@ -15,10 +15,11 @@ import msgpack
 import zstandard
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from captures import columns, rows
+from captures import columns, rows, sealing
 from captures.columns import MAX_BLOCK, MAX_TIME, Block
-from captures.errors import CaptureError
+from captures.errors import CaptureError, LockedError
 from captures.records import Record
+from captures.sealing import Encryption, Lock, Seal
 from rules.wire import Accounting
 
 FORMAT = "reamp-capture"
@@ -53,6 +54,10 @@ _ALONE = 1000
 _RECORD, _FIELD = 600, 150
 """Bytes that a record and a header take in memory beside what is in them: objects of the interpreter."""
 
+_CRC_KEY = b"\xa6crc32c"
+_SEAL_KEY = b"\xa4seal\xc4" + bytes([sealing.FOOTER_TAG])
+_AFTER_COVERED = sealing.FOOTER_TAG + len(_CRC_KEY) + 5  # the tag and the checksum
+
 _TRAILER = struct.Struct(">BQ")
 TRAILER = _TRAILER.size
 
@@ -77,6 +82,7 @@ class Header(BaseModel):
     redaction: dict[str, Any] = Field(description="what was replaced, and which key did it (never the key)")
     accounting: Accounting = Field(description="when the segment was opened")
     extra: dict[str, Any] = Field(default={}, description="what the caller added")
+    encryption: Encryption | None = Field(default=None, description="how the blocks are encrypted, if they are")
 
 
 Index = list[tuple[int, int, int, int]]
@@ -118,6 +124,7 @@ class Footer(BaseModel):
     last_ns: int | None
     accounting: Accounting = Field(description="when the segment was closed")
     repaired: Repaired | None = Field(default=None, description="if this is a copy of a damaged segment")
+    header: bytes | None = Field(default=None, description="of an encrypted segment: a copy of the header")
 
 
 # --- frames ---
@@ -158,6 +165,13 @@ def pack_frame(first_ns: int, last_ns: int, count: int, payload: bytes, codec: b
     return b"".join((head[:_BEFORE_CRC], b"\xce", crc, head[_AFTER_CRC:], payload))
 
 
+def seal_frame(seal: Seal, number: int, first_ns: int, last_ns: int, count: int, payload: bytes) -> bytes:
+    """Make the frame of a segment's block `number` from its payload, encrypted."""
+    name = sealing.sealed_name(COLUMNS)
+    start = pack_frame(first_ns, last_ns, count, b"", name)[:_BEFORE_CRC]
+    return pack_frame(first_ns, last_ns, count, seal.seal(start, number, payload), name)
+
+
 def _frame_crc(head: bytes, payload: bytes) -> int:
     around = google_crc32c.value(head[:_BEFORE_CRC] + head[_AFTER_CRC:])
     return google_crc32c.extend(around, payload)  # type: ignore[no-any-return]
@@ -191,16 +205,38 @@ def stamped(data: bytes, first_ns: int, last_ns: int) -> bytes:
     return bytes(frame)
 
 
-def read_frame(data: bytes, frame: Frame) -> Block:
-    """Unpack a whole frame that lies where `frame` says, but for its records. Raises CaptureError."""
+def check_frame(data: bytes, frame: Frame) -> None:
+    """Check from the outside that a whole frame lies where `frame` says. Raises CaptureError."""
     if len(data) != frame.length or frame_head(data, frame.offset) != frame:
         raise CaptureError("the block is not where or what the index says")
     if not frame_intact(data):
         raise CaptureError("the block's checksum is wrong")
+
+
+def block_number(data: bytes) -> int | None:
+    """Give the number that the block in a whole frame claims; None if it is not encrypted."""
+    return sealing.number_of(data[FRAME_HEAD:]) if sealing.is_sealed(data[_CODEC]) else None
+
+
+def read_frame(data: bytes, frame: Frame, lock: Lock | None = None) -> Block:
+    """Unpack a whole frame that lies where `frame` says, but for its records.
+
+    `lock` is that of its segment, if that is encrypted. Raises CaptureError, and LockedError if the lock does not open.
+    """
+    check_frame(data, frame)
     codec = data[_CODEC]
+    payload = data[FRAME_HEAD:]
+    if sealing.is_sealed(codec):
+        if lock is None:
+            raise CaptureError("the block is encrypted, and there is no header that holds its key")
+        if lock.seal is None:
+            raise LockedError("the block is encrypted")
+        codec, payload = sealing.plain_name(codec), lock.seal.open(data[:_BEFORE_CRC], payload)
+    elif lock is not None:
+        # Whoever may write could put in what was never recorded.
+        raise CaptureError("the block is not encrypted, and this segment's are: it comes from elsewhere")
     if codec not in {COLUMNS, ROWS}:
         raise CaptureError("the block needs a codec that this version of reamp does not know")
-    payload = data[FRAME_HEAD:]
     try:
         size = zstandard.frame_content_size(payload)
         if not 0 < size <= MAX_BLOCK:
@@ -218,25 +254,39 @@ def read_frame(data: bytes, frame: Frame) -> Block:
 
 def pack_header(header: Header) -> bytes:
     """Pack the header. Raises ValueError if it is too large."""
-    packed = _seal(header.model_dump(mode="json"))
+    packed = _seal(header.model_dump(mode="json", exclude={"encryption"} if header.encryption is None else None))
     if len(packed) > MAX_HEADER:
         raise ValueError(f"a header of {len(packed)} bytes is larger than the format allows")
     return packed
 
 
-def pack_footer(footer: Footer, index: Index, offset: int) -> bytes:
-    """Pack the footer that starts at `offset`, and the trailer that leads to it. Raises ValueError if too large."""
-    optional = {"repaired"} if footer.repaired is None else None
-    packed = _seal({**footer.model_dump(mode="json", exclude=optional), "index": index})
+def pack_footer(footer: Footer, index: Index, offset: int, seal: Seal | None = None) -> bytes:
+    """Pack the footer that starts at `offset`, and the trailer that leads to it. Raises ValueError if too large.
+
+    With `seal` it gets a tag that only who has the segment's key can make.
+    """
+    optional = {name for name in ("repaired", "header") if getattr(footer, name) is None}
+    fields = footer.model_dump(mode="json", exclude={*optional, "header"})
+    if footer.header is not None:
+        fields["header"] = footer.header
+    packed = _seal({**fields, "index": index}, seal)
     if len(packed) > MAX_FOOTER:
         raise ValueError(f"a footer of {len(packed)} bytes is larger than the format allows")
     return packed + _TRAILER.pack(_UINT64, offset)
 
 
-def _seal(fields: dict[str, Any]) -> bytes:
-    """Pack a map whose last entry is the checksum of all bytes before the checksum's value."""
+def _seal(fields: dict[str, Any], seal: Seal | None = None) -> bytes:
+    """Pack a map whose last entry is the checksum of all bytes before the checksum's value.
+
+    With `seal`, the entry before it is a tag made over all bytes before the tag's.
+    """
+    if seal is not None:
+        fields = {**fields, "seal": bytes(sealing.FOOTER_TAG)}
     packed: bytes = msgpack.packb({**fields, "crc32c": 0xFFFFFFFF})  # any value that takes five bytes
     packed = packed[:-5]
+    if seal is not None:
+        covered = packed[: -sealing.FOOTER_TAG - len(_CRC_KEY)]
+        packed = covered + seal.sign(covered) + _CRC_KEY
     crc: int = google_crc32c.value(packed)
     return packed + b"\xce" + crc.to_bytes(4)
 
@@ -281,6 +331,12 @@ def unpack_footer(data: bytes, start: int, end: int) -> tuple[Footer, list[Frame
         return Footer.model_validate(fields), _frames(fields.get("index"), start, end), length
     except ValidationError as error:
         raise CaptureError(f"its fields are wrong ({_first(error)})") from None
+
+
+def footer_signed(data: bytes, seal: Seal) -> bool:
+    """Whether a footer, as it stands in the file, was made by who has the segment's key."""
+    covered, tag = data[:-_AFTER_COVERED], data[-_AFTER_COVERED : -len(_CRC_KEY) - 5]
+    return covered.endswith(_SEAL_KEY) and seal.signed(covered, tag)
 
 
 def _frames(index: Any, start: int, end: int) -> list[Frame]:

@@ -2,6 +2,7 @@
 
     UserError
         CaptureError       the folder, file or key file cannot be used: the message names it and says what to do
+            LockedError    it is encrypted, and no identity was given that opens it
             GoneError      a file was deleted after it was listed: no damage, it is no part of the capture any more
 
 What is wrong *inside* a segment that can still be read is no exception: it is `Damage`, collected while reading.
@@ -14,6 +15,10 @@ from rules.exits import UserError
 
 class CaptureError(UserError):
     """This is not a capture, or not one that can be read. The message names the file."""
+
+
+class LockedError(CaptureError):
+    """It is encrypted, and none of the identities that were given opens it."""
 
 
 class GoneError(CaptureError):

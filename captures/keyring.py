@@ -9,13 +9,14 @@ import binascii
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import pyrage
-from pydantic import BaseModel, ConfigDict, Field
 
 from captures import sealing
 from captures.errors import CaptureError
+from captures.sealing import Encryption, Seal
 
 _SSH = ("ssh-ed25519", "ssh-rsa")
 _SECRET = "AGE-SECRET-KEY-"  # noqa: S105 - what a secret key begins with, so that none is ever shown
@@ -24,18 +25,6 @@ _MAX_FILE = 1 << 20
 
 Recipient = pyrage.x25519.Recipient | pyrage.ssh.Recipient
 Identity = pyrage.x25519.Identity | pyrage.ssh.Identity
-
-
-class Encryption(BaseModel):
-    """What a header says about how its segment's blocks are encrypted."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    scheme: str = Field(description="how blocks are encrypted")
-    key: str = Field(description="the data key, as an age file in age's armor")
-    recipients: list[str] = Field(
-        description="to whom, in short: enough to know an own key by, not enough to encrypt to it"
-    )
 
 
 class Recipients:
@@ -88,6 +77,25 @@ class Identities:
         if key is not None and len(key) != sealing.KEY:
             raise CaptureError(f"its data key has {len(key)} bytes instead of {sealing.KEY}")
         return key
+
+
+NOBODY = Identities()
+
+
+class SegmentLock:
+    """The lock of one segment, opened when it is first needed: `header` is the whole header as it stands in the file."""
+
+    def __init__(self, encryption: Encryption, header: bytes, identities: Identities) -> None:
+        self.recipients = encryption.recipients
+        self.header = header
+        self._encryption = encryption
+        self._identities = identities
+
+    @cached_property
+    def seal(self) -> Seal | None:
+        """The segment's seal; None if none of the identities unwraps its key. Raises CaptureError."""
+        key = self._identities.unwrap(self._encryption)
+        return None if key is None else Seal(key, self.header)
 
 
 def recipient_keys(given: Iterable[str]) -> list[str]:

@@ -19,9 +19,11 @@ not show: age says who can read, not who wrote.
 import hashlib
 import secrets
 from hmac import compare_digest
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from pydantic import BaseModel, ConfigDict, Field
 
 from captures.errors import CaptureError
 
@@ -39,6 +41,18 @@ _BLOCK, _FOOTER = b"reamp block\0", b"reamp footer"
 _MAX_NUMBER = 1 << 63
 
 _SEALED, _PLAIN = b"x", b"z"
+
+
+class Encryption(BaseModel):
+    """What a header says about how its segment's blocks are encrypted."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    scheme: str = Field(description="how blocks are encrypted")
+    key: str = Field(description="the data key, as an age file in age's armor")
+    recipients: list[str] = Field(
+        description="to whom, in short: enough to know an own key by, not enough to encrypt to it"
+    )
 
 
 def new_key() -> bytes:
@@ -104,8 +118,7 @@ class Seal:
             ) from None
 
     def sign(self, footer: bytes) -> bytes:
-        """Make the tag for a footer's bytes. No block is sealed after it."""
-        self._next = _MAX_NUMBER
+        """Make the tag for a footer's bytes."""
         return self._tag(footer)
 
     def signed(self, footer: bytes, tag: bytes) -> bool:
@@ -117,3 +130,12 @@ class Seal:
 
     def _covered(self, head: bytes) -> bytes:
         return _BLOCK + self._segment + head
+
+
+class Lock(Protocol):
+    """What stands between a reader and the blocks of one encrypted segment."""
+
+    @property
+    def seal(self) -> Seal | None:
+        """The segment's seal; None if no identity was given that unwraps its key. Raises CaptureError."""
+        ...

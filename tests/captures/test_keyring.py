@@ -9,7 +9,8 @@ import pytest
 
 from captures import keyring
 from captures.errors import CaptureError
-from captures.keyring import Encryption, Identities, Recipients
+from captures.keyring import Identities, Recipients
+from captures.sealing import Encryption
 
 SECRET, PUBLIC = keyring.generate()
 

@@ -83,13 +83,6 @@ def test_a_signed_footer_cannot_be_changed_or_moved() -> None:
     assert not Seal(KEY, HEADER).signed(b"footer", b"")
 
 
-def test_after_the_footer_no_block_is_sealed_any_more() -> None:
-    seal = Seal(KEY, HEADER)
-    seal.sign(b"footer")
-    with pytest.raises(ValueError, match="cannot be sealed"):
-        seal.seal(HEAD, 0, b"late")
-
-
 def test_codecs_say_whether_a_block_is_sealed() -> None:
     assert sealing.sealed_name(b"zstd") == b"xstd"
     assert sealing.plain_name(b"xstd") == b"zstd"

@@ -48,7 +48,7 @@ class Crew:
     """Runs segments 0 to `segments` of `seed` in `processes` processes."""
 
     def __init__(self, segments: int, seed: int, processes: int, memory: int, seconds: float) -> None:
-        """Let each process take `memory` MiB of address space beside what it begins with, and each segment `seconds`."""
+        """Let each process take `memory` MiB of address space on top of its own, and each segment `seconds`."""
         self._segments, self._seed, self._memory, self._seconds = segments, seed, memory, seconds
         self._processes = processes
         self._starts = iter(range(0, segments, _BATCH))
