@@ -19,7 +19,9 @@ from typing import Any, BinaryIO, Self
 from captures import codec, columns
 from captures.errors import CaptureError
 from captures.folders import new_folder
+from captures.keyring import Recipients
 from captures.records import Record
+from captures.sealing import Seal
 from captures.segments import segment_name
 from rules.wire import Accounting
 
@@ -48,6 +50,7 @@ class BatchWriter:
         redaction: Mapping[str, Any] = _NOTHING,
         segment_size: int = 64 << 20,
         level: int = LEVEL,
+        recipients: Recipients | None = None,
     ) -> None:
         self.records = 0
         """Records written so far."""
@@ -57,6 +60,7 @@ class BatchWriter:
         self._place = new_folder(folder)
         self._beside = folder
         self._extra = dict(extra)
+        self._recipients = recipients or Recipients()
         self._redaction = dict(redaction)
         self._segment_size = segment_size
         self._block_limit = min(_BLOCK, segment_size)
@@ -113,9 +117,10 @@ class BatchWriter:
         payload = self._compressor.payload(block)
         with self._on_disk():
             segment = self._segment or self._open(len(block))
+            frame = segment.frame(first, last, len(block), payload)
             segment.index.append((segment.size, first, last, len(block)))
             segment.records += len(block)
-            self._append(segment, codec.pack_frame(first, last, len(block), payload))
+            self._append(segment, frame)
             if segment.size >= self._segment_size or len(segment.index) >= codec.MAX_FRAMES:
                 self._close(segment, "size" if segment.size >= self._segment_size else "blocks")
 
@@ -124,6 +129,7 @@ class BatchWriter:
         created = time.time_ns()
         self._sequence += 1
         before = self.records - len(self._block) - waiting
+        key, encryption = self._recipients.new_key() if self._recipients else (None, None)
         header = codec.Header(
             format=codec.FORMAT,
             version=codec.VERSION,
@@ -137,6 +143,7 @@ class BatchWriter:
             redaction=self._redaction,
             accounting=Accounting(seen=before, written=before),
             extra=self._extra,
+            encryption=encryption,
         )
         try:
             packed = codec.pack_header(header)
@@ -146,7 +153,8 @@ class BatchWriter:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._segment = _Segment(os.fdopen(descriptor, "wb"), before)
+        seal = None if key is None else Seal(key, packed)
+        self._segment = _Segment(os.fdopen(descriptor, "wb"), before, packed, seal)
         self._append(self._segment, packed)
         return self._segment
 
@@ -165,8 +173,9 @@ class BatchWriter:
             first_ns=min((first for _, first, _, _ in segment.index), default=None),
             last_ns=max((last for _, _, last, _ in segment.index), default=None),
             accounting=Accounting(seen=written, written=written),
+            header=segment.header if segment.seal is not None else None,
         )
-        self._append(segment, codec.pack_footer(footer, segment.index, segment.size))
+        self._append(segment, codec.pack_footer(footer, segment.index, segment.size, segment.seal))
         segment.file.flush()
         os.fsync(segment.file.fileno())
         segment.file.close()
@@ -191,13 +200,21 @@ class BatchWriter:
 class _Segment:
     """The segment that is being written, and what its footer will say."""
 
-    def __init__(self, file: BinaryIO, before: int) -> None:
+    def __init__(self, file: BinaryIO, before: int, header: bytes, seal: Seal | None) -> None:
         self.file = file
+        self.header = header
+        self.seal = seal
         self.before = before
         """Records in the segments before this one."""
         self.size = 0
         self.records = 0
         self.index: codec.Index = []
+
+    def frame(self, first_ns: int, last_ns: int, count: int, payload: bytes) -> bytes:
+        """Make the frame of the next block."""
+        if self.seal is None:
+            return codec.pack_frame(first_ns, last_ns, count, payload)
+        return codec.seal_frame(self.seal, len(self.index), first_ns, last_ns, count, payload)
 
 
 def _software() -> str:

@@ -83,18 +83,24 @@ NOBODY = Identities()
 
 
 class SegmentLock:
-    """The lock of one segment, opened when it is first needed: `header` is the whole header as it stands in the file."""
+    """The lock of one segment, opened when it is first needed. `header`: all of it, as it stands in the file."""
 
     def __init__(self, encryption: Encryption, header: bytes, identities: Identities) -> None:
         self.recipients = encryption.recipients
         self.header = header
         self._encryption = encryption
         self._identities = identities
+        self.problem = ""
+        """Why no identity whatever opens it, if that turned out."""
 
     @cached_property
     def seal(self) -> Seal | None:
-        """The segment's seal; None if none of the identities unwraps its key. Raises CaptureError."""
-        key = self._identities.unwrap(self._encryption)
+        """The segment's seal; None if none of the identities unwraps its key."""
+        try:
+            key = self._identities.unwrap(self._encryption)
+        except CaptureError as error:
+            self.problem = str(error)
+            return None
         return None if key is None else Seal(key, self.header)
 
 
@@ -122,6 +128,11 @@ def generate() -> tuple[str, str]:
     """Make a pair of keys; give the secret one and the public one."""
     identity = pyrage.x25519.Identity.generate()
     return str(identity), str(identity.to_public())
+
+
+def identity(secret: str) -> Identity:
+    """Read one age identity, as it stands in a file. Raises CaptureError."""
+    return _identity(secret, Path("the identity"))
 
 
 def identity_file(secret: str, public: str, created: str) -> str:

@@ -4,6 +4,7 @@ import heapq
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from stat import S_ISREG
@@ -13,12 +14,15 @@ from captures import codec
 from captures.codec import Footer, Frame, Header
 from captures.columns import MAX_BLOCK, MAX_TIME, Block, Rows
 from captures.diagnosis import Tail, stranger, tail
-from captures.errors import CaptureError, Damage, GoneError
+from captures.errors import CaptureError, Damage, GoneError, LockedError
+from captures.keyring import NOBODY, Identities, SegmentLock
 from captures.records import Record
 from captures.segments import SUFFIX, is_being_written
 
 _SCAN = 1 << 20  # bytes read at a time when looking for the next frame after damage
 _SCAN_BUDGET = 4  # times the size of the file: what may be checksummed while looking, so that no file costs for ever
+
+_MOST_DAMAGE = 1000  # places that are listed: a file could consist of nothing else
 
 _AT_ONCE = 256  # records made at a time: whoever reads in an event loop has to get on with other things
 
@@ -33,11 +37,19 @@ class Segment:
     `header` is None if it is damaged or still on its way; `footer` is None if there is none (then `state` says why).
     What turns out to be unreadable is added to `damage`. Raises CaptureError if the file is no segment or cannot be
     opened, and GoneError if it is not there any more.
+
+    If it is encrypted, `identities` open it; without the right one `read` raises LockedError, and only its outside can
+    be looked at.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, identities: Identities = NOBODY) -> None:
         self.path = path
         self.damage: list[Damage] = []
+        self._known: set[Damage] = set()
+        self.lock: SegmentLock | None = None
+        self._identities = identities
+        self._numbers: dict[int, int] = {}
+        self._footer_checked = False
         self.footer: Footer | None = None
         try:
             if not S_ISREG(path.stat().st_mode):
@@ -62,15 +74,28 @@ class Segment:
             self._walked = list(self._walk())
         else:
             self.footer, _ = found
+            if self.header is None and self.footer.header is not None:
+                self._take_copy(self.footer.header)
         if self.header is None and not self.count:
             if not self._open:
                 raise CaptureError(f"{path} is not a capture: {self.damage[0].what}")
+            self._known.clear()
             self.damage.clear()  # nothing is broken: the header is on its way
 
     @property
-    def start(self) -> int:
-        """Where the first frame begins, if the header reads."""
-        return self._start
+    def locked(self) -> bool:
+        """Whether it is encrypted, and none of the identities opens it."""
+        return self.lock is not None and self.lock.seal is None
+
+    @property
+    def numbers(self) -> dict[int, int]:
+        """Of the encrypted blocks that were looked at, their numbers and where they lie."""
+        return self._numbers
+
+    @property
+    def header_bytes(self) -> bytes:
+        """The header as it stands in the file, or in the footer's copy, if it reads."""
+        return self.lock.header if self.lock is not None else b"".join(self.raw(0, self._start))
 
     @property
     def state(self) -> Literal["closed", "open", "torn"]:
@@ -101,18 +126,51 @@ class Segment:
             return self._walked
         try:
             found = self._find_footer()
+            if found is not None:
+                self._check_footer()
         except CaptureError as error:  # deleted since it was opened: retention does that
             self._damaged(0, str(error))
             return []
         return [] if found is None else found[1]
 
+    def _check_footer(self) -> None:
+        """Once, see whether who wrote the footer has the key of the blocks."""
+        if self._footer_checked or self.lock is None or self.lock.seal is None:
+            return
+        self._footer_checked = True
+        if not codec.footer_signed(self._bytes(self.end, self.size - self.end - codec.TRAILER), self.lock.seal):
+            self._damaged(self.end, "the footer is not sealed by who wrote the blocks: what it says may be false")
+
     def read(self, frame: Frame) -> Block | None:
-        """Read one block; its records are made when they are asked for. None: it is damaged."""
+        """Read one block; its records are made when they are asked for. None: it is damaged. Raises LockedError."""
         try:
-            return codec.read_frame(self._bytes(frame.offset, frame.length), frame)
+            data = self._bytes(frame.offset, frame.length)
+            block = codec.read_frame(data, frame, self.lock)
+            self._once(data, frame.offset)
+        except LockedError:
+            raise
         except CaptureError as error:
             self._damaged(frame.offset, str(error))
             return None
+        else:
+            return block
+
+    def look_at(self, frame: Frame) -> bool:
+        """Check a block from the outside, as can be done without any identity. False: it is damaged."""
+        try:
+            data = self._bytes(frame.offset, frame.length)
+            codec.check_frame(data, frame)
+            self._once(data, frame.offset)
+        except CaptureError as error:
+            self._damaged(frame.offset, str(error))
+            return False
+        return True
+
+    def _once(self, data: bytes, offset: int) -> None:
+        """See to it that no encrypted block is there twice. Raises CaptureError."""
+        number = codec.block_number(data)
+        if number is not None and (other := self._numbers.setdefault(number, offset)) != offset:
+            raise CaptureError(f"block {number} is there twice: it stands at byte {other} too")
 
     def records(self) -> Iterator[Record]:
         """All records in the order in which they were written."""
@@ -146,8 +204,12 @@ class Segment:
 
     def _damaged(self, offset: int, what: str) -> None:
         damage = Damage(offset, what)
-        if damage not in self.damage:
-            self.damage.append(damage)
+        if damage in self._known or len(self._known) > _MOST_DAMAGE:
+            return
+        if len(self._known) == _MOST_DAMAGE:
+            damage = Damage(offset, "and there is more damage than this")
+        self._known.add(damage)
+        self.damage.append(damage)
 
     def _read_header(self, start: bytes) -> tuple[Header | None, int]:
         """Read the header (None if it is damaged) and give the offset of the first frame."""
@@ -156,7 +218,7 @@ class Segment:
         if not start:
             raise CaptureError(f"{self.path} is empty")
         try:
-            return codec.unpack_header(start)
+            return self._unpacked(start)
         except CaptureError as error:
             if not codec.looks_like_ours(start):
                 seems = f" It seems to be {what}" if (what := stranger(start)) else ""
@@ -165,6 +227,17 @@ class Segment:
                 ) from None
             self._damaged(0, f"the header is broken: {error}")
             return None, 0
+
+    def _take_copy(self, copy: bytes) -> None:
+        """Use the copy of the header that the footer of an encrypted segment holds: without it nothing would open."""
+        with suppress(CaptureError):
+            self.header, _ = self._unpacked(copy)
+
+    def _unpacked(self, data: bytes) -> tuple[Header, int]:
+        header, length = codec.unpack_header(data)
+        if header.encryption is not None:
+            self.lock = SegmentLock(header.encryption, data[:length], self._identities)
+        return header, length
 
     def _find_footer(self) -> tuple[Footer, list[Frame]] | None:
         """Find the footer from the file's last bytes; None if it is not there or not whole."""
@@ -246,12 +319,13 @@ class Capture:
     nothing to read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, identities: Identities = NOBODY) -> None:
         self.path = path
+        self._identities = identities
         self.segments: list[Segment] = []
         self._left_out: list[str] = []
         known: dict[tuple[str, int], str] = {}
-        for file, found in open_segments(path):
+        for file, found in open_segments(path, identities):
             if isinstance(found, CaptureError):
                 self._left_out.append(str(found))
                 continue
@@ -285,8 +359,15 @@ class Capture:
         """Latest arrival; None without records."""
         return max((at for s in self.segments if (at := s.last_ns) is not None), default=None)
 
+    def unlock(self) -> None:
+        """Make sure that all of it can be read. Raises LockedError that says for whom it is encrypted."""
+        if locked := [segment for segment in self.segments if segment.locked]:
+            raise LockedError(_refusal(locked, given=bool(self._identities)))
+
     def records(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Record]:
         """All records with ``start_ns <= arrival_ns < end_ns``, sorted by arrival.
+
+        Raises LockedError, before anything is read, if a segment is encrypted and no identity opens it.
 
         Records are written as their requests *end*, so blocks overlap in time. A block is opened when the stream
         reaches its first arrival, and held until the stream has passed its last.
@@ -296,6 +377,10 @@ class Capture:
         and as many again as it gave before; the rest is read again when the stream reaches it. Doubling keeps both
         in bounds: a block is read again but a few times, and little more is held of it than its early records.
         """
+        self.unlock()
+        return self._records(start_ns, end_ns)
+
+    def _records(self, start_ns: int | None, end_ns: int | None) -> Iterator[Record]:
         low = 0 if start_ns is None else start_ns
         high = MAX_TIME if end_ns is None else end_ns
         order = count()  # settles equal times in the order of the files, and keeps heapq from comparing further
@@ -396,11 +481,22 @@ class _Unread:
         return rest and _Unread(self.segment, self.frame, *rest)
 
 
-def open_segments(path: Path) -> Iterator[tuple[Path, Segment | CaptureError]]:
+def _refusal(locked: Sequence[Segment], *, given: bool) -> str:
+    """Say what cannot be read, for whom it is encrypted, and what to do."""
+    names = ", ".join(dict.fromkeys(name for one in locked if one.lock is not None for name in one.lock.recipients))
+    count = "1 segment is" if len(locked) == 1 else f"{len(locked)} segments are"
+    if problem := next((one.lock.problem for one in locked if one.lock is not None and one.lock.problem), ""):
+        return f"{count} encrypted to {names}, and cannot be opened: {problem}"
+    if given:
+        return f"{count} encrypted to {names}, and none of the identities that were given is among them"
+    return f"{count} encrypted to {names}: give --identity FILE with a secret key of one of them"
+
+
+def open_segments(path: Path, identities: Identities = NOBODY) -> Iterator[tuple[Path, Segment | CaptureError]]:
     """Open each file of a capture, or say why it can't be opened. One that goes away meanwhile is no part of it."""
     for file in segment_files(path):
         try:
-            yield file, Segment(file)
+            yield file, Segment(file, identities)
         except GoneError:
             continue
         except CaptureError as error:

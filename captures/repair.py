@@ -22,9 +22,10 @@ from captures import codec
 from captures.codec import Footer, Frame, Header, Repaired
 from captures.errors import CaptureError
 from captures.folders import new_folder
+from captures.keyring import NOBODY, Identities
 from captures.reader import Segment, open_segments, segment_files
 from captures.segments import SUFFIX
-from captures.verify import went_down
+from captures.verify import contradictions, missing_numbers, numbering, went_down
 from rules.wire import Accounting
 
 
@@ -52,8 +53,14 @@ Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
 
 
-def repair(source: Path, target: Path, progress: Progress | None = None) -> RepairReport:
+def repair(
+    source: Path, target: Path, progress: Progress | None = None, identities: Identities = NOBODY
+) -> RepairReport:
     """Write what reads of the capture `source` into the new folder `target`.
+
+    What is encrypted stays so. With `identities` that open it every block is tried, and new footers are sealed like
+    those that the writer made; without, checksums have to do, and `verify` with an identity says that footers are not
+    sealed.
 
     Raises CaptureError if nothing reads or the disk fails, and UserError if `target` exists and is not empty. Then
     there is no copy at all.
@@ -70,7 +77,7 @@ def repair(source: Path, target: Path, progress: Progress | None = None) -> Repa
     report = RepairReport(source=str(source), target=str(target))
     pieces: list[_Piece] = []
     with new_folder(target) as folder:
-        for file, segment in open_segments(source):
+        for file, segment in open_segments(source, identities):
             if isinstance(segment, CaptureError):
                 report.losses.append(Loss(file=file.name, why=[str(segment)]))
             else:
@@ -114,22 +121,20 @@ class _Piece:
 def _examined(segment: Segment, tell: Callable[[int], None]) -> _Piece:
     """Read all blocks of a segment, and tell the good ones from the bad."""
     piece = _Piece(segment)
-    promised = 0
-    for frame in segment.frames():
-        promised += frame.records
-        block = segment.read(frame)
-        if block is None:
+    frames = segment.frames()
+    for frame in frames:
+        block = None if segment.locked else segment.read(frame)
+        if block is None and not (segment.locked and segment.look_at(frame)):
             piece.bad[frame.offset] = frame
-        else:
-            piece.records += frame.records
+            continue
+        piece.records += frame.records
+        if block is not None and segment.lock is None:
             stamp = min(block.arrivals), max(block.arrivals)
             if stamp != (frame.first_ns, frame.last_ns):
                 piece.stamps[frame.offset] = stamp
     tell(segment.size)
-    footer = segment.footer
-    piece.sound = (
-        not (segment.damage or piece.bad or piece.stamps) and footer is not None and footer.records == promised
-    )
+    trouble = segment.damage or piece.bad or piece.stamps or numbering(segment) or contradictions(segment, frames)
+    piece.sound = segment.footer is not None and not trouble
     return piece
 
 
@@ -164,11 +169,8 @@ def _planned(pieces: list[_Piece]) -> Iterator[_Piece]:
             following = None
         close = _close(piece, header.accounting, following.accounting if following else None)
         contradicts = before is not None and went_down(before[1], header.accounting)
-        if (
-            not (header.accounting.reconciles() and close.reconciles())
-            or went_down(header.accounting, close)
-            or contradicts
-        ):
+        sane = header.accounting.reconciles() and close.reconciles() and not went_down(header.accounting, close)
+        if (contradicts or not sane) and piece.segment.lock is None:
             piece.rewrite = piece.fresh = True
             yield piece
             continue
@@ -242,11 +244,12 @@ def _parts(piece: _Piece) -> Iterator[bytes]:
         head, opened = _fresh_header(piece), Accounting()
         piece.at_close, piece.lost, piece.missing = Accounting(seen=piece.records, written=piece.records), 0, 0
     else:
-        head, opened = b"".join(segment.raw(0, segment.start)), _header(piece).accounting
+        head, opened = segment.header_bytes, _header(piece).accounting
     yield head
     offset = len(head)
     index: codec.Index = []
-    for frame in segment.frames():
+    number = {at: number for number, at in segment.numbers.items()}
+    for frame in sorted(segment.frames(), key=lambda frame: number.get(frame.offset, 0)):
         if frame.offset in piece.bad:
             continue
         data = b"".join(segment.raw(frame.offset, frame.length))
@@ -256,7 +259,8 @@ def _parts(piece: _Piece) -> Iterator[bytes]:
         index.append((offset, first, last, frame.records))
         offset += len(data)
         yield data
-    yield codec.pack_footer(_footer(piece, index, piece.at_close or opened), index, offset)
+    seal = segment.lock.seal if segment.lock is not None else None
+    yield codec.pack_footer(_footer(piece, index, piece.at_close or opened), index, offset, seal)
 
 
 def _footer(piece: _Piece, index: codec.Index, at_close: Accounting) -> Footer:
@@ -274,11 +278,12 @@ def _footer(piece: _Piece, index: codec.Index, at_close: Accounting) -> Footer:
         accounting=at_close,
         repaired=Repaired(
             source=segment.path.name,
-            lost_blocks=len(piece.bad) + (before.lost_blocks if before else 0),
+            lost_blocks=max(len(piece.bad) + (before.lost_blocks if before else 0), missing_numbers(segment)),
             lost_records=piece.lost,
             missing_segments=piece.missing,
             torn=footer is None or (before is not None and before.torn),
         ),
+        header=segment.lock.header if segment.lock is not None else None,
     )
 
 

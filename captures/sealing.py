@@ -137,5 +137,5 @@ class Lock(Protocol):
 
     @property
     def seal(self) -> Seal | None:
-        """The segment's seal; None if no identity was given that unwraps its key. Raises CaptureError."""
+        """The segment's seal; None if no identity was given that unwraps its key."""
         ...

@@ -7,7 +7,7 @@ for a segment, means: the blocks hold what they promise, their sum is the footer
 written: the second one opens with the `written` that the first one closed with, and no counter ever goes down.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, computed_field
 
-from captures.codec import Header, Repaired
+from captures.codec import Frame, Header, Repaired
 from captures.diagnosis import Tail
 from captures.errors import CaptureError
 from captures.gaps import Cause, Coverage, Watch, gaps
+from captures.keyring import NOBODY, Identities
 from captures.moments import SECOND, iso
 from captures.reader import Segment, open_segments, segment_files
 from rules.units import Duration, Size
@@ -39,6 +40,8 @@ class SegmentReport(BaseModel):
     last_ns: int | None = None
     damage: list[str] = Field(default=[], description="what does not read, or does not add up")
     note: str = Field("", description="what a missing footer means here")
+    encrypted_to: list[str] = Field(default=[], description="recipients, in short")
+    unread: int = Field(0, description="blocks that no identity opened: only their outside was checked")
     lost_before: int = Field(0, description="records that were lost before the segment was repaired")
     lost: bool = Field(default=False, description="torn, and not shown to be complete by a later segment")
 
@@ -106,8 +109,11 @@ Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
 
 
-def verify(folder: Path, progress: Progress | None = None) -> Report:
-    """Read all of a capture and reconcile its books. Raises CaptureError if there is none at all."""
+def verify(folder: Path, progress: Progress | None = None, identities: Identities = NOBODY) -> Report:
+    """Read all of a capture and reconcile its books. Raises CaptureError if there is none at all.
+
+    Of what is encrypted, and not opened by one of `identities`, only the outside is looked at.
+    """
     total, done = sum(map(_size, segment_files(folder))), 0
 
     def tell(before: int, within: int) -> None:
@@ -118,7 +124,7 @@ def verify(folder: Path, progress: Progress | None = None) -> Report:
     reports: list[SegmentReport] = []
     books: dict[str, list[_Book]] = {}
     coverage = Coverage()
-    for file, segment in open_segments(folder):
+    for file, segment in open_segments(folder, identities):
         if isinstance(segment, CaptureError):
             damage = [str(segment)]
             reports.append(SegmentReport(file=file.name, state="unreadable", bytes=_size(file), damage=damage))
@@ -176,24 +182,25 @@ def _read(segment: Segment, coverage: Coverage, tell: Callable[[int], None]) -> 
     report = SegmentReport(file=segment.path.name, state=segment.state, bytes=segment.size)
     if segment.header is not None:
         report.writer, report.sequence = segment.header.writer, segment.header.sequence
+    if segment.lock is not None:
+        report.encrypted_to = segment.lock.recipients
     strange: list[str] = []
-    promised = 0
-    for frame in segment.frames():
+    frames = segment.frames()
+    for frame in frames:
         report.blocks += 1
-        promised += frame.records
-        block = segment.read(frame)
+        span = _span(segment, frame, coverage)
         tell(frame.offset + frame.length)
-        if block is None:
+        if span is None:
             continue  # the segment has noted why
-        report.records += len(block.arrivals)
-        arrivals = sorted(block.arrivals)
-        coverage.add(arrivals)
-        first, last = arrivals[0], arrivals[-1]
+        report.records += frame.records
+        report.unread += segment.locked
+        first, last = span
         if (first, last) != (frame.first_ns, frame.last_ns):
             strange.append(f"at byte {frame.offset}: the block spans other times than its head says")
         report.first_ns = first if report.first_ns is None else min(first, report.first_ns)
         report.last_ns = last if report.last_ns is None else max(last, report.last_ns)
-    report.damage = [*map(str, segment.damage), *strange, *_books(segment, promised)]
+    books = [*numbering(segment), *_books(segment), *contradictions(segment, frames)]
+    report.damage = [*map(str, segment.damage), *strange, *books]
     if segment.state == "open":
         report.note = f"is being written at this moment; {_extent(report)}"
     elif segment.state == "torn" and segment.header is not None:
@@ -206,6 +213,21 @@ def _read(segment: Segment, coverage: Coverage, tell: Callable[[int], None]) -> 
         report.note = _mended(segment.footer.repaired)
         report.lost_before = max(0, segment.footer.repaired.lost_records)
     return report
+
+
+def _span(segment: Segment, frame: Frame, coverage: Coverage) -> tuple[int, int] | None:
+    """Read one block, or look at it from the outside; give its first and last arrival. None: it is damaged."""
+    if segment.locked:
+        if not segment.look_at(frame):
+            return None
+        coverage.add_span(frame.first_ns, frame.last_ns)
+        return frame.first_ns, frame.last_ns
+    block = segment.read(frame)
+    if block is None:
+        return None
+    arrivals = sorted(block.arrivals)
+    coverage.add(arrivals)
+    return arrivals[0], arrivals[-1]
 
 
 def _mended(repaired: Repaired) -> str:
@@ -221,8 +243,41 @@ def _mended(repaired: Repaired) -> str:
     return f"a repaired copy of {repaired.source}: {lost}{tear}"
 
 
-def _books(segment: Segment, promised: int) -> list[str]:
-    """Hold the footer against the blocks and against the header."""
+def numbering(segment: Segment) -> list[str]:
+    """Hold the numbers of encrypted blocks against their places: none may be moved, none missing."""
+    wrong = []
+    numbers = sorted(segment.numbers, key=segment.numbers.__getitem__)
+    if numbers != sorted(numbers):
+        wrong.append("its blocks do not stand in the order in which they were written: they were moved")
+    excused = segment.footer.repaired.lost_blocks if segment.footer and segment.footer.repaired else 0
+    if (missing := missing_numbers(segment)) > excused:
+        wrong.append(f"by the numbers of its blocks, {missing} are missing or damaged")
+    return wrong
+
+
+def missing_numbers(segment: Segment) -> int:
+    """Count the blocks of an encrypted segment that must have been there and were not found by those that were read."""
+    return max(segment.numbers) + 1 - len(segment.numbers) if segment.numbers else 0
+
+
+def contradictions(segment: Segment, frames: Sequence[Frame]) -> list[str]:
+    """Hold the footer against the heads of the blocks."""
+    footer = segment.footer
+    if footer is None:
+        return []
+    wrong = []
+    promised = sum(frame.records for frame in frames)
+    if footer.records != promised:
+        wrong.append(f"the footer says {footer.records} records, the blocks say {promised}")
+    first = min((frame.first_ns for frame in frames), default=None)
+    last = max((frame.last_ns for frame in frames), default=None)
+    if (footer.first_ns, footer.last_ns) != (first, last):
+        wrong.append("the footer says another span than its index")
+    return wrong
+
+
+def _books(segment: Segment) -> list[str]:
+    """Hold the accounts in footer and header against each other and against the records."""
     header, footer = segment.header, segment.footer
     wrong = []
     if header is not None and not header.accounting.reconciles():
@@ -231,8 +286,6 @@ def _books(segment: Segment, promised: int) -> list[str]:
         return wrong
     if not footer.accounting.reconciles():
         wrong.append(f"the accounts at close do not reconcile: {_words(footer.accounting)}")
-    if footer.records != promised:
-        wrong.append(f"the footer says {footer.records} records, the blocks say {promised}")
     if header is not None:
         excused = footer.repaired.lost_records if footer.repaired else 0
         written = footer.accounting.written - header.accounting.written - excused

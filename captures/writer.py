@@ -25,8 +25,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from captures import codec, columns
 from captures.accounting import Counts
+from captures.keyring import Recipients
 from captures.records import Record
 from captures.redaction import Redactor, without_userinfo
+from captures.sealing import Seal
 from captures.segments import Place, SegmentFile, SyncError, segment_name
 from captures.worker import Worker
 from rules.units import Duration, Size
@@ -113,8 +115,11 @@ class _Block:
 class _Open:
     """The segment that is being written, and what its footer will say."""
 
-    def __init__(self, file: SegmentFile) -> None:
+    def __init__(self, file: SegmentFile, header: bytes, seal: Seal | None) -> None:
         self.file = file
+        self._header = header
+        self._seal = seal
+        self._last: tuple[_Block, bytes] | None = None
         self.since = 0.0
         """When the first record came in: a segment ages from then on."""
         self.unsynced_since = 0.0
@@ -124,6 +129,15 @@ class _Open:
         self.records = 0
         self.index: codec.Index = []
 
+    def frame(self, block: _Block) -> bytes:
+        """Make a block's frame; for encryption, the next one of this segment."""
+        if self._seal is None:
+            return codec.pack_frame(block.first_ns, block.last_ns, block.count, block.payload)
+        if self._last is None or self._last[0] is not block:  # the disk may need more than one try
+            number, span = len(self.index), (block.first_ns, block.last_ns)
+            self._last = block, codec.seal_frame(self._seal, number, *span, block.count, block.payload)
+        return self._last[1]
+
     def footer(self, why: str, counts: Counts) -> bytes:
         footer = codec.Footer(
             closed_ns=time.time_ns(),
@@ -132,8 +146,9 @@ class _Open:
             first_ns=min((first for _, first, _, _ in self.index), default=None),
             last_ns=max((last for _, _, last, _ in self.index), default=None),
             accounting=counts.snapshot(),
+            header=self._header if self._seal is not None else None,
         )
-        return codec.pack_footer(footer, self.index, self.file.size)
+        return codec.pack_footer(footer, self.index, self.file.size, self._seal)
 
 
 class CaptureWriter:
@@ -146,6 +161,7 @@ class CaptureWriter:
         counts: Counts,
         redactor: Redactor,
         header: Mapping[str, Any] | None = None,
+        recipients: Recipients | None = None,
     ) -> None:
         self.last_error = ""
         self._folder = folder
@@ -155,6 +171,7 @@ class CaptureWriter:
         self._counts = counts
         self._redactor = redactor
         self._extra = dict(header or {})
+        self._recipients = recipients or Recipients()
         self._writer = secrets.token_hex(4)
         self._sequence = 0
         self._segment: _Open | None = None
@@ -413,6 +430,7 @@ class CaptureWriter:
     async def _open(self) -> None:
         created = time.time_ns()
         settings = self._settings
+        key, encryption = self._recipients.new_key() if self._recipients else (None, None)
         header = codec.Header(
             format=codec.FORMAT,
             version=codec.VERSION,
@@ -426,6 +444,7 @@ class CaptureWriter:
             redaction=self._redactor.describe(),
             accounting=self._counts.snapshot(),
             extra=self._extra,
+            encryption=encryption,
         )
         packed = codec.pack_header(header)
         name = segment_name(created, self._writer, self._sequence + 1)
@@ -440,7 +459,7 @@ class CaptureWriter:
             raise
         self._counts.bytes_written += len(packed)
         self._unfit_told = False
-        self._segment = _Open(file)
+        self._segment = _Open(file, packed, None if key is None else Seal(key, packed))
 
     async def _write(self, segment: _Open, block: _Block) -> None:
         try:
@@ -453,7 +472,7 @@ class CaptureWriter:
         if not block.count:
             self._drop()  # none of its records could be packed
             return
-        frame = codec.pack_frame(block.first_ns, block.last_ns, block.count, block.payload)
+        frame = segment.frame(block)
         offset = segment.file.size
         await segment.file.append(frame, durable=self._settings.fsync == "block")
         # From here on the block is in the file: no await until all the books say so.

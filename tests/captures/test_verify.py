@@ -103,6 +103,8 @@ def _with_footer(
     for block, piece in zip(blocks, pieces[1:], strict=True):
         index.append((offset, block[0].arrival_ns, block[-1].arrival_ns, len(block)))
         offset += len(piece)
+    if not blocks:
+        footer = footer.model_copy(update={"first_ns": None, "last_ns": None})
     return [*pieces, codec.pack_footer(footer, index, offset)]
 
 
@@ -148,6 +150,12 @@ def test_a_block_that_lies_about_its_times_is_told(tmp_path: Path) -> None:
     lying = codec.pack_frame(NOON - 5, NOON + 5, 1, codec.Compressor(3).payload([record(NOON)]))
     put(tmp_path, 1, [making.header(), lying])
     assert "the block spans other times than its head says" in problems(verify(tmp_path))[0]
+
+
+@pytest.mark.parametrize("span", [{"first_ns": NOON + 1}, {"last_ns": NOON + 9}, {"first_ns": None, "last_ns": None}])
+def test_a_footer_that_lies_about_its_span_is_told(tmp_path: Path, span: dict[str, int | None]) -> None:
+    put(tmp_path, 1, _with_footer(_footer().model_copy(update=span), BLOCKS))
+    assert problems(verify(tmp_path)) == ["the footer says another span than its index"]
 
 
 def test_a_torn_last_segment_is_told_in_words(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from reamp.commands.captures.shared import (
     AsJson,
     Except,
     From,
+    Identity,
     Only,
     To,
     Where,
@@ -26,6 +27,7 @@ def cat(
     to: To = None,
     only: Only = None,
     but: Except = None,
+    identity: Identity = None,
 ) -> None:
     """Print the records, a line each: for people, or with --json one JSON object a line, with all that a record holds.
 
@@ -34,7 +36,7 @@ def cat(
 
         reamp captures cat ./recordings --json --only '~c 500' | jq -r .path
     """
-    capture = open_capture(folder)
+    capture = open_capture(folder, identity)
     choice = choose(capture, from_, to, only, but)
     encode = JSONEncoder(separators=(",", ":")).encode
     write = sys.stdout.write

@@ -21,7 +21,7 @@ from captures.exchange.options import WriteOptions
 from captures.records import Record
 from loadtag.headers import find
 from reamp.commands.captures.exchanging import as_object, format_named, print_notes
-from reamp.commands.captures.shared import DEFAULT, AsJson, Where, as_size, complain, open_capture, told
+from reamp.commands.captures.shared import DEFAULT, AsJson, Identity, Where, as_size, complain, open_capture, told
 from rules.exits import Exit, UserError
 
 _STDOUT = Path("-")
@@ -39,6 +39,7 @@ def export(
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     as_json: AsJson = False,
+    identity: Identity = None,
 ) -> None:
     """Write a capture as a file for another tool. What the format has no place for is told and counted.
 
@@ -56,7 +57,7 @@ def export(
     if not to:
         raise UserError(f"--to: say which format: {', '.join(writable())}")
     found = format_named(to, writable(), "--to")
-    capture = open_capture(folder)
+    capture = open_capture(folder, identity)
     options = WriteOptions(
         _target(target, found), capture.first_ns or 0, capture.last_ns or 0, capture.count, folder.name
     )

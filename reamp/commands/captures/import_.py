@@ -26,7 +26,7 @@ from captures.redaction import Redactor, load_key, without_userinfo
 from captures.rendering import printable
 from loadtag.headers import find
 from reamp.commands.captures.exchanging import as_object, complete, format_named, print_notes
-from reamp.commands.captures.shared import AsJson, as_size, progress, to_console
+from reamp.commands.captures.shared import AsJson, EncryptTo, as_size, progress, recipients, to_console
 from rules.exits import Exit, UserError
 from rules.units import Rate, UnitError
 
@@ -74,6 +74,7 @@ def import_(
     strict: Annotated[
         bool, typer.Option("--strict", help="If anything in the files is broken, write nothing and exit with 1.")
     ] = False,
+    encrypt_to: EncryptTo = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a capture of what other tools recorded, as if it had come through the sidecar.
@@ -97,7 +98,11 @@ def import_(
     if no_redaction:
         typer.echo("warning: nothing is redacted: passwords, tokens and cookies go into the capture", err=True)
     extra = {"made_by": "import", "from": [file.name for file in files][:20]}
-    with BatchWriter(output, extra=extra, redaction=redaction) as batch, progress(DownloadColumn()) as bar:
+    readers = recipients(encrypt_to)
+    with (
+        BatchWriter(output, extra=extra, redaction=redaction, recipients=readers) as batch,
+        progress(DownloadColumn()) as bar,
+    ):
         for file in files:
             job.run(file, redact, batch, bar)
         _refuse(job, batch, strict=strict)

@@ -53,6 +53,7 @@ def _as_object(capture: Capture) -> dict[str, Any]:
             {
                 "file": segment.path.name,
                 "state": segment.state,
+                "encrypted_to": segment.lock.recipients if segment.lock else [],
                 "writer": segment.header.writer if segment.header else None,
                 "sequence": segment.header.sequence if segment.header else None,
                 "records": segment.count,
@@ -91,6 +92,10 @@ def _print(capture: Capture) -> None:
         console.print(f"{capture.count:,} records in {as_size(size)}, {iso(first)} to {iso(last)}", highlight=False)
     else:
         console.print("no records", highlight=False)
+    locks = [segment.lock for segment in capture.segments if segment.lock is not None]
+    if locks:
+        names = dict.fromkeys(printable(name) for lock in locks for name in lock.recipients)
+        console.print(f"{len(locks):,} segments are encrypted to {', '.join(names)}", highlight=False)
 
 
 def _room(rows: list[list[str]], width: int) -> int:

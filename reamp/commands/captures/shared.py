@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,6 +16,7 @@ from rich.table import Table
 
 from captures.batch import BatchWriter
 from captures.errors import CaptureError
+from captures.keyring import Recipients, load_identities, recipient_keys
 from captures.moments import HOW, Span, iso, moment
 from captures.reader import Capture
 from captures.records import Record
@@ -53,10 +54,38 @@ Output = Annotated[
 ]
 
 
-def open_capture(folder: Path) -> Capture:
+Identity = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--identity",
+        metavar="FILE",
+        envvar="REAMP_IDENTITY",
+        help="Secret key, of age or SSH, that opens an encrypted capture; may be given again.",
+    ),
+]
+EncryptTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--encrypt-to",
+        metavar="KEY",
+        help="Encrypt what is written: age1..., an SSH public key, or a file of them; may be given again.",
+    ),
+]
+
+
+def recipients(given: Sequence[str] | None, sources: Sequence[Capture] = ()) -> Recipients:
+    """Understand who may read what is written; a warning if that is less than could read the source."""
+    found = Recipients(recipient_keys(given or ()))
+    if not found and any(segment.lock is not None for source in sources for segment in source.segments):
+        typer.echo("warning: what is read is encrypted, and what is written is not (--encrypt-to)", err=True)
+    return found
+
+
+def open_capture(folder: Path, identity: Sequence[Path] | None = None) -> Capture:
     """Open a capture; what is wrong is said with what to do about it. Raises UserError."""
+    identities = load_identities(identity or ())
     try:
-        return Capture(folder)
+        return Capture(folder, identities)
     except CaptureError as error:
         raise where(folder, error) from None
 

@@ -11,6 +11,7 @@ from reamp.commands.captures.shared import (
     DEFAULT,
     Choice,
     Except,
+    Identity,
     Only,
     Where,
     choose,
@@ -33,6 +34,7 @@ def show(
     only: Only = None,
     but: Except = None,
     curl: Annotated[bool, typer.Option("--curl", help="As a curl command.")] = False,
+    identity: Identity = None,
 ) -> None:
     """Show one record as HTTP, or as a curl command.
 
@@ -43,7 +45,7 @@ def show(
 
         reamp captures show ./recordings --only '~c 500'
     """
-    capture = open_capture(folder)
+    capture = open_capture(folder, identity)
     choice = choose(capture, at, None, only, but, option="--at")
     record = next(islice(choice.records(most=number), number - 1, None), None)
     damaged = complain(capture)

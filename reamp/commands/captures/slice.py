@@ -5,8 +5,10 @@ from captures.lineage import lineage, redaction
 from reamp.commands.captures.shared import (
     DEFAULT,
     AsJson,
+    EncryptTo,
     Except,
     From,
+    Identity,
     Only,
     Output,
     To,
@@ -14,6 +16,7 @@ from reamp.commands.captures.shared import (
     choose,
     complain,
     open_capture,
+    recipients,
     tell_written,
     write_all,
     writing,
@@ -28,6 +31,8 @@ def cut(
     only: Only = None,
     but: Except = None,
     as_json: AsJson = False,
+    identity: Identity = None,
+    encrypt_to: EncryptTo = None,
 ) -> None:
     """Write what was chosen of a capture as a new one. Blocks that lie outside the times are not read.
 
@@ -36,10 +41,11 @@ def cut(
 
         reamp captures slice ./recordings --from 14:00 --to 14:30 --only '~m POST & ~u /api' -o ./posts
     """
-    capture = open_capture(folder)
+    capture = open_capture(folder, identity)
     choice = choose(capture, from_, to, only, but)
     extra = lineage("slice", capture, choice.described())
-    with writing(BatchWriter(output, extra=extra, redaction=redaction(capture))) as out:
+    readers = recipients(encrypt_to, [capture])
+    with writing(BatchWriter(output, extra=extra, redaction=redaction(capture), recipients=readers)) as out:
         unfit = write_all(choice.records(), out)
         if not out.records:
             complain(capture)

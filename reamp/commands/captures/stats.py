@@ -15,6 +15,7 @@ from reamp.commands.captures.shared import (
     AsJson,
     Except,
     From,
+    Identity,
     Only,
     To,
     Where,
@@ -43,6 +44,7 @@ def stats(
     to: To = None,
     only: Only = None,
     but: Except = None,
+    identity: Identity = None,
 ) -> None:
     """Show traffic in figures: rates and how bursty they are, statuses, methods, sizes, times, sessions.
 
@@ -56,7 +58,7 @@ def stats(
     """
     from captures.summary import summarise  # brings the histograms
 
-    capture = open_capture(folder)
+    capture = open_capture(folder, identity)
     choice = choose(capture, from_, to, only, but)
     summary = summarise(choice.records())
     if as_json:

@@ -15,6 +15,7 @@ from reamp.commands.captures.shared import (
     AsJson,
     Except,
     From,
+    Identity,
     Only,
     To,
     Where,
@@ -38,6 +39,7 @@ def top(
     ] = None,
     only: Only = None,
     but: Except = None,
+    identity: Identity = None,
 ) -> None:
     """List the endpoints that carry the load.
 
@@ -51,7 +53,7 @@ def top(
 
         reamp captures top ./recordings --by time --json | jq '.endpoints[].path'
     """
-    capture = open_capture(folder)
+    capture = open_capture(folder, identity)
     records = choose(capture, from_, to, only, but).records()
     found = endpoints(_with_method(records, method), by)
     count = sum(endpoint.count for endpoint in found)

@@ -4,19 +4,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.progress import DownloadColumn
 from rich.text import Text
 
 from captures.errors import CaptureError
+from captures.keyring import Identities, load_identities
 from captures.moments import SECOND, iso
 from captures.rendering import printable
 from captures.repair import RepairReport
 from captures.repair import repair as repair_capture
 from captures.verify import Report, SegmentReport
 from captures.verify import verify as verify_capture
-from reamp.commands.captures.shared import DEFAULT, AsJson, Where, as_size, progress, to_console, where
+from reamp.commands.captures.shared import DEFAULT, AsJson, Identity, Where, as_size, progress, to_console, where
 from rules.exits import Exit, UserError
 from rules.units import Duration
 
@@ -38,8 +39,11 @@ def verify(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="NEW", help="The new folder for the copy; with --repair.")
     ] = None,
+    identity: Identity = None,
 ) -> None:
     """Read everything and reconcile the accounts. Exits with 1 if anything is damaged, missing or torn off.
+
+    Of what is encrypted only the outside is checked (checksums, counts, accounts), unless --identity opens it.
 
     With --repair, what reads is copied into a new folder, and the copy is verified: the exit code is the copy's.
 
@@ -50,15 +54,18 @@ def verify(
     """
     if repair != (out is not None):
         raise UserError("--repair needs a new folder for the copy, and -o needs --repair: --repair -o NEW")
+    identities = load_identities(identity or ())
     if out is not None:
-        told = _repair(folder, out)
+        told = _repair(folder, out, identities)
         if not as_json:
             _print_repair(told)
         folder = out
     with progress(DownloadColumn()) as bar:
         task = bar.add_task("read", total=None)
         try:
-            report = verify_capture(folder, lambda done, total: bar.update(task, completed=done, total=total))
+            report = verify_capture(
+                folder, lambda done, total: bar.update(task, completed=done, total=total), identities
+            )
         except CaptureError as error:
             raise where(folder, error) from None
     if as_json:
@@ -69,11 +76,13 @@ def verify(
         raise typer.Exit(int(Exit.FAILED))
 
 
-def _repair(folder: Path, out: Path) -> RepairReport:
+def _repair(folder: Path, out: Path, identities: Identities) -> RepairReport:
     with progress(DownloadColumn()) as bar:
         task = bar.add_task("repair", total=None)
         try:
-            return repair_capture(folder, out, lambda done, total: bar.update(task, completed=done, total=total))
+            return repair_capture(
+                folder, out, lambda done, total: bar.update(task, completed=done, total=total), identities
+            )
         except CaptureError as error:
             raise where(folder, error) from None
 
@@ -91,13 +100,7 @@ def _print_repair(report: RepairReport) -> None:
 def _print_report(report: Report) -> None:
     console = to_console()
     for segment in report.segments:
-        console.print(_verdict(segment))
-        span = f", {iso(segment.first_ns)} to {iso(segment.last_ns)}" if segment.first_ns and segment.last_ns else ""
-        console.print(_below(f"{segment.records:,} records, {segment.blocks:,} blocks, {as_size(segment.bytes)}{span}"))
-        for line in segment.damage:
-            console.print(_below(f"damage: {printable(line)}", "red"))
-        if segment.note:
-            console.print(_below(segment.note, "red" if segment.lost else ""))
+        _print_segment(console, segment)
     for part in _gaps(report):
         console.print(part)
     for writer in report.writers:
@@ -115,6 +118,26 @@ def _print_report(report: Report) -> None:
         console.print(f"{report.lost_before:,} records were lost before the capture was repaired")
     words = "whole, and its accounts reconcile" if report.ok else "NOT in order"
     console.print(Text(f"{report.records:,} records: the capture is {words}", style="green" if report.ok else "red"))
+
+
+def _print_segment(console: Console, segment: SegmentReport) -> None:
+    console.print(_verdict(segment))
+    span = f", {iso(segment.first_ns)} to {iso(segment.last_ns)}" if segment.first_ns and segment.last_ns else ""
+    console.print(_below(f"{segment.records:,} records, {segment.blocks:,} blocks, {as_size(segment.bytes)}{span}"))
+    for part in _sealed(segment):
+        console.print(part)
+    for line in segment.damage:
+        console.print(_below(f"damage: {printable(line)}", "red"))
+    if segment.note:
+        console.print(_below(segment.note, "red" if segment.lost else ""))
+
+
+def _sealed(segment: SegmentReport) -> list[RenderableType]:
+    """Say what of an encrypted segment could not be checked."""
+    if not segment.unread:
+        return []
+    names = ", ".join(map(printable, segment.encrypted_to))
+    return [_below(f"encrypted to {names}: {segment.unread:,} blocks were checked from the outside only")]
 
 
 def _gaps(report: Report) -> list[RenderableType]:

@@ -48,7 +48,8 @@ def attempt(data: bytes, folder: Path, *, repairing: bool, seconds: float) -> Ou
             return Outcome(refused=True, records=0, damaged=True)
         arrivals = [record.arrival_ns for record in Capture(folder).records()]
         assert arrivals == sorted(arrivals)
-        assert len(arrivals) == records
+        # A footer or head that lies about its times may hide records from a reader, but not from `verify`.
+        assert len(arrivals) == records or (len(arrivals) < records and not report.ok)
         if repairing:
             _repair(folder, records)
     return Outcome(refused=False, records=records, damaged=not report.ok)
