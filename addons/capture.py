@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +19,7 @@ from captures.accounting import Counts
 from captures.bodies import BodyPolicy
 from captures.errors import CaptureError
 from captures.keeper import Keeper
+from captures.keyring import Recipients
 from captures.records import Record
 from captures.redaction import Redactor, load_key
 from captures.sampling import Sampler
@@ -67,6 +69,7 @@ class Capture:
         self._cells = row.cells
         self.writer: CaptureWriter | None = None
         self._settings: dict[str, Any] = {}
+        self._recipients = Recipients()
         self._selection: Selection | None = None
         self._bodies = BodyPolicy([], 0)
         self._wanted: Wanted | None = None
@@ -87,6 +90,12 @@ class Capture:
         loader.add_option("reamp_segment_age", str, "10m", "Start a new file at this age.")
         loader.add_option(
             "reamp_flush", str, "1s", "At most this much is lost if the sidecar is killed while the disk keeps up."
+        )
+        loader.add_option(
+            "reamp_encrypt_to",
+            Sequence[str],
+            [],
+            "Encrypt what is recorded to these public keys: age1..., or lines of SSH public keys.",
         )
         loader.add_option(
             "reamp_fsync",
@@ -113,6 +122,10 @@ class Capture:
             raise exceptions.OptionsError(f"reamp capture options: {reasons}") from error
         except UnitError as error:
             raise exceptions.OptionsError(f"reamp capture options: {error}") from error
+        try:
+            self._recipients = Recipients(ctx.options.reamp_encrypt_to)
+        except CaptureError as error:
+            raise exceptions.OptionsError(f"reamp_encrypt_to: {error}") from error
         self._selection = read(ctx.options)
         self._bodies, self._wanted = self._selection.bodies, self._selection.wanted
 
@@ -130,7 +143,8 @@ class Capture:
             return
         folder = Path(ctx.options.reamp_captures)
         settings = WriterSettings(**self._settings)
-        writer = CaptureWriter(folder, settings, self.counts, Redactor(key), selection.describe())
+        header = selection.describe()
+        writer = CaptureWriter(folder, settings, self.counts, Redactor(key), header, self._recipients)
         await writer.start()
         self._sampler = selection.sampler(key)
         self.writer = writer

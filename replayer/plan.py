@@ -28,6 +28,7 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recording: Path = Field(description="folder or file to replay")
+    identity: tuple[Path, ...] = Field((), description="files with the secret keys that open an encrypted recording")
     to: str = Field(description="URL of the target")
     sidecars: tuple[str, ...] = Field((), description="control ports of the sidecars before a live target")
     idle_target: bool = Field(False, description="the target carries no real traffic, so there is no ceiling")

@@ -10,6 +10,7 @@ import httpx
 from pydantic import ValidationError
 
 from captures.errors import CaptureError
+from captures.keyring import load_identities
 from captures.reader import Capture
 from loadtag import Signer
 from loadtag.keys import KeyFileError, load_private
@@ -126,7 +127,7 @@ def _key(plan: Plan) -> Signer:
 
 def _recording(plan: Plan, encoder: Encoder) -> tuple[Capture, str]:
     try:
-        capture = Capture(plan.recording)
+        capture = Capture(plan.recording, load_identities(plan.identity))
         found = Accounts()
         records = usable(capture.records(), encoder, found)
         # Most recordings show at once that they can be used; only one that can't is read to its end.

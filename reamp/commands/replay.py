@@ -19,6 +19,14 @@ _TARGET, _LOAD, _REQUESTS, _SENDER = "Target and ceiling", "How much", "Requests
 
 def replay(
     recording: Annotated[Path | None, typer.Argument(help="Folder or file that a sidecar recorded.")] = None,
+    identity: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="REAMP_IDENTITY",
+            help="Secret key, of age or SSH, that opens an encrypted recording; may be repeated.",
+        ),
+    ] = None,
     to: Annotated[
         str | None, typer.Option(help="URL of the target, e.g. http://127.0.0.1:8080.", rich_help_panel=_TARGET)
     ] = None,
@@ -146,6 +154,7 @@ def replay(
     """
     flags: dict[str, Any] = {
         "recording": recording,
+        "identity": identity,
         "to": to,
         "sidecars": sidecar,
         "idle_target": idle_target,

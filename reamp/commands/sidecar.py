@@ -16,6 +16,8 @@ from rich.markup import escape
 
 from captures.bodies import DEFAULT as DEFAULT_BODIES
 from captures.bodies import BodyPolicy
+from captures.errors import CaptureError
+from captures.keyring import recipient_keys
 from captures.sampling import SessionBy
 from reamp.settings import effective
 from rules.exits import UserError
@@ -55,6 +57,7 @@ class SidecarSettings(BaseModel):
     min_free_disk: Size | None = Field(
         None, description="remove the oldest segments, then pause, when less of the disk is free"
     )
+    encrypt_to: list[str] = Field([], description="who can read what is recorded: public keys, or files of them")
     segment_size: Size = Field(Size.parse("64MiB"), description="start a new file at this size")
     segment_age: Duration = Field(Duration.parse("10m"), description="start a new file at this age")
     flush: Duration = Field(Duration.parse("1s"), description="at most this much is lost if the sidecar is killed")
@@ -91,6 +94,14 @@ class SidecarSettings(BaseModel):
         if value == "":
             raise ValueError("name a folder, or say none to record nothing")
         return None if value == "none" else value
+
+    @field_validator("encrypt_to")
+    @classmethod
+    def _are_recipients(cls, value: list[str]) -> list[str]:
+        try:
+            return recipient_keys(value)
+        except CaptureError as error:
+            raise ValueError(str(error)) from None
 
     @field_validator("listen", "control")
     @classmethod
@@ -144,6 +155,7 @@ class SidecarSettings(BaseModel):
             "reamp_segment_size": str(self.segment_size),
             "reamp_segment_age": str(self.segment_age),
             "reamp_flush": str(self.flush),
+            "reamp_encrypt_to": self.encrypt_to,
             "reamp_fsync": self.fsync,
             "reamp_queue_size": str(self.queue_size),
             "reamp_fast_lane": self.fast_lane,
@@ -225,6 +237,14 @@ def sidecar(
         typer.Option(
             help="When less of the disk is free, remove the oldest segments; without any left, stop recording.",
             show_default="no limit",
+        ),
+    ] = None,
+    encrypt_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY",
+            help="Encrypt what is recorded, so that only this key's owner can read it: age1..., an SSH public key, or "
+            "a file of them; may be given again. (reamp keygen --age)",
         ),
     ] = None,
     segment_size: Annotated[str | None, typer.Option(help="New file at this size.", show_default="64MiB")] = None,
@@ -314,6 +334,7 @@ def sidecar(
         "max_bytes": max_bytes,
         "max_age": max_age,
         "min_free_disk": min_free_disk,
+        "encrypt_to": encrypt_to,
         "segment_size": segment_size,
         "segment_age": segment_age,
         "flush": flush,
