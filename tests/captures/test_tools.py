@@ -350,6 +350,7 @@ def test_ls_reads_no_block(tmp_path: Path) -> None:
             {
                 "file": "x.reamp",
                 "state": "closed",
+                "encrypted_to": [],
                 "writer": "w1",
                 "sequence": 1,
                 "records": 2,
