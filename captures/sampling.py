@@ -7,6 +7,7 @@ is in a sample of 10 % is also in any larger one.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple, Self
 
@@ -21,6 +22,9 @@ _SESSION_COOKIE = re.compile(
 )
 _NOT_SESSION_COOKIE = re.compile(rb"csrf|xsrf", re.IGNORECASE)
 """A token of that kind may change with every page."""
+
+_SHORT = 128
+"""Longer names are nobody's, and are not remembered: a client must not be able to fill the memory."""
 
 _ADDRESS, _USER_AGENT, _FORWARDED_FOR = b"address", b"user-agent", b"x-forwarded-for"
 
@@ -81,13 +85,20 @@ def session_of(headers: Headers, address: str, by: SessionBy) -> bytes:
         if found := _values(headers, b"authorization"):
             return b"authorization\0" + found[0].strip()
         if pairs:
-            sessions = [
-                pair for pair in pairs if _SESSION_COOKIE.search(pair[0]) and not _NOT_SESSION_COOKIE.search(pair[0])
-            ]
+            sessions = [pair for pair in pairs if _is_session(pair[0])]
             return b"cookies\0" + b";".join(b"%b=%b" % pair for pair in sorted(sessions or pairs))
     hops = _values(headers, _FORWARDED_FOR)
     origin = hops[0].partition(b",")[0].strip() if hops else address.encode("utf-8", "surrogateescape")
     return b"\0".join((_ADDRESS, origin, *_values(headers, _USER_AGENT)))
+
+
+def _is_session(cookie: bytes) -> bool:
+    return _looks_like_one(cookie) if len(cookie) <= _SHORT else False
+
+
+@lru_cache(maxsize=1024)
+def _looks_like_one(cookie: bytes) -> bool:
+    return bool(_SESSION_COOKIE.search(cookie)) and not _NOT_SESSION_COOKIE.search(cookie)
 
 
 def _values(headers: Headers, wanted: bytes) -> list[bytes]:
