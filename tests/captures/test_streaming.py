@@ -12,10 +12,16 @@ from captures.batch import BatchWriter
 from captures.reader import Capture
 from tests.captures.making import NOON, record
 
-BODY = b'{"items":[' + b'{"id":1,"name":"kettle","price":[12,50]},' * 25_000 + b"0]}"
-"""A megabyte that packs to next to nothing."""
 COUNT = 400
 MILLION = 1_000_000
+
+
+def body(number: int) -> bytes:
+    """Give a megabyte that packs to next to nothing, and is no other record's."""
+    return b'{"number":%d,"items":[' % number + b'{"id":%d,"name":"kettle"},' % number * 40_000 + b"0]}"
+
+
+SIZE = len(body(100))
 
 RUN = """
 import sys
@@ -34,8 +40,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("large") / "recordings"
     with BatchWriter(folder, segment_size=10_000) as out:
         for number in range(COUNT):
-            headers = ((b"cookie", b"session=%d" % (number % 50)),)
-            out.write(record(NOON + number * MILLION, headers=headers, body=BODY, body_size=len(BODY), method="POST"))
+            headers, sent = ((b"cookie", b"session=%d" % (number % 50)),), body(number)
+            out.write(record(NOON + number * MILLION, headers=headers, body=sent, body_size=len(sent), method="POST"))
     assert len(Capture(folder).segments) > 2
     return folder
 
@@ -66,7 +72,7 @@ def peak(told: Path, *arguments: object) -> int:
     ids=lambda command: command[0] + (command[1] if command[1:2] == ["--json"] else ""),
 )
 def test_memory_stays_flat_on_a_capture_larger_than_it(large: Path, tmp_path: Path, command: list[str]) -> None:
-    assert COUNT * len(BODY) > 400 * MILLION
+    assert COUNT * SIZE > 400 * MILLION
     name, *rest = [str(tmp_path / "new") if word == "NEW" else word for word in command]
     small = peak(tmp_path / "told", "ls", large)  # what the program itself takes; reads no block
     assert peak(tmp_path / "told", name, large, *rest) - small < 60 * MILLION
