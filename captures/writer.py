@@ -27,7 +27,7 @@ from captures import codec, columns
 from captures.accounting import Counts
 from captures.keyring import Recipients
 from captures.records import Record
-from captures.redaction import Redactor, without_userinfo
+from captures.redaction import Redactor
 from captures.sealing import Seal
 from captures.segments import Place, SegmentFile, SyncError, segment_name
 from captures.worker import Worker
@@ -267,11 +267,7 @@ class CaptureWriter:
             self._too_late()
             return False
         try:
-            if "@" in record.authority:
-                record = record._replace(authority=without_userinfo(record.authority))
-            headers = self._redactor.headers(record.headers)
-            if headers is not record.headers:
-                record = record._replace(headers=headers)
+            record = self._redactor.record(record)
             size, weight = codec.weigh(record)
         except Exception as error:  # noqa: BLE001 - a record that is not as it should be must not touch its request
             self._unfit(f"a record cannot be packed: {_words(error)}")

@@ -22,7 +22,7 @@ from captures.exchange.options import ReadOptions, evenly
 from captures.exchange.streams import GLANCE, told_as_broken, uncompressed
 from captures.moments import SECOND, iso, parse
 from captures.records import Record
-from captures.redaction import Redactor, load_key, without_userinfo
+from captures.redaction import Redactor, load_key
 from captures.rendering import printable
 from loadtag.headers import find
 from reamp.commands.captures.exchanging import as_object, complete, format_named, print_notes
@@ -164,11 +164,7 @@ def _redaction(key: Path, *, wanted: bool) -> tuple[Redact, dict[str, object]]:
     if not wanted:
         return lambda record: record, {"headers": [], "method": "none: --no-redaction"}
     redactor = Redactor(load_key(key))
-
-    def redact(record: Record) -> Record:
-        return record._replace(headers=redactor.headers(record.headers), authority=without_userinfo(record.authority))
-
-    return redact, redactor.describe()
+    return redactor.record, redactor.describe()
 
 
 # --- file by file ---
