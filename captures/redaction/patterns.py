@@ -88,7 +88,7 @@ DEFAULT = (
         rb"|sk-[A-Za-z0-9_-]{20,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|npm_[A-Za-z0-9]{36}|hf_[A-Za-z0-9]{30,}"
         rb"|dop_v1_[a-f0-9]{64}|ya29\.[A-Za-z0-9_-]{20,})",
     ),
-    Pattern("email", EMAIL, rb"[A-Za-z0-9._+\x80-\xff'-]@[A-Za-z0-9\x80-\xff]", _no_file, b"@"),
+    Pattern("email", EMAIL, rb"[A-Za-z0-9._+\x80-\xf4'-]@[A-Za-z0-9\xc3-\xf4]", _no_file, b"@"),
     Pattern(  # what follows a digit and a point is the rest of a fraction
         "card",
         rb"(?:^|[^0-9.]|(?:^|[^0-9])\.)([0-9](?:[ -]?[0-9]){12,})",

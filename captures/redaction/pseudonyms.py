@@ -21,9 +21,10 @@ KEY_SIZE = 32
 PREFIX = b"redacted-"
 DOMAIN = b"@example.invalid"
 
+_LETTER = rb"(?:[A-Za-z0-9]|[\xc3-\xf4][\x80-\xbf]{1,3})"
 EMAIL = (
-    rb"[A-Za-z0-9._+\x80-\xff'-]+@"
-    rb"(?:[A-Za-z0-9\x80-\xff][A-Za-z0-9\x80-\xff-]*\.)+[A-Za-z\x80-\xff][A-Za-z0-9\x80-\xff-]+"
+    rb"[A-Za-z0-9._+\x80-\xf4'-]+@"
+    rb"(?:" + _LETTER + rb"(?:" + _LETTER + rb"|-)*\.)+(?:[A-Za-z]|[\xc3-\xf4][\x80-\xbf])(?:" + _LETTER + rb"|-)+"
 )
 """An e-mail address, as a regular expression of bytes. Quoted names of mailboxes are not known."""
 

@@ -82,7 +82,10 @@ class Redactor:
         return self._headers.pseudonym(value)
 
     def _path(self, path: str) -> str:
-        raw = path.encode("utf-8", "surrogateescape")
+        try:
+            raw = path.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # no bytes give such a text, and it cannot be packed
+            return path
         clean = self._headers.url(raw)
         text = path if clean == raw else clean.decode("utf-8", "surrogateescape")
         if len(path) <= _CACHED_SIZE:

@@ -58,8 +58,18 @@ class Scanner:
         return self.hint.search(text) is None
 
     def names_in(self, text: bytes) -> bool:
-        """Say whether the name of a secret may stand in a text."""
-        return self._named is not None and self._named.search(text) is not None
+        """Say whether the name of a secret, of five letters or more, stands in bytes without a grammar.
+
+        Shorter ones (`pin`) stand in any picture by chance.
+        """
+        if self._named is None:
+            return False
+        found = (match for match in self._named.finditer(text) if len(match[0].strip(_NO_LETTERS)) >= 5)
+        return any(self.names.secret(self._name_at(text, match.start() + 1)) for match in found)
+
+    def _name_at(self, text: bytes, at: int) -> bytes:
+        before, after = _WORD_BEFORE.search(text, max(0, at - _LONGEST_NAME), at), _WORD_AFTER.match(text, at)
+        return text[before.start() if before else at : after.end() if after else at]
 
     def instead(self, secret: bytes) -> bytes:
         """Give what stands for a value that a name says is secret, whatever blanks and quotes it stands in."""
@@ -235,7 +245,7 @@ class Scanner:
         floor = edits[-1].end if edits else 0
         tail = _TAIL.match(text[floor:][::-1])
         start = max(floor, len(text) - (tail.end() if tail else 0))
-        return [*edits, Edit(start, len(text), b"", "cut")] if start < len(text) else edits
+        return [*edits, Edit(start, len(text), b"", "cut")] if len(text) - start > _HARMLESS else edits
 
 
 def _why(name: bytes) -> str:
@@ -257,8 +267,13 @@ def _closing(text: bytes, start: int, quote: bytes) -> int:
 
 
 _LONGEST_NAME = 100
+_NO_LETTERS = bytes(byte for byte in range(256) if not bytes((byte,)).isalnum())
+_HARMLESS = 4
+"""Bytes of a card or an address that may stay where a body was cut. What a name says is secret goes whole."""
 _NAME_BEFORE = re.compile(rb"[\w.$\[\]\x80-\xff-]*\Z")
 _NAME_AFTER = re.compile(rb"[\w.$\[\]\x80-\xff-]*")
+_WORD_BEFORE = re.compile(rb"[A-Za-z0-9_.-]*\Z")
+_WORD_AFTER = re.compile(rb"[A-Za-z0-9_.-]*")
 _ASSIGN = re.compile(rb"\\*[\"'`]?[ \t\r\n]{0,32}(:=|=>|:|=)[ \t\r\n]{0,32}")
 _PART_OF_LIST = re.compile(rb"\\*[\"']?[ \t]{0,8},[ \t]{0,8}(?=\\*[\"'])(?!\\*[\"'][^\"']{0,80}\\*[\"'][ \t]{0,8}[:=])")
 """``("password", "hunter2")``: a name and its value as two of a list."""
