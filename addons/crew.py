@@ -57,7 +57,6 @@ class Hand:
         self.row = row
         self.restarts = restarts
         self.captures = ""
-        self.written_before = row.counts.written
         self.pid = process.pid
         self.since = time.time()
         self.began = time.monotonic()
@@ -391,7 +390,7 @@ class Crew:
             logger.warning("What worker %s has recorded can't be counted: the disk does not answer", hand.writer)
         except Exception:
             logger.exception("What worker %s has recorded can't be counted", hand.writer)
-        hand.row.settle(None if written is None else hand.written_before + written)
+        hand.row.settle(written)
         self._free.append(row)
 
     async def _replace(self, post: Post, delay: float) -> None:
@@ -445,21 +444,33 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _on_disk(folder: str, writer: str) -> int | None:
-    """Count the records that a worker has left on the disk; None if that can't be told."""
+    """Give a worker's account of what it has written by what it has left on the disk; None if that can't be told.
+
+    The last segment says how much was written before it, and holds the rest: the first ones may have been removed.
+    """
     if not folder or not writer:
         return None
     from captures.errors import CaptureError  # noqa: PLC0415 - workers start while this is not loaded
     from captures.reader import Segment  # noqa: PLC0415
     from captures.segments import SUFFIX  # noqa: PLC0415
 
-    count = 0
+    def sequence(file: Path) -> int:
+        number = file.stem.rpartition("-")[2]
+        return int(number) if number.isdecimal() else 0
+
     try:
-        for file in Path(folder).glob(f"*-{writer}-*{SUFFIX}"):
-            count += Segment(file).count
-    except (OSError, CaptureError) as error:
+        files = sorted(Path(folder).glob(f"*-{writer}-*{SUFFIX}"), key=sequence, reverse=True)
+    except OSError as error:
         logger.warning("What worker %s has recorded can't be counted: %s", writer, error)
         return None
-    return count
+    for file in files:
+        try:
+            segment = Segment(file)
+        except CaptureError:
+            continue  # it was killed before this one held anything
+        if segment.header is not None:
+            return segment.header.accounting.written + segment.count
+    return None
 
 
 def _vagueness(error: BaseException) -> int:

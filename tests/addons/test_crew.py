@@ -16,7 +16,10 @@ from addons.crew import ROWS_PER_WORKER, Crew, Hand
 from addons.holding import Holding
 from addons.listening import bind
 from addons.orders import Assignment
+from captures.accounting import settle
 from rules.exits import UserError
+from rules.units import Size
+from tests.captures import making
 
 OPTIONS = {"reamp_captures": ""}
 
@@ -27,7 +30,6 @@ class StandIn(Hand):
     def __init__(self, pid: int, row: Row) -> None:
         self.pid, self.row, self.restarts = pid, row, 0
         self.captures = self.writer = ""
-        self.written_before = 0
         self.since, self.began = time.time(), time.monotonic()
         self.serves = self.retired = self.stalled = self.immortal = False
         self.attends = []
@@ -227,3 +229,22 @@ async def test_who_does_not_retire_is_told_to_end(monkeypatch: pytest.MonkeyPatc
         assert await process.wait() == -signal.SIGKILL
         await hand.ended()
     books.close()
+
+
+async def test_what_a_dead_worker_has_written_is_counted_though_its_first_segments_were_removed(tmp_path: Path) -> None:
+    """It was killed after its last block was written and before that was counted."""
+    counts = await making.write(
+        tmp_path, [making.record(making.NOON + n) for n in range(6)], block_size=Size(1), segment_size=Size(1)
+    )
+    files = sorted(tmp_path.iterdir())
+    for file in files[:3]:
+        file.unlink()
+    name = files[-1].name.split("-")[1]
+    (tmp_path / files[-1].name.replace("000006", "000007")).touch()  # a segment that has no header yet
+    counts.written -= 1
+    counts.queued = 1
+    assert crews._on_disk(str(tmp_path), name) == 6
+    settle(counts, crews._on_disk(str(tmp_path), name))
+    assert (counts.written, counts.dropped, counts.snapshot().reconciles()) == (6, 0, True)
+    assert crews._on_disk(str(tmp_path / "nowhere"), name) is None
+    assert crews._on_disk(str(tmp_path), "another") is None
