@@ -7,23 +7,18 @@ each other.
 """
 
 import re
-import zlib
 from collections.abc import Callable
 from functools import lru_cache
 
-import brotli
-import zstandard
 from mitmproxy import flowfilter
 from mitmproxy.flowfilter import TFilter
 
 from addons.flowfiles import as_flow
 from captures.records import Headers, Record
+from captures.unpacking import unpacked
 from rules.exits import UserError
 
 Matcher = Callable[[Record], bool]
-
-MAX_BODY = 16 << 20
-"""Bytes of a compressed body that are looked at. A few kilobytes could unpack to gigabytes."""
 
 _HELP = "https://docs.mitmproxy.org/stable/concepts/filters/"
 
@@ -189,51 +184,7 @@ def _content_type(node: flowfilter.FContentType | flowfilter.FContentTypeRequest
 
 def _body(node: flowfilter.FBod | flowfilter.FBodRequest) -> Matcher:
     search = node.re.search
-    return lambda record: search(_content(record)) is not None
-
-
-def _content(record: Record) -> bytes:
-    """Give the body as it was meant, or as it came if that cannot be told."""
-    encodings = b", ".join([value for name, value in record.headers if name.lower() == b"content-encoding"])
-    unpack = _UNPACKING.get(encodings.lower()) if record.body else None
-    if unpack is None:
-        return record.body
-    try:
-        return unpack(record.body)
-    except (zlib.error, zstandard.ZstdError, brotli.error):
-        return record.body
-
-
-def _gunzip(body: bytes) -> bytes:
-    return zlib.decompressobj(32 + zlib.MAX_WBITS).decompress(body, MAX_BODY)  # 32: gzip or zlib, as mitmproxy does
-
-
-def _inflate(body: bytes) -> bytes:
-    try:
-        return zlib.decompressobj().decompress(body, MAX_BODY)
-    except zlib.error:  # without the wrapper that it should have
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, MAX_BODY)
-
-
-def _unzstd(body: bytes) -> bytes:
-    with zstandard.ZstdDecompressor(max_window_size=MAX_BODY).stream_reader(body, read_across_frames=True) as reader:
-        return reader.read(MAX_BODY)
-
-
-def _unbrotli(body: bytes) -> bytes:
-    unpacker = brotli.Decompressor()
-    found: bytes = unpacker.process(body, output_buffer_limit=MAX_BODY)
-    if len(found) < MAX_BODY and not unpacker.is_finished():
-        raise brotli.error("it is cut off")
-    return found
-
-
-_UNPACKING = {
-    b"gzip": _gunzip,
-    b"deflate": _inflate,
-    b"zstd": _unzstd,
-    b"br": _unbrotli,
-}
+    return lambda record: search(unpacked(record)) is not None
 
 
 def _raw(text: str) -> bytes:

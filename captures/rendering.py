@@ -7,8 +7,10 @@ from base64 import b64encode
 
 from captures.moments import iso
 from captures.records import Record
+from captures.unpacking import unpacked
 
 _SHOWN = 8192
+_UNPACKED = 1 << 20
 _HEX_SHOWN = 512
 
 
@@ -31,7 +33,11 @@ def as_http(record: Record) -> str:
     lines.extend(f"{printable(_text(name))}: {printable(_text(value))}" for name, value in record.headers)
     lines.append("")
     if record.body:
-        lines.append(_body(record.body))
+        body = unpacked(record, _UNPACKED)
+        if body is not record.body:
+            at_least = "at least " if len(body) >= _UNPACKED else ""
+            lines.append(f"# {len(record.body)} bytes unpacked to {at_least}{len(body)}:")
+        lines.append(_body(body))
     if record.body_size > len(record.body):
         lines.append(f"# {len(record.body)} of {record.body_size} bytes of the body were kept")
     lines.append(_answer(record))

@@ -1,4 +1,6 @@
+import gzip
 import subprocess
+from base64 import b64encode
 
 import pytest
 from hypothesis import given
@@ -46,6 +48,16 @@ def test_a_text_body_is_shown_and_a_binary_one_dumped() -> None:
     assert "# 9 of 5000 bytes of the body were kept" in dumped
     assert "bytes more" in as_http(record(body=b"\xff" * 1000, body_size=1000))
     assert "and 808 bytes more" in as_http(record(body=b"x" * 9000, body_size=9000))
+
+
+def test_a_packed_body_is_shown_as_it_was_meant_and_sent_as_it_was() -> None:
+    packed = gzip.compress(b'{"a": 1}', mtime=0)
+    one = record(headers=((b"Content-Encoding", b"gzip"),), body=packed, body_size=len(packed))
+    assert f'\n# {len(packed)} bytes unpacked to 8:\n{{"a": 1}}\n' in as_http(one)
+    assert b64encode(packed).decode() in as_curl(one)
+    bomb = gzip.compress(bytes(50_000_000))
+    assert "unpacked to at least 1048576:" in as_http(one._replace(body=bomb))
+    assert "bytes unpacked" not in as_http(one._replace(body=b"not packed"))
 
 
 def test_a_request_without_an_answer_says_so() -> None:
