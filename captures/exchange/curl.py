@@ -256,7 +256,7 @@ def _encoded(value: str) -> str:
     name, equals, content = value.partition("=")
     if "@" in (name if equals else value):
         raise ValueError(f"it needs a file ({value[:60]}), which is not read")
-    encoded = quote_plus(_raw(content if equals else value), safe="").replace("+", "%20")
+    encoded = quote_plus(_raw(content if equals else value), safe="")
     return f"{name}={encoded}" if equals and name else encoded
 
 

@@ -24,7 +24,7 @@ from captures.records import Record
 SEPARATOR = "\n🐵🙈🙉\n".encode()
 
 _HEAD = re.compile(rb"([123]) ([0-9A-Za-z_-]{1,128}) (\d{1,19})(?: (-?\d{1,19}))?[^\n]{0,128}\n")
-_NEXT = re.compile(rb"[123] [0-9A-Za-z_-]{1,128} \d{1,19}[^\n]{0,128}\n(?:HTTP/|[!-~]+ )")
+_NEXT = re.compile(rb"[123] [0-9A-Za-z_-]{1,128} \d{1,19}(?: -?\d{1,19})?[ \r]*\n")
 _LOOK_AHEAD = 1024
 
 LOSES = {
@@ -187,6 +187,8 @@ def _request(entry: _Entry, options: ReadOptions) -> Record:
     message = http1.parse(entry.message)
     asked = http1.target(message.start)
     host = http1.header(message.headers, b"host").decode("utf-8", "surrogateescape")
+    if message.beyond:
+        raise ValueError(f"{message.beyond} bytes follow the end of its body")
     if entry.number >= MAX_TIME:
         raise ValueError("its time is out of range")
     return Record(

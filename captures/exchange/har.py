@@ -161,7 +161,7 @@ class _Assembly:
     def __init__(self) -> None:
         self._depth = self._size = 0
         self._why = ""
-        self._builder = ijson.ObjectBuilder()
+        self._builder: Any = ijson.ObjectBuilder()
 
     def add(self, prefix: str, event: str, value: Any) -> dict[str, Any] | str | None:
         """Add an event; give the entry if that ended it."""
@@ -169,25 +169,26 @@ class _Assembly:
             if not self._depth:
                 self._size, self._why, self._builder = 0, "", ijson.ObjectBuilder()
             self._depth += 1
-            if self._depth > _DEPTH:
-                self._why = "it is nested too deep"
         elif event in {"end_map", "end_array"}:
             self._depth -= 1
         elif event == "string" and prefix in _LARGE:
             value = ""
-        self._size += 64 + (len(value) if isinstance(value, str) else 0)
-        if self._size > MAX_VALUE:
-            self._why = f"it is larger than {MAX_VALUE >> 20} MiB"
-        if self._why:
-            self._builder = ijson.ObjectBuilder()
-        else:
-            self._builder.event(event, value)
+        self._take(event, value)
         if self._depth:
             return None
+        made = None if self._why else self._builder.value
+        return made if isinstance(made, dict) else self._why or "it is no object"
+
+    def _take(self, event: str, value: Any) -> None:
+        self._size += 64 + (len(value) if isinstance(value, str) else 0)
+        if self._depth > _DEPTH:
+            self._why = "it is nested too deep"
+        elif self._size > MAX_VALUE:
+            self._why = f"it is larger than {MAX_VALUE >> 20} MiB"
         if self._why:
-            return self._why
-        made = self._builder.value
-        return made if isinstance(made, dict) else "it is no object"
+            self._builder = None  # with what was held of it
+        else:
+            self._builder.event(event, value)
 
 
 def _record(entry: Mapping[str, Any], options: ReadOptions, notes: Notes) -> Record | None:

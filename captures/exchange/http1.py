@@ -25,6 +25,8 @@ class Message(NamedTuple):
     """Without its chunks."""
     announced: int
     """Bytes of the body by what the headers say; as many as there are if they don't say or can't be understood."""
+    beyond: int
+    """Bytes after the end of the body."""
 
 
 class Target(NamedTuple):
@@ -60,11 +62,11 @@ def parse(message: bytes) -> Message:
             length = value
     if coding.rpartition(b",")[2].strip() == b"chunked":
         body, whole = _unchunked(rest)
-        return Message(start, headers, body, len(body) if whole else len(body) + 1)
+        return Message(start, headers, body, len(body) if whole else len(body) + 1, 0)
     if length.isdigit() and len(length) < 16:
         announced = int(length)
-        return Message(start, headers, rest[:announced], announced)
-    return Message(start, headers, rest, len(rest))
+        return Message(start, headers, rest[:announced], announced, max(0, len(rest) - announced))
+    return Message(start, headers, rest, len(rest), 0)
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:

@@ -130,9 +130,9 @@ def mixed(records: Iterable[Record], options: WriteOptions, notes: Notes) -> Mix
 def _span(options: WriteOptions) -> int:
     """Give the nanoseconds that it takes to send the recording: n requests take n gaps, the last one too."""
     span = options.last_ns - options.first_ns
-    if options.records < 2 or span <= 0:
+    if span <= 0:
         return SECOND
-    return span * options.records // (options.records - 1)
+    return span * options.records // (options.records - 1) if options.records > 1 else span + 1
 
 
 def _unsendable(record: Record) -> str:

@@ -26,7 +26,7 @@ class WriteOptions(NamedTuple):
     last_ns: int = 0
     """Arrivals that the records lie between."""
     records: int = 0
-    """How many records there are, as far as is known."""
+    """How many there are; 0 if that is not known before."""
     source: str = ""
     """What the records come from, for people."""
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, BinaryIO, cast
@@ -19,9 +19,23 @@ from captures.exchange.formats import FORMATS, Format, writable
 from captures.exchange.notes import Notes
 from captures.exchange.options import WriteOptions
 from captures.records import Record
+from captures.rendering import printable
 from loadtag.headers import find
 from reamp.commands.captures.exchanging import as_object, format_named, print_notes
-from reamp.commands.captures.shared import DEFAULT, AsJson, Identity, Where, as_size, complain, open_capture, told
+from reamp.commands.captures.shared import (
+    DEFAULT,
+    AsJson,
+    Choice,
+    Except,
+    From,
+    Identity,
+    Only,
+    Where,
+    as_size,
+    choose,
+    finish,
+    open_capture,
+)
 from rules.exits import Exit, UserError
 
 _STDOUT = Path("-")
@@ -33,6 +47,10 @@ def export(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="The file; - is standard output. x.gz is compressed.")
     ] = _STDOUT,
+    from_: From = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Only what arrived before then.")] = None,
+    only: Only = None,
+    but: Except = None,
     target: Annotated[
         str,
         typer.Option("--target", metavar="URL", help="Where scripts and vegeta are to send to: http://127.0.0.1:8000."),
@@ -52,33 +70,46 @@ def export(
 
         reamp captures export ./recordings --to k6 --target http://127.0.0.1:8000 -o shop.js && k6 run shop.js
 
-        reamp captures export ./recordings --to jsonl -o - | jq -r .path
+        reamp captures export ./recordings --to jsonl --from -15m --only '~u /api' | jq -r .path
     """
     if not to:
         raise UserError(f"--to: say which format: {', '.join(writable())}")
     found = format_named(to, writable(), "--to")
     capture = open_capture(folder, identity)
-    options = WriteOptions(
-        _target(target, found), capture.first_ns or 0, capture.last_ns or 0, capture.count, folder.name
-    )
+    choice = choose(capture, from_, until, only, but)
+    options = _options(choice, _target(target, found), folder)
     notes = Notes()
-    records = _Counted(told(capture.records(), capture.count), notes)
+    records = _Counted(choice.records(quiet=output == _STDOUT and sys.stdout.isatty()), notes)
     with _written(output, force=force) as file:
         if found.write is None:
             raise UserError(f"--to: {found.name} can only be imported")
-        found.write(iter(records), file, options, notes)
+        found.write(records.until(file), file, options, notes)
         if not records.count:
-            raise UserError("nothing was written: there is no record to export", Exit.FAILED)
-    complain(capture)
+            raise choice.nothing()
     size = None if output == _STDOUT else output.stat().st_size
     if as_json:
         summary = {"output": str(output), "format": found.name, "records": records.count, "bytes": size}
         typer.echo(json.dumps({**summary, **as_object(notes)}, indent=2), err=output == _STDOUT)
-        return
-    console = Console(stderr=output == _STDOUT, soft_wrap=True, highlight=False, markup=False, emoji=False)
-    told_size = "" if size is None else f" in {as_size(size)}"
-    console.print(Text(f"{output} ({found.title}): {records.count:,} records{told_size}", style="bold"))
-    print_notes(console, notes)
+    else:
+        console = Console(stderr=output == _STDOUT, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        told_size = "" if size is None else f" in {as_size(size)}"
+        heading = f"{output} ({found.title}): {records.count:,} records{told_size}"
+        console.print(Text(printable(heading), style="bold"))
+        print_notes(console, notes)
+    finish(capture)
+
+
+def _options(choice: Choice, target: str, folder: Path) -> WriteOptions:
+    first, last = choice.capture.first_ns or 0, choice.capture.last_ns or 0
+    low, high = choice.span
+    whole = low is None and high is None and choice.matches is None
+    return WriteOptions(
+        target,
+        first if low is None else max(first, low),
+        last if high is None else min(last, high - 1),
+        choice.capture.count if whole else 0,
+        folder.resolve().name,
+    )
 
 
 class _Counted:
@@ -89,13 +120,50 @@ class _Counted:
         self._notes = notes
         self.count = 0
 
-    def __iter__(self) -> Iterator[Record]:
+    def until(self, file: BinaryIO) -> Iterator[Record]:
+        """Give the records, no more once nobody reads `file` any more."""
         for record in self._records:
+            if getattr(file, "unread", False):
+                break
             if find(record.headers) is not None:
                 self._notes.skip("records that bear a load tag: synthetic traffic is never replayed")
                 continue
             self.count += 1
             yield record
+        # Now, not when the interpreter ends: what shows the progress has a thread to wait for.
+        self._records = iter(())
+
+
+class _Pipe:
+    """Standard output, which may have a reader that has seen enough."""
+
+    unread = False
+
+    def write(self, data: bytes) -> int:
+        """Write, unless nobody reads any more."""
+        if not self.unread:
+            try:
+                return sys.stdout.buffer.write(data)
+            except BrokenPipeError:
+                self.leave()
+        return len(data)
+
+    def writelines(self, lines: Iterable[bytes]) -> None:
+        """Write several."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Hand on what is held back."""
+        try:
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            self.leave()
+
+    def leave(self) -> None:
+        """Let nothing be written any more, not at the end of the process either."""
+        self.unread = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _target(target: str, found: Format) -> str:
@@ -115,11 +183,9 @@ def _written(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     Raises UserError.
     """
     if path == _STDOUT:
-        try:
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:  # whoever reads has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pipe = _Pipe()
+        yield cast("BinaryIO", pipe)
+        pipe.flush()
         return
     if path.is_dir() or (path.exists() and not force):
         what = "is a folder" if path.is_dir() else "is there already: --force writes over it"

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NamedTuple
@@ -22,11 +22,11 @@ from captures.exchange.options import ReadOptions, evenly
 from captures.exchange.streams import GLANCE, told_as_broken, uncompressed
 from captures.moments import SECOND, iso, parse
 from captures.records import Record
-from captures.redaction import Redactor, load_key
+from captures.redaction import DEFAULTS, Redactor, load_key, load_rules
 from captures.rendering import printable
 from loadtag.headers import find
 from reamp.commands.captures.exchanging import as_object, complete, format_named, print_notes
-from reamp.commands.captures.shared import AsJson, EncryptTo, as_size, progress, recipients, to_console
+from reamp.commands.captures.shared import AsJson, EncryptTo, as_size, progress, recipients, to_console, writing
 from rules.exits import Exit, UserError
 from rules.units import Rate, UnitError
 
@@ -35,8 +35,6 @@ _EVERY = 512
 """Records between two looks at how far a file was read."""
 
 _TAGGED = "requests that bear a load tag: synthetic traffic is never replayed"
-
-Redact = Callable[[Record], Record]
 
 
 def import_(
@@ -70,6 +68,9 @@ def import_(
     redaction_key: Annotated[
         Path, typer.Option("--redaction-key", metavar="FILE", help="Key of the pseudonyms; made if missing.")
     ] = Path(".reamp/redaction.key"),
+    redaction_rules: Annotated[
+        Path | None, typer.Option("--redaction-rules", metavar="FILE", help="What else is a secret, or none (YAML).")
+    ] = None,
     no_redaction: Annotated[bool, typer.Option("--no-redaction", help="Keep secrets as they are.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="If anything in the files is broken, write nothing and exit with 1.")
@@ -94,17 +95,15 @@ def import_(
     """
     options = ReadOptions(_times(rate, start), authority, _scheme(scheme), log_format or "")
     job = _Job(_chosen(format_, log_format), options, times_given=rate is not None or start is not None)
-    redact, redaction = _redaction(redaction_key, wanted=not no_redaction)
-    if no_redaction:
+    redactor = None if no_redaction else _redactor(redaction_key, redaction_rules)
+    if redactor is None:
         typer.echo("warning: nothing is redacted: passwords, tokens and cookies go into the capture", err=True)
     extra = {"made_by": "import", "from": [file.name for file in files][:20]}
-    readers = recipients(encrypt_to)
-    with (
-        BatchWriter(output, extra=extra, redaction=redaction, recipients=readers) as batch,
-        progress(DownloadColumn()) as bar,
-    ):
+    redaction = redactor.describe() if redactor else {"headers": [], "method": "none: --no-redaction"}
+    out = BatchWriter(output, extra=extra, redaction=redaction, recipients=recipients(encrypt_to))
+    with writing(out) as batch, progress(DownloadColumn()) as bar:
         for file in files:
-            job.run(file, redact, batch, bar)
+            job.run(file, redactor, batch, bar)
         _refuse(job, batch, strict=strict)
     if as_json:
         typer.echo(json.dumps(job.summary(output), indent=2))
@@ -159,12 +158,9 @@ def _times(rate: str | None, start: str | None) -> Iterator[int]:
     return evenly(begin, per_second)
 
 
-def _redaction(key: Path, *, wanted: bool) -> tuple[Redact, dict[str, object]]:
-    """Give what replaces secrets, and what the capture's header is to say of it. Raises UserError."""
-    if not wanted:
-        return lambda record: record, {"headers": [], "method": "none: --no-redaction"}
-    redactor = Redactor(load_key(key))
-    return redactor.record, redactor.describe()
+def _redactor(key: Path, rules: Path | None) -> Redactor:
+    """Make what replaces secrets. Raises UserError."""
+    return Redactor(load_key(key), DEFAULTS if rules is None else load_rules(rules))
 
 
 # --- file by file ---
@@ -190,9 +186,9 @@ class _Job:
         self.first_ns = 1 << 63
         self.last_ns = 0
 
-    def run(self, path: Path, redact: Redact, batch: BatchWriter, bar: Progress) -> None:
+    def run(self, path: Path, redactor: Redactor | None, batch: BatchWriter, bar: Progress) -> None:
         """Import one file. Raises UserError if it cannot be read at all, or if the capture cannot be written."""
-        before = batch.records
+        before, withheld = batch.records, redactor.withheld if redactor else 0
         with _opened(path) as raw:
             task = bar.add_task(path.name, total=None if path == _STDIN else path.stat().st_size)
             with _told_of(path):
@@ -201,8 +197,13 @@ class _Job:
             for number, record in enumerate(self._read(path, found, file, notes)):
                 if not number % _EVERY and path != _STDIN:
                     bar.update(task, completed=raw.tell())
-                self._write(redact(record), batch, notes)
+                if find(record.headers) is None:
+                    self._write(redactor.record(record) if redactor else record, batch, notes)
+                else:
+                    notes.skip(_TAGGED)
             bar.remove_task(task)
+        if redactor and redactor.withheld > withheld:
+            notes.lose("bodies that could not be searched for secrets: not kept", redactor.withheld - withheld)
         self.done.append(_Imported(path, found, notes, batch.records - before))
 
     def _format(self, path: Path, start: bytes) -> tuple[Format, Notes]:
@@ -225,9 +226,6 @@ class _Job:
             yield from found.read(file, self._options, notes)
 
     def _write(self, record: Record, batch: BatchWriter, notes: Notes) -> None:
-        if find(record.headers) is not None:
-            notes.skip(_TAGGED)
-            return
         if not record.authority:
             notes.lose("host: the file names none (--authority)")
         try:
