@@ -67,7 +67,8 @@ def as_curl(record: Record) -> str:
         before = f"base64 -d <<< {b64encode(record.body).decode()} | "
         words += ["--data-binary", "@-"]
     elif record.body:
-        words += ["--data-binary", _quoted(record.body)]
+        # An @ in front would make curl send a file of whoever runs this.
+        words += ["--data-raw" if record.body[:1] == b"@" else "--data-binary", _quoted(record.body)]
     return before + " ".join([*words, "--globoff", "--path-as-is", _quoted(url.encode("utf-8", "surrogateescape"))])
 
 

@@ -77,7 +77,11 @@ def test_secrets_are_replaced_as_when_recording() -> None:
 
 
 def test_bodies_and_paths_are_redacted_too_and_by_rules_of_ones_own() -> None:
-    target = {"method": "POST", "url": "http://shop.example/?token=hunter2", "body": "eyJwYXNzd29yZCI6Imh1bnRlcjMifQ=="}
+    target: dict[str, object] = {
+        "method": "POST",
+        "url": "http://shop.example/?token=hunter2",
+        "body": "eyJwYXNzd29yZCI6Imh1bnRlcjMifQ==",
+    }
     target |= {"header": {"Content-Type": ["application/json"], "X-Nick": ["hunter4"]}}
     Path("t.json").write_text(json.dumps(target))
     Path("rules.yaml").write_text("headers: [x-nick]\n")

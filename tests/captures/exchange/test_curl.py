@@ -151,6 +151,11 @@ def test_words_are_cut_as_a_shell_does(words: list[str]) -> None:
     assert split(" ".join(quoted)) == words
 
 
+def test_show_makes_no_command_that_reads_a_file() -> None:
+    asked = record(method="POST", body=b"@/etc/passwd", body_size=12)
+    assert one_of(as_curl(asked)).body == b"@/etc/passwd"
+
+
 _texts = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), min_size=1, max_size=9)
 
 
