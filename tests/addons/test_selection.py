@@ -166,10 +166,14 @@ async def test_how_much_of_a_body_is_kept_depends_on_what_it_is(
     tmp_path: Path, bodies: str, kind: str, size: int, kept: int
 ) -> None:
     headers = {"content-length": str(size)} | ({"content-type": kind} if kind else {})
+    body = (b"ab " * size)[:size]
     async with recording(tmp_path, reamp_bodies=bodies) as made:
-        carry(made, "/upload", "POST", b"x" * size, headers=headers)
+        carry(made, "/upload", "POST", body, headers=headers)
     (one,) = records(tmp_path)
-    assert (one.body, one.body_size) == (b"x" * kept, size)
+    assert one.body_size == size
+    assert body.startswith(one.body)
+    # The last word of what was cut may be half a secret, and redaction takes it away.
+    assert kept - (3 if kept < size else 0) <= len(one.body) <= kept
 
 
 def header_extra(folder: Path) -> dict[str, Any]:
@@ -208,3 +212,12 @@ async def test_limits_are_kept_to(tmp_path: Path) -> None:
         assert keeper
         await eventually(lambda: made.capture.counts.removed_segments >= 1)
     assert not records(tmp_path)
+
+
+async def test_a_small_queue_holds_several_blocks(tmp_path: Path) -> None:
+    async with recording(tmp_path, reamp_queue_size="256KiB", reamp_flush="10s") as made:
+        for number in range(100):
+            carry(made, "/upload", "POST", b"some words " * 500, at=number)
+            await eventually(lambda: made.capture.counts.queued < 20)
+        assert made.capture.counts.dropped == 0
+    assert len(records(tmp_path)) == 100
