@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 1.0  # seconds between two tries while the disk fails
 _FIRST_OPEN = 1.0  # seconds that a start waits for the disk
+_LEAST_QUEUE = 1 << 10
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Fsync = Literal["none", "interval", "block"]
@@ -51,7 +52,9 @@ class WriterSettings(BaseModel):
 
     segment_size: Size = Field(Size(64 << 20), description="a segment is closed when it is this large")
     segment_age: Duration = Field(Duration(600), description="a segment is closed when its first record is this old")
-    block_size: Size = Field(Size(4 << 20), description="memory that the records of a block may take")
+    block_size: Size = Field(
+        Size(4 << 20), description="memory that the records of a block may take, at most half of queue_size"
+    )
     flush: Duration = Field(Duration(1), description="records are written within this, if the disk keeps up")
     fsync: Fsync = Field("none", description="when what was written has to be on the disk for certain")
     queue_size: Size = Field(Size(32 << 20), description="memory for records that wait for the disk before any is lost")
@@ -61,8 +64,8 @@ class WriterSettings(BaseModel):
     def _bounds(self) -> Self:
         if not 1 <= self.block_size <= columns.MAX_BLOCK - codec.MAX_RECORD:
             raise ValueError(f"block_size has to lie between 1B and {Size(columns.MAX_BLOCK - codec.MAX_RECORD)}")
-        if self.queue_size < self.block_size:
-            raise ValueError("queue_size cannot be smaller than block_size")
+        if self.queue_size < _LEAST_QUEUE:
+            raise ValueError(f"queue_size has to be at least {Size(_LEAST_QUEUE)}")
         if self.flush <= 0 or self.segment_age <= 0 or self.segment_size < 1:
             raise ValueError("flush, segment_age and segment_size have to be above zero")
         return self
@@ -182,7 +185,9 @@ class CaptureWriter:
         # Half of the bound is for the rest of the way: compress and write, also on a busy machine.
         self._seal_after = float(settings.flush) / 2
         self._seal_timer: asyncio.TimerHandle | None = None
-        self._queue_size, self._block_size = int(settings.queue_size), int(settings.block_size)
+        self._queue_size = int(settings.queue_size)
+        # A block that filled the queue would leave no room for the next one while it is packed.
+        self._block_size = min(int(settings.block_size), self._queue_size // 2)
         self._late_after_ns = round(float(settings.flush) * 1e9)
 
         self._failing = False

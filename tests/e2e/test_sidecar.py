@@ -274,11 +274,11 @@ async def test_a_full_disk_costs_records_and_never_a_request(site: Stack) -> Non
     """Traffic goes on, what is not recorded is counted exactly, and recording resumes when space returns."""
     choice = random.Random(7)
     site.captures.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(site.captures)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(site.captures)], check=True)
     try:
         filler = site.captures / "filler"
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            for _ in range(100):
+            for _ in range(230):
                 file.write(b"x" * 4096)  # leaves about 100 KiB
         with site.sidecar(**{"queue-size": "512KiB", "body-limit": "32KiB"}):
             async with Client(site.url) as client:
