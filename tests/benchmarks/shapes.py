@@ -194,7 +194,7 @@ def recorded(shape: str, count: int, rate: float, seed: int = 7) -> Iterator[Rec
 def redacted(records: Iterable[Record]) -> list[Record]:
     """Give them as they come to the disk."""
     redactor = Redactor(b"k" * 32)
-    return [record._replace(headers=redactor.headers(record.headers)) for record in records]
+    return [redactor.record(record) for record in records]
 
 
 def _asked(method: str, path: str, headers: tuple[tuple[str, str], ...], body: bytes, kind: str) -> Asked:
