@@ -46,6 +46,8 @@ class Swept(NamedTuple):
     """Nothing is left that may go, and too little of the disk is free all the same."""
     words: str = ""
     """Why they were removed, for people."""
+    problem: str = ""
+    """What kept the others from being removed."""
 
 
 class Sweeper:
@@ -68,12 +70,15 @@ class Sweeper:
                 return Swept([], short=False)
             stored = self._stored()
             todo = surplus(stored, self._limits, time.time_ns(), self.free())
-            removed = []
+            removed: list[Stored] = []
             for one, _ in todo.segments:
                 try:
                     (self._folder / one.name).unlink()
                 except FileNotFoundError:
-                    continue
+                    continue  # somebody else was quicker
+                except OSError as error:
+                    short = not has_room(self.free(), self._limits, paused=False)
+                    return Swept(removed, short, _words(todo), f"{one.name}: {os.strerror(error.errno or 0)}")
                 removed.append(one)
             return Swept(removed, todo.short, _words(todo))
 
@@ -125,11 +130,8 @@ class Keeper:
         while True:
             try:
                 await self._look()
-                self._failing = False
             except Exception as error:  # noqa: BLE001 - whatever it is, the next look may go better
-                if not self._failing:
-                    self._failing = True
-                    log.warning("capture: %s can't be kept within its limits: %s", self._folder, error)
+                self._tell(str(error))
             await asyncio.sleep(LOOK if self._limits.min_free is not None else SWEEP)
 
     async def _look(self) -> None:
@@ -146,7 +148,14 @@ class Keeper:
             self._swept = time.monotonic()
             self._settle(await asyncio.wrap_future(self._worker.submit(self._sweeper.sweep)))
 
+    def _tell(self, problem: str) -> None:
+        """Say once what is wrong, until it is not any more."""
+        if problem and not self._failing:
+            log.warning("capture: %s can't be kept within its limits: %s", self._folder, problem)
+        self._failing = bool(problem)
+
     def _settle(self, swept: Swept) -> None:
+        self._tell(swept.problem)
         if swept.removed:
             size = sum(one.size for one in swept.removed)
             self._counts.removed_segments += len(swept.removed)

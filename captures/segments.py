@@ -47,7 +47,7 @@ class Place:
         up with what nobody looks for: then nothing is made.
         """
         mount = _mount_of(self.folder)
-        if self._mount not in {None, mount}:
+        if self._mount is not None and self._mount != mount and not self._mount.is_mount():
             raise OSError(errno.ENODEV, f"{self._mount} is not mounted any more")
         missing = [one for one in (self.folder, *self.folder.parents) if not one.exists()]
         try:
@@ -71,7 +71,9 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        raise SyncError(error.errno, f"the folder cannot be synced: {os.strerror(error.errno or 0)}") from None
+        # Some file systems (of networks, in user space) know no such thing, and keep names in their own way.
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise SyncError(error.errno, f"the folder cannot be synced: {os.strerror(error.errno or 0)}") from None
     finally:
         os.close(descriptor)
 

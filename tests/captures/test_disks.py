@@ -173,3 +173,23 @@ async def test_a_disk_that_is_unmounted_is_told_and_what_lies_beneath_is_not_fil
     await writer.close()
     assert [one.arrival_ns - NOON for one in Capture(folder).records()] == [5, 6, 7, 8, 9]
     assert counts.snapshot().reconciles()
+
+
+async def test_a_disk_that_is_mounted_over_the_folder_is_used(disk: Disk) -> None:
+    """As when a sidecar started before its volume was there."""
+    counts, folder = Counts(), disk.folder / "captures"
+    writer = making.writer(folder, counts, flush=Duration(0.02))
+    await writer.start()
+    counts.seen += 1
+    writer.offer(record(NOON))
+    await eventually(lambda: counts.written == 1)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], check=True)
+    try:
+        counts.seen += 1
+        writer.offer(record(NOON + 1))
+        await eventually(lambda: counts.written == 2)
+        await writer.close()
+        assert [one.arrival_ns - NOON for one in Capture(folder).records()] == [1]
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+    assert [one.arrival_ns - NOON for one in Capture(folder).records()] == [0]

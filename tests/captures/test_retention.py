@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pyrage
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from captures import keeper as keeping
 from captures.accounting import Counts
 from captures.keeper import Keeper, Sweeper
+from captures.keyring import Recipients
 from captures.reader import Capture
+from captures.redaction import Redactor
 from captures.retention import Limits, Stored, has_room, surplus
 from captures.verify import verify
-from captures.writer import CaptureWriter
+from captures.writer import CaptureWriter, WriterSettings
 from rules.units import Duration, Size
 from tests.captures import making
 from tests.captures.conftest import Disk
@@ -291,3 +294,31 @@ async def test_a_writer_that_pauses_ends_in_order(disk: Disk) -> None:
     assert not writer.offer(record())  # what was being answered, and was given up at the end
     assert (counts.dropped, counts.in_flight, counts.snapshot().reconciles()) == (2, 0, True)
     assert verify(disk.folder).writers[0].accounting.pending == 0
+
+
+@pytest.mark.usefixtures("often")
+async def test_what_cannot_be_removed_is_told_once(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    folder = disk.folder / "captures"
+    await making.write(folder, [record(NOON + n) for n in range(3)], block_size=Size(1), segment_size=Size(1))
+    disk.remount("ro")
+    counts = Counts()
+    writer = making.writer(folder, counts)
+    keeper = Keeper(folder, Limits(max_bytes=Size(1)), writer, counts)
+    keeper.start()
+    await eventually(lambda: "Read-only file system" in caplog.text)
+    await asyncio.sleep(0.2)
+    assert len(caplog.messages) == 1
+    assert "can't be kept within its limits" in caplog.text
+    disk.remount("rw")
+    await eventually(lambda: counts.removed_segments == 3)
+    await keeper.close()
+    assert not list(folder.iterdir())
+
+
+async def test_encrypted_segments_are_segments(tmp_path: Path) -> None:
+    counts, key = Counts(), str(pyrage.x25519.Identity.generate().to_public())
+    writer = CaptureWriter(tmp_path, WriterSettings(), counts, Redactor(making.KEY), recipients=Recipients([key]))
+    await writer.start()
+    await put(writer, counts, 0)
+    await writer.close()
+    assert len(Sweeper(tmp_path, Limits(max_bytes=Size(1))).sweep().removed) == 1
