@@ -16,6 +16,7 @@ import zstandard
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from captures import columns, rows, sealing
+from captures.bounds import at_most, few_maps
 from captures.columns import MAX_BLOCK, MAX_TIME, Block
 from captures.errors import CaptureError, LockedError
 from captures.records import Record
@@ -53,6 +54,9 @@ _ALONE = 1000
 
 _RECORD, _FIELD = 600, 150
 """Bytes that a record and a header take in memory beside what is in them: objects of the interpreter."""
+
+FOOTER_START = b"\xa9closed_ns"
+"""The first key in a footer."""
 
 _CRC_KEY = b"\xa6crc32c"
 _SEAL_KEY = b"\xa4seal\xc4" + bytes([sealing.FOOTER_TAG])
@@ -293,7 +297,13 @@ def _seal(fields: dict[str, Any], seal: Seal | None = None) -> bytes:
 
 def _unseal(data: bytes) -> tuple[dict[str, Any], int]:
     """Unpack a map made by `_seal` and give its length. Raises CaptureError."""
-    unpacker = msgpack.Unpacker(max_buffer_size=max(len(data), 1), max_array_len=MAX_FRAMES, max_map_len=1000)
+    unpacker = msgpack.Unpacker(
+        max_buffer_size=max(len(data), 1),
+        max_array_len=MAX_FRAMES,
+        max_map_len=1000,
+        object_pairs_hook=few_maps(1000),
+        list_hook=at_most(8 * MAX_FRAMES),
+    )
     try:
         unpacker.feed(data)
         fields = unpacker.unpack()

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import msgpack
 
+from captures.bounds import MAX_ITEMS, at_most, no_maps
 from captures.errors import CaptureError
 from captures.records import Headers, Record
 
@@ -303,6 +304,8 @@ def _decode(content: bytes, promised: int) -> Columns:
         max_array_len=MAX_RECORDS,
         max_map_len=0,
         max_ext_len=0,
+        object_pairs_hook=no_maps,
+        list_hook=at_most(MAX_ITEMS),
     )
     if type(unpacked) is not tuple:
         raise CaptureError("it is no array")
@@ -412,9 +415,9 @@ def _read_headers(item: Any, number: int) -> tuple[list[Headers], int]:
         raise CaptureError("its headers are larger than the format allows")
     following: dict[int, Callable[[], tuple[bytes, bytes]]] = {}
     holes = [place for place, field in enumerate(fields) if len(field) == 1]
+    wanted = _wanted(set(holes), uses, shapes)
     for hole, filling in zip(holes, fillings, strict=True):
-        wanted = sum(uses[place] * shape.count(hole) for place, shape in enumerate(shapes))
-        values = _read_choices(filling, wanted, _named(fields[hole][0]))
+        values = _read_choices(filling, wanted[hole], _named(fields[hole][0]))
         size += sum(len(value) for _, value in values)
         following[hole] = iter(values).__next__
     # What has no holes is one tuple for all its records.
@@ -436,6 +439,21 @@ def _read_headers(item: Any, number: int) -> tuple[list[Headers], int]:
         else:
             sets.append(whole[place])
     return sets, size
+
+
+def _wanted(holes: set[int], uses: Counter[int], shapes: Sequence[Sequence[int]]) -> Counter[int]:
+    """Count the values that each hole needs. Raises CaptureError if sets with holes have too many headers in all."""
+    wanted: Counter[int] = Counter()
+    made = 0
+    for place, shape in enumerate(shapes):
+        found = [field for field in shape if field in holes]
+        if found and uses[place]:
+            made += uses[place] * len(shape)
+            for field in found:
+                wanted[field] += uses[place]
+    if made > MAX_ITEMS:
+        raise CaptureError("its records have more headers than the format allows")
+    return wanted
 
 
 def _named(name: bytes) -> Callable[[Any], tuple[bytes, bytes]]:

@@ -25,7 +25,6 @@ _MAGIC = (
 )
 _FLOWS = re.compile(rb"\d{1,12}:.*?(?:\d+:version;|\d:type;|\d+:websocket;)", re.DOTALL)
 _GOR = re.compile(rb"[123] [0-9a-f]{8,64} \d{10,}")
-_FOOTER = b"\xa9closed_ns"  # what stands in a footer after the byte for its map
 _IMPORT = "`reamp captures import` reads those"
 
 Kind = Literal["nothing", "block", "broken footer", "cut footer", "zeros", "other"]
@@ -81,7 +80,7 @@ def tail(start: bytes, length: int, *, led_to: bool) -> Tail:
     if frame is not None or b"\x96\xcf".startswith(start[:2]):
         whole = f", of {frame.length}" if frame is not None else ""
         return Tail("block", f"{length} bytes of a torn block after it{whole}")
-    if start[:1] >= b"\x80" and _FOOTER.startswith(start[1 : 1 + len(_FOOTER)]):
+    if start[:1] >= b"\x80" and codec.FOOTER_START.startswith(start[1 : 1 + len(codec.FOOTER_START)]):
         return Tail("cut footer", f"{length} bytes of a torn footer after it")
     if not start.strip(b"\0"):
         return Tail("zeros", f"{length} bytes after it that begin with zeros, as a crash of the machine leaves them")

@@ -1,5 +1,6 @@
 """Segments and captures, read as streams, sorted by arrival, whatever state the files are in."""
 
+import errno
 import heapq
 import os
 from bisect import bisect_left, bisect_right
@@ -20,6 +21,7 @@ from captures.records import Record
 from captures.segments import SUFFIX, is_being_written
 
 _SCAN = 1 << 20  # bytes read at a time when looking for the next frame after damage
+_FIRST_SCAN = 4 << 10  # bytes of the first such look, which double: damage after damage must not cost a megabyte each
 _SCAN_BUDGET = 4  # times the size of the file: what may be checksummed while looking, so that no file costs for ever
 
 _MOST_DAMAGE = 1000  # places that are listed: a file could consist of nothing else
@@ -261,16 +263,23 @@ class Segment:
         """Go from frame to frame; over damage, look for the next whole one."""
         offset, before = self._start, None
         budget = _SCAN_BUDGET * self.size + MAX_BLOCK
+        number = 0
         while offset < self.size:
             head = self._bytes(offset, codec.FRAME_HEAD)
             frame = codec.frame_head(head, offset)
             if frame is not None and offset + frame.length <= self.size:
+                if number == codec.MAX_FRAMES:
+                    self._damaged(offset, "more blocks than the format allows: these are not read")
+                    return
+                number += 1
                 self.end = offset + frame.length
                 yield frame
                 before, offset = frame, self.end
                 continue
-            if self._ends_here(offset):
-                return
+            if codec.FOOTER_START in head:
+                budget -= min(self.size - offset, codec.MAX_FOOTER)  # looking is not for nothing either
+                if self._ends_here(offset):
+                    return
             # Not a frame: this is a torn tail, or damage here, or the frame before has a wrong length.
             start = offset
             if before is not None and not codec.frame_intact(self._bytes(before.offset, before.length)):
@@ -295,8 +304,10 @@ class Segment:
 
     def _search(self, start: int, budget: int) -> tuple[int | None, int]:
         """Find the next whole frame from `start` on; give what is left of `budget`."""
+        step = _FIRST_SCAN
         while start < self.size:
-            data = self._bytes(start, _SCAN + codec.FRAME_HEAD)
+            start = self._next_data(start)
+            data = self._bytes(start, step + codec.FRAME_HEAD)
             for match in codec.FRAME_PATTERN.finditer(data):
                 offset = start + match.start()
                 frame = codec.frame_head(self._bytes(offset, codec.FRAME_HEAD), offset)
@@ -308,8 +319,17 @@ class Segment:
                     return None, budget
                 if codec.frame_intact(self._bytes(offset, frame.length)):
                     return offset, budget
-            start += _SCAN
+            start += step
+            step = min(2 * step, _SCAN)
         return None, budget
+
+    def _next_data(self, offset: int) -> int:
+        """Skip what was never written: a sparse file may be of any size and take no room."""
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                return os.lseek(file.fileno(), offset, os.SEEK_DATA)
+        except OSError as error:
+            return self.size if error.errno == errno.ENXIO else offset
 
 
 class Capture:

@@ -13,7 +13,10 @@ import google_crc32c
 import msgpack
 import zstandard
 
-from captures import codec, columns
+from captures import codec, columns, sealing
+from captures.records import Record
+from captures.sealing import Encryption, Seal
+from rules.wire import Accounting
 from tests.captures import making
 from tests.captures.making import MS, NOON, record
 
@@ -34,6 +37,9 @@ _EDGES = (
     1 << 63,
     (1 << 64) - 1,
 )
+KEY = bytes(range(32))
+"""The data key of encrypted segments here."""
+
 _CODECS = (b"zcol", b"zstd", b"xcol", b"xstd", b"none", b"\xff\xff\xff\xff")
 
 
@@ -55,7 +61,31 @@ def corpus() -> list[bytes]:
     ]
     odd = [record(path="\udcff/", method="\udc80", headers=()), record(NOON - 5, body=bytes(3000), body_size=9000)]
     shapes = [small, [rich[:30], rich[30:]], [odd], []]
-    return [b"".join(making.segment(blocks)) for blocks in shapes]
+    return [*(b"".join(making.segment(blocks)) for blocks in shapes), sealed(small), sealed([rich])]
+
+
+def sealed(blocks: Sequence[Sequence[Record]]) -> bytes:
+    """Make an encrypted segment whose data key is `KEY`."""
+    plain, _ = codec.unpack_header(making.header())
+    lock = Encryption(scheme=sealing.SCHEME, key="-----BEGIN AGE ENCRYPTED FILE-----\n", recipients=["age1fuzz…"])
+    header = codec.pack_header(plain.model_copy(update={"encryption": lock}))
+    seal, frames, index = Seal(KEY, header), [header], []
+    for number, block in enumerate(blocks):
+        arrivals = [one.arrival_ns for one in block]
+        span = (min(arrivals), max(arrivals), len(block))
+        index.append((sum(map(len, frames)), *span))
+        frames.append(codec.seal_frame(seal, number, *span, codec.Compressor(3).payload(block)))
+    count = sum(map(len, blocks))
+    footer = codec.Footer(
+        closed_ns=NOON,
+        why="end",
+        records=count,
+        first_ns=min(first for _, first, _, _ in index),
+        last_ns=max(last for _, _, last, _ in index),
+        accounting=Accounting(seen=count, written=count),
+        header=header,
+    )
+    return b"".join((*frames, codec.pack_footer(footer, index, sum(map(len, frames)), seal)))
 
 
 def mutate(seed: str, segments: Sequence[bytes]) -> bytes:
@@ -155,7 +185,15 @@ def _put_together(draw: random.Random, header: bytes, frames: Sequence[bytes], f
     if footer is None or draw.random() < 0.2:
         return body
     count = sum(entry[3] for entry in index)
-    return body + checked({**footer, "records": count, "index": index}) + struct.pack(">BQ", 0xCF, offset)
+    span = {
+        "first_ns": min((entry[1] for entry in index), default=None),
+        "last_ns": max((entry[2] for entry in index), default=None),
+    }
+    fields = {**footer, **span, "records": count, "index": index}
+    fields.pop("crc32c", None)
+    signed = fields.pop("seal", None) is not None and draw.random() < 0.8
+    packed = codec._seal(fields, Seal(KEY, header)) if signed else checked(fields)
+    return body + packed + struct.pack(">BQ", 0xCF, offset)
 
 
 def checked(fields: dict[Any, Any]) -> bytes:
@@ -172,13 +210,21 @@ def _footer(rest: bytes) -> dict[str, Any]:
     return dict(fields.unpack())
 
 
-def _reframed(draw: random.Random, frame: bytes, payload: bytes, name: bytes | None = None) -> bytes:
+def _reframed(draw: random.Random, header: bytes, frame: bytes, payload: bytes, name: bytes | None = None) -> bytes:
+    """Make a frame like this one with another payload, sealed if it was."""
     first, last, count = (int.from_bytes(frame[a:b]) for a, b in ((2, 10), (11, 19), (20, 24)))
     if draw.random() < 0.2:
         count = draw.choice((count, 1, columns.MAX_RECORDS, columns.MAX_RECORDS + 1, (1 << 32) - 1))
     if draw.random() < 0.1:
         first, last = draw.choice(((0, last), (first, (1 << 63) - 1), (last, first)))
+    if name is None and sealing.is_sealed(frame[25:29]):
+        return codec.seal_frame(Seal(KEY, header), codec.block_number(frame) or 0, first, last, count, payload)
     return codec.pack_frame(first, last, count, payload, name or frame[25:29])
+
+
+def _payload(header: bytes, frame: bytes) -> bytes:
+    payload = frame[codec.FRAME_HEAD :]
+    return Seal(KEY, header).open(frame[:29], payload) if sealing.is_sealed(frame[25:29]) else payload
 
 
 def _each_payload(
@@ -191,10 +237,10 @@ def _each_payload(
         if not frames:
             return data
         place = draw.randrange(len(frames))
-        content = zstandard.decompress(frames[place][codec.FRAME_HEAD :], max_output_size=columns.MAX_BLOCK)
+        content = zstandard.decompress(_payload(header, frames[place]), max_output_size=columns.MAX_BLOCK)
         count = int.from_bytes(frames[place][20:24])
         payload = zstandard.compress(change(draw, content, count), 1)
-        frames[place] = _reframed(draw, frames[place], payload)
+        frames[place] = _reframed(draw, header, frames[place], payload)
         return _put_together(draw, header, frames, _footer(rest))
 
     return changed
@@ -291,7 +337,7 @@ def _bomb(draw: random.Random, data: bytes) -> bytes:
         payload = zstandard.ZstdCompressor(compression_params=parameters).compress(bytes(1000))
     else:
         payload = draw.randbytes(draw.choice((0, 1, 24, 400)))
-    frames[draw.randrange(len(frames))] = _reframed(draw, frames[0], payload, draw.choice(_CODECS))
+    frames[draw.randrange(len(frames))] = _reframed(draw, header, frames[0], payload, draw.choice((*_CODECS, None)))
     return _put_together(draw, header, frames, _footer(rest))
 
 

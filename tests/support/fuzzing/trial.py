@@ -3,17 +3,33 @@
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
+from captures import keyring
 from captures.errors import CaptureError
+from captures.keyring import Identities
 from captures.reader import Capture, Segment
 from captures.repair import repair
+from captures.sealing import Encryption
 from captures.verify import verify
+from tests.support.fuzzing.mutations import KEY
 
 _CHUNK = 256
+
+
+class _Known(Identities):
+    """Has the key of all segments made here, whatever their headers say; but what they say is tried first."""
+
+    def unwrap(self, encryption: Encryption) -> bytes | None:
+        with suppress(CaptureError):
+            super().unwrap(encryption)
+        return KEY
+
+
+KNOWN = _Known([keyring.identity(keyring.generate()[0])])
 
 
 class Hang(BaseException):
@@ -35,18 +51,19 @@ def attempt(data: bytes, folder: Path, *, repairing: bool, seconds: float) -> Ou
     path.write_bytes(data)
     with _at_most(seconds):
         try:
-            segment = Segment(path)
+            segment = Segment(path, KNOWN)
         except CaptureError:
             segment = None
         records = 0
         if segment is not None:
             records = _read(segment)
-        report = verify(folder)
+        report = verify(folder, identities=KNOWN)
+        verify(folder)  # from the outside, without any identity
         assert (segment is None) == (report.segments[0].state == "unreadable")
         assert report.records == records
         if segment is None:
             return Outcome(refused=True, records=0, damaged=True)
-        arrivals = [record.arrival_ns for record in Capture(folder).records()]
+        arrivals = [record.arrival_ns for record in Capture(folder, KNOWN).records()]
         assert arrivals == sorted(arrivals)
         # A footer or head that lies about its times may hide records from a reader, but not from `verify`.
         assert len(arrivals) == records or (len(arrivals) < records and not report.ok)
@@ -71,10 +88,10 @@ def _read(segment: Segment) -> int:
 def _repair(folder: Path, records: int) -> None:
     target = folder / "copy"
     before = (folder / "1.reamp").read_bytes()
-    report = repair(folder, target)
+    report = repair(folder, target, identities=KNOWN)
     try:
         assert (folder / "1.reamp").read_bytes() == before
-        verdict = verify(target)
+        verdict = verify(target, identities=KNOWN)
         assert verdict.ok, verdict.model_dump_json()
         assert verdict.records == report.records == records
     finally:
