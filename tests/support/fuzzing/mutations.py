@@ -307,7 +307,7 @@ def _claims(draw: random.Random, content: bytes, _: int) -> bytes:
 def _many(draw: random.Random, _: bytes, count: int) -> bytes:
     """Hold as many small things as fit: each takes more memory than bytes."""
     thing = draw.choice((b"\x80", b"\x90", b"\x91\x00", b"\xa2ab", b"\xcd\x01\x02", b"\xc4\x02ab", b"\xcb" + bytes(8)))
-    rows = draw.choice((1, 4, 16))
+    rows = draw.choice((*(1, 1, 2) * 7, 16, 60))
     row = b"\xdc\xff\xff" + thing * 0xFFFF
     many = b"\xdc" + rows.to_bytes(2) + row * rows
     if draw.random() < 0.5:
@@ -344,7 +344,7 @@ def _bomb(draw: random.Random, data: bytes) -> bytes:
 def _expanding(draw: random.Random, data: bytes) -> bytes:
     """Build a block that is small, and stands for far more than it is: one thing meant many times over."""
     header, frames, rest = _taken_apart(data)
-    count = draw.choice((1, 1000, columns.MAX_RECORDS))
+    count = draw.choice((*(1, 50, 1000) * 7, columns.MAX_RECORDS))
     shape = [draw.randrange(2)] * draw.choice((1, 100, columns.MAX_HEADERS))
     fields = [[b"", b""], [b""]] if draw.random() < 0.7 else [[b"n" * 1000, b"v" * 1000], [b"n" * 1000]]
     holes = draw.choice((1, 50))
