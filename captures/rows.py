@@ -4,7 +4,7 @@ from typing import Any
 
 import msgpack
 
-from captures.bounds import MAX_ITEMS, at_most, no_maps
+from captures.bounds import MAX_ROW_ITEMS, at_most, no_maps
 from captures.columns import MAX_BLOCK, MAX_HEADERS, MAX_TIME, Rows
 from captures.errors import CaptureError
 from captures.records import Record
@@ -30,7 +30,7 @@ def unpack_records(data: bytes, count: int) -> list[Record]:
         max_map_len=0,
         max_ext_len=0,
         object_pairs_hook=no_maps,
-        list_hook=at_most(MAX_ITEMS),
+        list_hook=at_most(MAX_ROW_ITEMS),
     )
     records: list[Record] = []
     arrival = 0
