@@ -39,9 +39,6 @@ _SENT = "reamp_sent"
 """The header fields of a real request and the host in them, until it is recorded."""
 
 
-_BLOCK = WriterSettings().block_size
-_LEAST_BLOCK = 64 << 10
-
 _KEY_PATIENCE = 5.0
 """Seconds to wait for the disk that has the redaction key: nobody is served before."""
 
@@ -112,15 +109,12 @@ class Capture:
     def configure(self, updated: set[str]) -> None:
         """Check the options; the folder itself is opened when the proxy runs."""
         try:
-            queue = Size.parse(ctx.options.reamp_queue_size)
             self._settings = {
                 "segment_size": Size.parse(ctx.options.reamp_segment_size),
                 "segment_age": Duration.parse(ctx.options.reamp_segment_age),
                 "flush": Duration.parse(ctx.options.reamp_flush),
                 "fsync": ctx.options.reamp_fsync,
-                "queue_size": queue,
-                # A block is given back only as a whole, so a small queue has to hold several.
-                "block_size": Size(min(_BLOCK, max(queue // 4, _LEAST_BLOCK))),
+                "queue_size": Size.parse(ctx.options.reamp_queue_size),
             }
             WriterSettings(**self._settings)
         except ValidationError as error:

@@ -166,7 +166,7 @@ def test_a_reload_loses_nothing(site: Stack) -> None:
                 eventually(partial(gone, before), 50)
                 before = pids(site)
             # What is wrong changes nothing, whoever finds it.
-            for wrong, words in ({"max_extra": "50"}, "write it like 25%"), ({"queue_size": "1KiB"}, "queue_size"):
+            for wrong, words in ({"max_extra": "50"}, "write it like 25%"), ({"queue_size": "512B"}, "queue_size"):
                 write(**wrong)
                 reload("Not reloaded")
                 assert words in sidecar.output
@@ -217,7 +217,7 @@ def test_a_worker_that_dies_again_and_again_is_started_less_and_less_often(site:
 
 
 def test_a_setting_that_a_worker_finds_wrong_is_told_like_any_other(site: Stack) -> None:
-    started = run("sidecar", *site.options(**{"queue-size": "1KiB", **TWO}))
+    started = run("sidecar", *site.options(**{"queue-size": "512B", **TWO}))
     assert started.returncode == 104
     assert "queue_size" in started.stderr
     assert "Traceback" not in started.stderr
