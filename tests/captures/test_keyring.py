@@ -92,10 +92,10 @@ def test_an_identity_under_a_passphrase_is_refused_with_what_to_do(tmp_path: Pat
     [
         (b"", "holds no identity"),
         (b"# only a remark\n", "holds no identity"),
-        (PUBLIC, "holds a public key"),
+        pytest.param(PUBLIC, "holds a public key", id="public"),
         (b"AGE-PLUGIN-YUBIKEY-1QQQ", "needs an age plugin"),
         (b"\xff\xfe\x00", "is no identity file"),
-        (SECRET[:-1], "is no identity file"),
+        pytest.param(SECRET[:-1], "is no identity file", id="cut"),
         (b"-----BEGIN OPENSSH PRIVATE KEY-----\nrubbish\n", "cannot be used as an identity"),
         (b"#" * (2 << 20), "too large"),
     ],
@@ -128,7 +128,7 @@ def test_what_is_no_recipient_is_named(text: str) -> None:
         Recipients([text])
 
 
-@pytest.mark.parametrize("text", [SECRET, SECRET.lower()])
+@pytest.mark.parametrize("text", [SECRET, SECRET.lower()], ids=["upper", "lower"])
 def test_a_secret_key_given_as_recipient_is_not_repeated(text: str) -> None:
     with pytest.raises(CaptureError, match="that is a secret key") as raised:
         keyring.recipient_keys([text])
