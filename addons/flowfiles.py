@@ -6,7 +6,7 @@ carries along. It counts only for as long as the flow was not changed into one t
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 from mitmproxy import connection, exceptions, flow, http
@@ -98,7 +98,7 @@ def as_record(asked: http.HTTPFlow) -> Record:
     return told if same else plain
 
 
-def read(file: BinaryIO, notes: Notes, keep: Callable[[http.HTTPFlow], bool] | None = None) -> Iterator[Record]:
+def read(file: BinaryIO, notes: Notes) -> Iterator[Record]:
     """Read a flow file of any version that mitmproxy can convert. What does not read is added to `notes`.
 
     After a flow that makes no sense reading goes on with the next one; after bytes that are none it cannot.
@@ -113,10 +113,9 @@ def read(file: BinaryIO, notes: Notes, keep: Callable[[http.HTTPFlow], bool] | N
             for one in FlowReader(bounded).stream():  # type: ignore[arg-type]
                 number += 1
                 start = bounded.position
-                if keep is None or (isinstance(one, http.HTTPFlow) and keep(one)):
-                    record = _checked(one, number, notes)
-                    if record is not None:
-                        yield record
+                record = _checked(one, number, notes)
+                if record is not None:
+                    yield record
         except exceptions.FlowReadException as error:
             framing = str(error) == "Invalid data format." and isinstance(error.__cause__, (ValueError, IndexError))
             if bounded.too_large or framing:

@@ -153,18 +153,17 @@ def _entries(file: BinaryIO, notes: Notes) -> Iterator[tuple[str, _Entry]]:
             more = file.read(CHUNK)
             if more:
                 searched = at if at >= 0 else max(0, len(buffer) - len(SEPARATOR))
-                buffer += more
-                if len(buffer) > MAX_LINE + CHUNK and at < 0:
+                if searched > MAX_LINE:
                     if not skipping:
                         notes.broken(f"entry {number + 1}", f"it is larger than {MAX_LINE >> 20} MiB")
-                    skipping, buffer, searched = True, buffer[-len(SEPARATOR) :], 0
+                    skipping, buffer, searched = True, buffer[searched:], 0
+                buffer += more
                 continue
         if at < 0:
             if buffer.strip():
                 notes.broken(f"entry {number + 1}", "the file ends within it")
             return
-        rest = buffer[after : after + _LOOK_AHEAD]
-        if rest.strip(b"\n") and not _NEXT.match(rest):
+        if not _NEXT.match(buffer, after) and (len(buffer) >= after + _LOOK_AHEAD or buffer[after:].strip(b"\n")):
             searched = at + 1
             continue
         number += 1

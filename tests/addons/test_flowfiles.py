@@ -121,7 +121,7 @@ def test_times_of_a_foreign_flow() -> None:
 
 
 def test_flows_of_an_old_version_are_converted(caplog: pytest.LogCaptureFixture) -> None:
-    """Version 18 (mitmproxy 9) had another way to write a connection; mitmproxy's own converter is at work here."""
+    """The version before this one; mitmproxy's own converter is at work here."""
     state: dict[str, Any] = tflow.tflow(resp=True).get_state()
     state["version"] = 20
     with caplog.at_level(logging.WARNING):

@@ -118,6 +118,13 @@ def test_an_entry_without_end_fills_no_memory() -> None:
     assert notes.bad_count == 2, notes.bad
 
 
+def test_separators_without_end_fill_no_memory() -> None:
+    start = entry(1, b"%d" % NOON, POST) + b"1 abc 5\nPOST / HTTP/1.1\r\n\r\n"
+    file, notes = endless(start, SEPARATOR * 4000, 40 << 20), Notes()
+    assert len(list(goreplay.read(file, ReadOptions(iter(())), notes))) == 1
+    assert "larger than 16 MiB" in notes.bad[0]
+
+
 def test_requests_whose_answers_never_come_fill_no_memory() -> None:
     data = b"".join(entry(1, b"%d" % (NOON + number), POST, b"%d" % number) for number in range(25_000))
     found, _ = read("goreplay", data)

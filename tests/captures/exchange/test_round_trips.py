@@ -51,6 +51,14 @@ def usual_records(draw: st.DrawFn) -> Record:
     )
 
 
+@st.composite
+def bent_records(draw: st.DrawFn) -> Record:
+    """Usual ones, but for a few fields: what a format cannot hold, beside what it can."""
+    odd = draw(odd_records)
+    names = draw(st.lists(st.sampled_from(Record._fields), min_size=1, max_size=3))
+    return draw(usual_records())._replace(**{name: getattr(odd, name) for name in names})
+
+
 def across(format_: ModuleType, some: list[Record]) -> tuple[list[Record], Notes, Notes]:
     file, written, read = io.BytesIO(), Notes(), Notes()
     format_.write(iter(some), file, WriteOptions(), written)
@@ -89,7 +97,7 @@ def told(format_: ModuleType, before: list[Record], after: list[Record]) -> Coun
 
 
 @pytest.mark.parametrize("format_", ALL)
-@given(odd_records | usual_records(), odd_records)
+@given(bent_records(), odd_records)
 @settings(max_examples=300, deadline=None)
 def test_every_field_that_does_not_come_back_was_told(format_: ModuleType, first: Record, second: Record) -> None:
     """One file each, so that what came back is known to be of which record; told exactly, not too much either."""
