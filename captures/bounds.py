@@ -1,6 +1,6 @@
 """What unpacking may cost: a few bytes of msgpack can stand for far more memory than they are. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 MAX_ITEMS = 1 << 20
@@ -11,34 +11,30 @@ MAX_ROW_ITEMS = 1 << 22
 """The same for blocks of version 1, whose records are arrays themselves."""
 
 
-def at_most(items: int) -> Callable[[Any], Any]:
-    """Make a hook for msgpack's arrays that raises ValueError when they have more than so many items in all."""
-    left = items
+class Budget:
+    """Hooks for msgpack's arrays and maps that let so many of them through and turn all further ones into None.
 
-    def counted(array: Any) -> Any:
-        nonlocal left
-        left -= 1 + len(array)
-        if left < 0:
-            raise ValueError("more items than the format allows")
-        return array
+    They do not raise: msgpack 1.1 never frees what it has unpacked when a hook raises, so that each hostile block would
+    cost its memory for good. Whoever unpacks has to `check` afterwards.
+    """
 
-    return counted
+    def __init__(self, items: int, maps: int = 0) -> None:
+        self._items = items
+        self._maps = maps
 
+    def array(self, array: Sequence[Any]) -> Sequence[Any] | None:
+        """Take one array."""
+        self._items -= 1 + len(array)
+        return array if self._items >= 0 else None
 
-def no_maps(_pairs: Any) -> Any:
-    """Refuse all maps, also empty ones: msgpack's own bound lets those through. Raises ValueError."""
-    raise ValueError("a map, where none belongs")
+    def map(self, pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any] | None:
+        """Take one map, an empty one too: msgpack's own bound lets those through."""
+        self._maps -= 1
+        return dict(pairs) if self._maps >= 0 else None
 
-
-def few_maps(most: int) -> Callable[[Any], dict[Any, Any]]:
-    """Make a hook for msgpack's maps that raises ValueError when there are more than so many."""
-    left = most
-
-    def counted(pairs: Any) -> dict[Any, Any]:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise ValueError("more maps than the format allows")
-        return dict(pairs)
-
-    return counted
+    def check(self) -> None:
+        """Raise ValueError if it was overdrawn: then what was unpacked is not what was there."""
+        if self._items < 0:
+            raise ValueError("it has more items than the format allows")
+        if self._maps < 0:
+            raise ValueError("it has more maps than the format allows")

@@ -16,7 +16,7 @@ import zstandard
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from captures import columns, rows, sealing
-from captures.bounds import at_most, few_maps
+from captures.bounds import Budget
 from captures.columns import MAX_BLOCK, MAX_TIME, Block
 from captures.errors import CaptureError, LockedError
 from captures.records import Record
@@ -297,17 +297,19 @@ def _seal(fields: dict[str, Any], seal: Seal | None = None) -> bytes:
 
 def _unseal(data: bytes) -> tuple[dict[str, Any], int]:
     """Unpack a map made by `_seal` and give its length. Raises CaptureError."""
+    budget = Budget(8 * MAX_FRAMES, 1000)
     unpacker = msgpack.Unpacker(
         max_buffer_size=max(len(data), 1),
         max_array_len=MAX_FRAMES,
         max_map_len=1000,
-        object_pairs_hook=few_maps(1000),
-        list_hook=at_most(8 * MAX_FRAMES),
+        object_pairs_hook=budget.map,
+        list_hook=budget.array,
     )
     try:
         unpacker.feed(data)
         fields = unpacker.unpack()
         length = unpacker.tell()
+        budget.check()
     except msgpack.OutOfData:
         raise CaptureError("it is cut off") from None
     except _UNPACKING as error:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import msgpack
 
-from captures.bounds import MAX_ITEMS, at_most, no_maps
+from captures.bounds import MAX_ITEMS, Budget
 from captures.errors import CaptureError
 from captures.records import Headers, Record
 
@@ -298,15 +298,17 @@ def decode(content: bytes, promised: int) -> Columns:
 def _decode(content: bytes, promised: int) -> Columns:
     if not 0 < promised <= MAX_RECORDS:
         raise CaptureError(f"it promises {promised} records, and a block holds 1 to {MAX_RECORDS}")
+    budget = Budget(MAX_ITEMS)
     unpacked = msgpack.unpackb(
         content,
         use_list=False,
         max_array_len=MAX_RECORDS,
         max_map_len=0,
         max_ext_len=0,
-        object_pairs_hook=no_maps,
-        list_hook=at_most(MAX_ITEMS),
+        object_pairs_hook=budget.map,
+        list_hook=budget.array,
     )
+    budget.check()
     if type(unpacked) is not tuple:
         raise CaptureError("it is no array")
     number, first, steps, ttfbs, rests, statuses, response_sizes, missing, lines, paths, headers, bodies = unpacked

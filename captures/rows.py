@@ -4,7 +4,7 @@ from typing import Any
 
 import msgpack
 
-from captures.bounds import MAX_ROW_ITEMS, at_most, no_maps
+from captures.bounds import MAX_ROW_ITEMS, Budget
 from captures.columns import MAX_BLOCK, MAX_HEADERS, MAX_TIME, Rows
 from captures.errors import CaptureError
 from captures.records import Record
@@ -23,20 +23,22 @@ def decode(content: bytes, promised: int) -> Rows:
 
 def unpack_records(data: bytes, count: int) -> list[Record]:
     """Unpack a block's records in the order in which they were written. Raises CaptureError."""
+    budget = Budget(MAX_ROW_ITEMS)
     unpacker = msgpack.Unpacker(
         use_list=False,
         max_buffer_size=MAX_BLOCK,
         max_array_len=MAX_HEADERS,
         max_map_len=0,
         max_ext_len=0,
-        object_pairs_hook=no_maps,
-        list_hook=at_most(MAX_ROW_ITEMS),
+        object_pairs_hook=budget.map,
+        list_hook=budget.array,
     )
     records: list[Record] = []
     arrival = 0
     try:
         unpacker.feed(data)
         for row in unpacker:
+            budget.check()
             delta, method, scheme, authority, path, version, headers, body, body_size, status, size, ttfb, dur = row
             arrival += delta
             if not (
