@@ -21,7 +21,7 @@ from captures.errors import CaptureError
 from captures.keeper import Keeper
 from captures.keyring import Recipients
 from captures.records import Record
-from captures.redaction import Redactor, load_key
+from captures.redaction import DEFAULTS, Redactor, load_key, load_rules
 from captures.sampling import Sampler
 from captures.worker import Worker
 from captures.writer import CaptureWriter, Fsync, WriterSettings
@@ -70,6 +70,7 @@ class Capture:
         self.writer: CaptureWriter | None = None
         self._settings: dict[str, Any] = {}
         self._recipients = Recipients()
+        self._rules = DEFAULTS
         self._selection: Selection | None = None
         self._bodies = BodyPolicy([], 0)
         self._wanted: Wanted | None = None
@@ -85,6 +86,9 @@ class Capture:
             str,
             ".reamp/redaction.key",
             "File with the key of the pseudonyms that stand for secrets. Made if missing; keep it away from captures.",
+        )
+        loader.add_option(
+            "reamp_redaction_rules", str, "", "YAML file that says what is replaced. Empty: the rules built in."
         )
         loader.add_option("reamp_segment_size", str, "64MiB", "Start a new file at this size.")
         loader.add_option("reamp_segment_age", str, "10m", "Start a new file at this age.")
@@ -126,6 +130,10 @@ class Capture:
             self._recipients = Recipients(ctx.options.reamp_encrypt_to)
         except CaptureError as error:
             raise exceptions.OptionsError(f"reamp_encrypt_to: {error}") from error
+        try:
+            self._rules = load_rules(Path(given)) if (given := ctx.options.reamp_redaction_rules) else DEFAULTS
+        except CaptureError as error:
+            raise exceptions.OptionsError(f"reamp_redaction_rules: {error}") from error
         self._selection = read(ctx.options)
         self._bodies, self._wanted = self._selection.bodies, self._selection.wanted
 
@@ -144,7 +152,7 @@ class Capture:
         folder = Path(ctx.options.reamp_captures)
         settings = WriterSettings(**self._settings)
         header = selection.describe()
-        writer = CaptureWriter(folder, settings, self.counts, Redactor(key), header, self._recipients)
+        writer = CaptureWriter(folder, settings, self.counts, Redactor(key, self._rules), header, self._recipients)
         await writer.start()
         self._sampler = selection.sampler(key)
         self.writer = writer

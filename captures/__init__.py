@@ -20,13 +20,13 @@ Offline, `batch` writes a whole capture in one go: slices, merges, imports; `lin
 Beside the flow stand what people look at: `endpoints` (which ones carry the load; `templates` finds them), `summary`
 (all of it in figures: `bursts`, `sessions`, each `distribution`), `rates` (a picture over time), `rendering` (a record
 as HTTP or curl; `unpacking` opens its body), `moments` (times in words). `errors` says what can be wrong.
-`exchange` reads and writes the files of other tools.
+`audit` hunts for what looks like a secret. `exchange` reads and writes the files of other tools.
 `repair` copies what reads of a damaged capture, into `folders` that are seen by nobody before they are whole.
 `bounds` limits what unpacking may cost.
 `gaps` finds where a capture is silent, `diagnosis` names broken and foreign files.
 
-Pure are `accounting`, `bodies`, `bursts`, `codec`, `columns`, `diagnosis`, `distribution`, `endpoints`, `gaps`,
-`moments`, `rates`, `records`, `redaction` (but for `load_key`), `rendering`, `retention`, `rows`, `sampling`,
+Pure are `accounting`, `audit`, `bodies`, `bursts`, `codec`, `columns`, `diagnosis`, `distribution`, `endpoints`,
+`gaps`, `moments`, `rates`, `records`, `redaction` (but for its files), `rendering`, `retention`, `rows`, `sampling`,
 `sealing`, `sessions`, `summary`, `templates` and `unpacking`. The format is described in `docs/capture-format.md`.
 
 May import `rules`; never `reamp`, `addons`, `replayer` or mitmproxy.

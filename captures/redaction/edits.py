@@ -19,7 +19,9 @@ class Edit(NamedTuple):
     end: int
     instead: bytes
     why: str
-    """The rule: ``name password`` or ``pattern email``; ``cut`` for the end of a truncated text."""
+    """The rule: ``name password`` or ``pattern email``; ``cut`` for the end of a truncated text.
+
+    Nothing is put in where a truncated text is cut, and nowhere else."""
 
 
 def apply(text: bytes, edits: Iterable[Edit]) -> bytes:

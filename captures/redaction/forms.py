@@ -35,7 +35,9 @@ def _pair(pair: bytes, scanner: "Scanner", depth: int, *, truncated: bool) -> li
     at = len(name) + 1
     if scanner.names.secret(_plain(name)):
         if truncated:
-            return [Edit(at, len(pair), b"", "cut")] if value else []
+            return (
+                [Edit(at, len(pair), b"", f"name {_plain(name).decode('utf-8', 'backslashreplace')}")] if value else []
+            )
         return scanner.replaced(at, len(pair), decoded(value.replace(b"+", b" "), PERCENT), _plain(name))
     return [*_text(name, scanner, depth), *shifted(_text(value, scanner, depth, truncated=truncated), at)]
 

@@ -22,16 +22,17 @@ _new_record = tuple.__new__
 class Redactor:
     """Replaces the secrets in records by pseudonyms under `key` (32 bytes). Raises ValueError if it is none."""
 
-    def __init__(self, key: bytes, rules: Rules = DEFAULTS) -> None:
+    def __init__(self, key: bytes | Pseudonyms, rules: Rules = DEFAULTS) -> None:
         self.rules = rules
         self.withheld = 0
         """Bodies that were not kept because they could not be looked into."""
-        self._pseudonyms = Pseudonyms(key)
+        self._pseudonyms = key if isinstance(key, Pseudonyms) else Pseudonyms(key)
         fields = Scanner(rules, rules.field_names(), self._pseudonyms)
         query = Scanner(rules, rules.query_names(), self._pseudonyms)
         self._fields = fields
+        self.query, self.fields = query, fields
         self._headers = HeaderRedactor(rules, fields, query)
-        self._bodies = Bodies(fields)
+        self.bodies = Bodies(fields)
         self._paths: dict[str, str] = {}
         self._paths_size = 0
 
@@ -77,6 +78,10 @@ class Redactor:
         """Give `headers` with secrets replaced; the very same tuple if it holds none."""
         return self._headers.headers(headers)
 
+    def is_secret_header(self, name: str) -> bool:
+        """Say whether a header of this name, in normal form, is replaced whole."""
+        return self._headers.is_secret(name)
+
     def pseudonym(self, value: bytes) -> bytes:
         """Give the stand-in for one secret, whatever blanks and quotes it stands in; nothing stays nothing."""
         return self._headers.pseudonym(value)
@@ -105,7 +110,7 @@ class Redactor:
             return body, size, clean
         try:
             opened = Opened(body, content_type, content_encoding, truncated=truncated)
-            edits = self._bodies.find(opened.text, content_type, 0, truncated)
+            edits = self.bodies.find(opened.text, content_type, 0, truncated)
             if not edits:
                 return body, size, clean
             changed = opened.closed(apply(opened.text, edits))
@@ -114,7 +119,7 @@ class Redactor:
             return b"", size, _undigested(clean, self._headers)
         if truncated:
             # What was put in lengthens what was sent; what was cut away is not kept, and that is all.
-            cut = sum(edit.end - edit.start for edit in edits if edit.why == "cut")
+            cut = sum(edit.end - edit.start for edit in edits if not edit.instead)
             growth = max(0, len(changed) + cut - len(body)) if not opened.written.charset else 0
             grown = max(size + growth, len(changed) + 1)
             fitted = _fitted(clean, size, grown)

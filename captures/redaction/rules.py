@@ -44,10 +44,18 @@ class OwnPattern(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="what audit and error messages call it")
-    regex: str = Field(min_length=1, max_length=LONGEST_PATTERN, description="in RE2's syntax")
+    regex: str = Field(
+        "",
+        max_length=LONGEST_PATTERN,
+        description="in RE2's syntax; without one it is the one built in by this name",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if not self.regex:
+            if self.name not in PATTERN_NAMES:
+                raise ValueError(f"without a regex the name has to be one of {', '.join(PATTERN_NAMES)}")
+            return self
         raw = self.regex.encode()
         regex = compiled(raw)
         if regex.search(b""):
@@ -119,8 +127,9 @@ class Rules(BaseModel):
     def free_patterns(self) -> tuple[Pattern, ...]:
         """All patterns, those built in first."""
         known = DEFAULT if self.extends == "defaults" else ()
-        kept = [pattern for pattern in known if pattern.name not in self.keep.patterns]
-        return (*kept, *(Pattern(own.name, own.regex.encode()) for own in self.patterns))
+        wanted = {own.name for own in self.patterns if not own.regex} | {pattern.name for pattern in known}
+        built_in = (each for each in DEFAULT if each.name in wanted and each.name not in self.keep.patterns)
+        return (*built_in, *(Pattern(own.name, own.regex.encode()) for own in self.patterns if own.regex))
 
     def spared_values(self) -> frozenset[bytes]:
         """Values that are no secret."""

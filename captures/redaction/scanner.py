@@ -192,7 +192,7 @@ class Scanner:
 
     def _until(self, text: bytes, start: int, end: int, name: bytes, *, truncated: bool) -> tuple[list[Edit], int]:
         if truncated and end >= len(text):
-            return [Edit(start, len(text), b"", "cut")] if start < len(text) else [], len(text)
+            return [Edit(start, len(text), b"", _why(name))] if start < len(text) else [], len(text)
         return self.replaced(start, end, text[start:end], name), end
 
     def _all_inside(self, text: bytes, at: int, name: bytes, *, truncated: bool) -> tuple[list[Edit], int]:

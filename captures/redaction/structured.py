@@ -198,6 +198,30 @@ class _Document:
             self._found = sorted([*(edit for edit in before if edit.end <= at or edit.start >= end), *inside])
 
 
+def place_in_json(text: bytes, at: int) -> str | None:
+    """Give the path of what stands at byte `at` of a JSON text (or of its line): ``$.user.cards[].number``."""
+    if not _is_json(text):
+        start = text.rfind(b"\n", 0, at) + 1
+        stop = text.find(b"\n", at)
+        text, at = text[start : stop if stop >= 0 else len(text)], at - start
+        if not start or not _is_json(text):
+            return None
+    if text.lstrip()[:1] not in b'{["':
+        return None
+    steps: list[bytes | None] = []
+    for match in _TOKENS.finditer(text):
+        piece = match[0]
+        if match.end() > at:
+            break
+        if piece in b"{[":
+            steps.append(b"" if piece == b"{" else None)
+        elif piece in b"}]":
+            steps.pop()
+        elif piece[:1] == b'"' and steps and steps[-1] is not None and _KEY.match(text, match.end()):
+            steps[-1] = decoded(piece[1:-1], JSON)
+    return "$" + "".join("[]" if step is None else "." + _shown(step) for step in steps)
+
+
 _SCHEME = re.compile(rb"(?i:bearer|basic|digest|dpop|token|apikey)[ \t]+(?=\S)")
 
 

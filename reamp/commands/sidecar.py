@@ -18,6 +18,7 @@ from captures.bodies import DEFAULT as DEFAULT_BODIES
 from captures.bodies import BodyPolicy
 from captures.errors import CaptureError
 from captures.keyring import recipient_keys
+from captures.redaction import load_rules
 from captures.sampling import SessionBy
 from reamp.settings import effective
 from rules.exits import UserError
@@ -38,6 +39,7 @@ class SidecarSettings(BaseModel):
     control_token: str = Field("", description="token that changes from another machine need")
     captures: Path | None = Field(Path("recordings"), description="folder to record into; none: record nothing")
     state: Path = Field(Path(".reamp"), description="folder for the lever and the redaction key")
+    redaction_rules: Path | None = Field(None, description="YAML file that says what is replaced in recordings")
     max_extra: Share = Field(Share.parse("25%"), description="most synthetic traffic, as a share of real traffic")
     public_key: list[Path] = Field([], description="PEM files whose load tags are valid")
     audience: str = Field(
@@ -103,6 +105,16 @@ class SidecarSettings(BaseModel):
         except CaptureError as error:
             raise ValueError(str(error)) from None
 
+    @field_validator("redaction_rules")
+    @classmethod
+    def _are_rules(cls, value: Path | None) -> Path | None:
+        try:
+            if value is not None:
+                load_rules(value)
+        except CaptureError as error:
+            raise ValueError(str(error)) from None
+        return value
+
     @field_validator("listen", "control")
     @classmethod
     def _is_address(cls, value: str) -> str:
@@ -139,6 +151,7 @@ class SidecarSettings(BaseModel):
             "mode": [f"reverse:{self.upstream}"],
             "reamp_captures": str(self.captures or ""),
             "reamp_redaction_key": str(self.state / "redaction.key"),
+            "reamp_redaction_rules": str(self.redaction_rules or ""),
             "reamp_max_extra": str(self.max_extra),
             "reamp_public_key": [str(path) for path in self.public_key],
             "reamp_audience": self.audience,
@@ -249,6 +262,10 @@ def sidecar(
     ] = None,
     segment_size: Annotated[str | None, typer.Option(help="New file at this size.", show_default="64MiB")] = None,
     segment_age: Annotated[str | None, typer.Option(help="New file at this age.", show_default="10m")] = None,
+    redaction_rules: Annotated[
+        Path | None,
+        typer.Option(help="YAML file that says which secrets are replaced.", show_default="rules built in"),
+    ] = None,
     flush: Annotated[str | None, typer.Option(help="Most that a kill can lose.", show_default="1s")] = None,
     fsync: Annotated[
         str | None,
@@ -337,6 +354,7 @@ def sidecar(
         "encrypt_to": encrypt_to,
         "segment_size": segment_size,
         "segment_age": segment_age,
+        "redaction_rules": redaction_rules,
         "flush": flush,
         "fsync": fsync,
         "queue_size": queue_size,

@@ -5,6 +5,7 @@ One module for each command, named as it is; `shared` is what they have in commo
 
 import typer
 
+from reamp.commands.captures.audit import audit
 from reamp.commands.captures.cat import cat
 from reamp.commands.captures.export import export
 from reamp.commands.captures.import_ import import_
@@ -22,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
+app.command("audit")(audit)
 app.command("cat")(cat)
 app.command("export")(export)
 app.command("import")(import_)
