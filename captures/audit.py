@@ -5,6 +5,8 @@ stands, may be the token that no rule knows. A pseudonym, under whichever key, i
 """
 
 import re
+from base64 import b64decode
+from binascii import Error as Base64Error
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
@@ -17,7 +19,7 @@ from captures.redaction.forms import find_in_url
 from captures.redaction.headers import without_userinfo
 from captures.redaction.names import normal, normal_header
 from captures.redaction.patterns import looks_random
-from captures.redaction.pseudonyms import Shapes
+from captures.redaction.pseudonyms import PREFIX, Shapes
 from captures.redaction.redactor import Redactor, content_headers
 from captures.redaction.rules import DEFAULTS, Rules
 from captures.redaction.structured import place_in_json
@@ -215,9 +217,9 @@ class Hunter:
     # --- chance ---
 
     def _random(self, text: bytes) -> bool:
-        if len(text) < 20 or _UUID.fullmatch(text) or text in self._spared:
+        if len(text) < 20 or _UUID.fullmatch(text) or text in self._spared or PREFIX in text:
             return False
-        return looks_random(text)
+        return looks_random(text) and PREFIX not in _unpacked(text)
 
     def _random_parts(self, text: bytes, edits: list[Edit], parts: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
         """Find what looks random beside what was found already; not more than is of use."""
@@ -246,6 +248,18 @@ _RANDOM_HEADERS = frozenset(
     content-digest repr-digest cf-ray x-load-test sec-ch-ua content-security-policy www-authenticate proxy-authenticate
     forwarded x-forwarded-for""".split()  # noqa: SIM905
 )
+
+
+def _unpacked(text: bytes) -> bytes:
+    """Give what a text is the base64 of, if it is: JSON with pseudonyms in it is packed again."""
+    bare = text.rstrip(b"=").translate(_ONE_BASE64)
+    try:
+        return b64decode(bare + b"=" * (-len(bare) % 4))
+    except Base64Error:
+        return b""
+
+
+_ONE_BASE64 = bytes.maketrans(b"-_", b"+/")
 
 
 def _is_an_id(name: bytes) -> bool:

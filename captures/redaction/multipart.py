@@ -68,7 +68,7 @@ def _part(part: bytes, scanner: Scanner, nested: Nested, depth: int, *, truncate
     if name is not None and scanner.names.secret(label):
         stop = len(content)
         if truncated:
-            found = [Edit(0, stop, b"", "cut")] if content else []
+            found = [Edit(0, stop, b"", f"name {label.decode('utf-8', 'backslashreplace')}")] if content else []
         else:
             found = scanner.replaced(0, stop, _plain(content, transfer[1].lower() if transfer else b""), label)
     elif transfer and transfer[1].lower() in (b"base64", b"quoted-printable"):

@@ -152,8 +152,9 @@ class Scanner:
         name = text[start:end]
         if not self.names.secret(name):
             return [], end
-        if text[start - 1 : start] == b"<" and start:
-            return self._element(text, name, end, truncated=truncated)
+        tag = _TAG.search(text, max(0, start - _LONGEST_NAME), start)
+        if tag:
+            return self._element(text, tag[1] + name, end, truncated=truncated)
         quoted = text[start - 1 : start] in (b'"', b"'", b"`") and start > 0
         sign = _ASSIGN.match(text, end)
         if sign is None:
@@ -240,8 +241,8 @@ class Scanner:
 
     def _cut(self, text: bytes, edits: list[Edit]) -> list[Edit]:
         """Cut the last word of a truncated text away: it may be the half of a secret."""
-        if edits and edits[-1].end == len(text):
-            return edits
+        if edits and edits[-1].end == len(text):  # it may be no more than the half of one: no pseudonym joins it
+            return [*edits[:-1], edits[-1]._replace(instead=b"")]
         floor = edits[-1].end if edits else 0
         tail = _TAIL.match(text[floor:][::-1])
         start = max(floor, len(text) - (tail.end() if tail else 0))
@@ -272,6 +273,7 @@ _HARMLESS = 4
 """Bytes of a card or an address that may stay where a body was cut. What a name says is secret goes whole."""
 _NAME_BEFORE = re.compile(rb"[\w.$\[\]\x80-\xff-]*\Z")
 _NAME_AFTER = re.compile(rb"[\w.$\[\]\x80-\xff-]*")
+_TAG = re.compile(rb"<([\w.-]*:|)\Z")
 _WORD_BEFORE = re.compile(rb"[A-Za-z0-9_.-]*\Z")
 _WORD_AFTER = re.compile(rb"[A-Za-z0-9_.-]*")
 _ASSIGN = re.compile(rb"\\*[\"'`]?[ \t\r\n]{0,32}(:=|=>|:|=)[ \t\r\n]{0,32}")

@@ -82,7 +82,7 @@ def rules_text(rules: Rules) -> str:
     keep = {"values": rules.keep.values}
     everything = {"extends": "nothing", **names, "patterns": patterns, "keep": keep}
     body = yaml.safe_dump(
-        {"extends": "nothing", **names, "patterns": patterns, "keep": keep},
+        everything,
         sort_keys=False,
         allow_unicode=True,
         width=100,
