@@ -58,8 +58,8 @@ class Bodies:
         wide = as_text(text, content_type, truncated=truncated) if depth else None
         if wide is not None and wide.charset:
             return self._wide(wide, text, depth, truncated=truncated)
-        if _is_binary(text):
-            return self._binary(text)
+        if _is_binary(text, kind):
+            return self._binary(text, depth, truncated=truncated)
         return self._text(text, kind, depth, truncated=truncated)
 
     def _wide(self, wide: Text, text: bytes, depth: int, *, truncated: bool) -> list[Edit]:
@@ -76,11 +76,11 @@ class Bodies:
             return forms.find(text, fields, depth, truncated=truncated)
         return fields.text(text, depth, truncated=truncated, loud=True)
 
-    def _binary(self, text: bytes) -> list[Edit]:
+    def _binary(self, text: bytes, depth: int, *, truncated: bool) -> list[Edit]:
         """Replace what has the looks of a secret. What a name says cannot be told where there is no grammar."""
         if self._fields.names_in(text):
             raise WithheldError("binary, with the name of a secret in it")
-        return self._fields.patterns.find(text)
+        return self._fields.text(text, depth, truncated=truncated)
 
 
 def _is_form(text: bytes) -> bool:
@@ -91,5 +91,14 @@ def _is_form(text: bytes) -> bool:
 _CONTROL = compiled(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", groups=False)
 
 
-def _is_binary(text: bytes) -> bool:
-    return _CONTROL.search(text) is not None
+def _is_binary(text: bytes, kind: bytes) -> bool:
+    """Say whether a body is no text: control characters, or neither UTF-8 nor said to be text of another kind."""
+    if _CONTROL.search(text) is not None:
+        return True
+    if text.isascii() or b"charset" in kind or kind.startswith(b"text/"):
+        return False
+    try:
+        text[: len(text) - 3].decode("utf-8")  # a cut may go through a character
+    except UnicodeDecodeError as error:
+        return error.reason != "unexpected end of data"
+    return False

@@ -173,7 +173,7 @@ def parse_rules(raw: bytes, source: str) -> Rules:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise CaptureError(
-            f"redaction rules {source}{line}: {error.problem} (names with * or ! go in quotes)"
+            f"redaction rules {source}{line}: {error.problem} (put what begins with * or & in quotes)"
         ) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise CaptureError(f"redaction rules {source}: {error}") from None
