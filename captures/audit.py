@@ -209,7 +209,11 @@ class Hunter:
         for edit in edits[:_MOST_IN_RECORD]:
             yield self._finding(f"body {_place_in_body(text, edit.start)}", text, edit)
         if not kind.lower().startswith((b"image/", b"video/", b"audio/", b"font/")) and b"\x00" not in text:
+            line = _BOUNDARY.match(text)  # drawn by lot too, and in every multipart body
+            mark = line[1] if line else None
             for start, end in self._random_parts(text, edits, _WORDS):
+                if mark is not None and text[start:end].strip(b"-") == mark:
+                    continue
                 place = _place_in_body(text, start)
                 if not _is_an_id(re.split(r"[.\[\] ]", place.rstrip("[]"))[-1].encode("utf-8", "replace")):
                     yield Finding(self.shown(f"body {place}"), "random", "", text[start:end])
@@ -285,6 +289,7 @@ def _place_in_url(text: bytes, at: int, hunter: Hunter) -> str:
     return hunter.shown(f"query {decoded(name, PERCENT).decode('utf-8', 'backslashreplace')}").strip()
 
 
+_BOUNDARY = re.compile(rb"--+([^\r\n]{1,200}?)-*\r?\n")
 _PART = re.compile(rb"name=\"?([^\"\r\n;]{1,80})")
 
 

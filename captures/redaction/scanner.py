@@ -74,7 +74,7 @@ class Scanner:
     def instead(self, secret: bytes) -> bytes:
         """Give what stands for a value that a name says is secret, whatever blanks and quotes it stands in."""
         bare = secret.strip()
-        if len(bare) > 1 and bare[:1] == bare[-1:] and bare[:1] in b"\"'":
+        if len(bare) > 1 and bare[:1] == bare[-1:] == b'"':
             bare = bare[1:-1].strip()
         if not bare or bare in self.spared:
             return secret

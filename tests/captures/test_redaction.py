@@ -2,7 +2,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from captures.errors import CaptureError
@@ -35,6 +35,7 @@ def test_order_names_and_the_rest_stay() -> None:
 
 @given(secrets, secrets)
 def test_equal_secrets_and_only_they_get_equal_pseudonyms(a: bytes, b: bytes) -> None:
+    assume(bare(a) or bare(b))  # of nothing, nothing is made
     assert (one(b"x-api-key", a) == one(b"x-api-key", b)) == (bare(a) == bare(b))
 
 
