@@ -204,6 +204,10 @@ class Segment:
             kind = GoneError if isinstance(error, FileNotFoundError) else CaptureError
             raise kind(f"it cannot be read: {os.strerror(error.errno or 0)}") from None
 
+    def misplaced(self, frame: Frame) -> None:
+        """Note that a block holds records of other times than its head says."""
+        self._damaged(frame.offset, "the block holds records of other times than its head says: these are left out")
+
     def _damaged(self, offset: int, what: str) -> None:
         damage = Damage(offset, what)
         if damage in self._known or len(self._known) > _MOST_DAMAGE:
@@ -490,7 +494,12 @@ class _Unread:
             return _Run(Rows([]), [])
         arrivals = block.arrivals
         places = sorted(range(len(arrivals)), key=arrivals.__getitem__)
-        if self.frame.first_ns < low or self.frame.last_ns >= high:
+        first, last = self.frame.first_ns, self.frame.last_ns
+        if arrivals[places[0]] < first or arrivals[places[-1]] > last:
+            # Its turn came by its head. What is not due then would come out of order.
+            self.segment.misplaced(self.frame)
+            low, high = max(low, first), min(high, last + 1)
+        if first < low or last >= high or arrivals[places[0]] < low or arrivals[places[-1]] >= high:
             start, end = (bisect_left(places, at, key=arrivals.__getitem__) for at in (low, high))
             places = places[start:end]
         return _Run(block, places, self.given)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tests.benchmarks import (
     addons,
     capture_layout,
+    capture_sealing,
     capture_share,
     capture_size,
     capture_speed,
@@ -45,6 +46,7 @@ BENCHMARKS = {
     "addons": Benchmark(addons.run, addons.PEERS),
     "capture_size": Benchmark(capture_size.run, capture_size.PEERS),
     "capture_layout": Benchmark(capture_layout.run, capture_layout.PEERS),
+    "capture_sealing": Benchmark(capture_sealing.run, capture_sealing.PEERS),
     "capture_speed": Benchmark(capture_speed.run, capture_speed.PEERS),
     "million": Benchmark(million.run, million.PEERS),
 }

@@ -6,7 +6,7 @@ from captures import codec
 from captures.accounting import Counts, settle
 from captures.errors import CaptureError
 from captures.moments import SECOND
-from captures.reader import Segment
+from captures.reader import Capture, Segment
 from captures.records import Record
 from captures.verify import GapReport, Report, verify
 from rules.wire import Accounting
@@ -156,6 +156,14 @@ def test_a_block_that_lies_about_its_times_is_told(tmp_path: Path) -> None:
 def test_a_footer_that_lies_about_its_span_is_told(tmp_path: Path, span: dict[str, int | None]) -> None:
     put(tmp_path, 1, _with_footer(_footer().model_copy(update=span), BLOCKS))
     assert problems(verify(tmp_path)) == ["the footer says another span than its index"]
+
+
+def test_records_of_other_times_than_their_head_says_never_come_out_of_order(tmp_path: Path) -> None:
+    lying = codec.stamped(making.frame([record(NOON - 50), record(NOON + 30), record(NOON + 99)]), NOON + 20, NOON + 40)
+    put(tmp_path, 1, [making.header(), making.frame([record(NOON + 10), record(NOON + 25)]), lying])
+    capture = Capture(tmp_path)
+    assert [one.arrival_ns - NOON for one in capture.records()] == [10, 25, 30]
+    assert "these are left out" in capture.damage[0]
 
 
 def test_a_torn_last_segment_is_told_in_words(tmp_path: Path) -> None:

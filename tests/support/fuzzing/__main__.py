@@ -50,7 +50,6 @@ def main() -> None:
 
     crew = Crew(options.segments, options.seed, options.processes, options.memory, options.seconds)
     summary = crew.run(tell)
-    print("\n".join(summary.troubles[:20]))
     figures = {
         **summary.counts,
         "troubles": len(summary.troubles),

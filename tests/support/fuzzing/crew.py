@@ -40,6 +40,8 @@ class Summary:
         """Take in one batch."""
         self.counts.update(told["counts"])
         self.troubles += told["troubles"]
+        for line in told["troubles"]:
+            print(line, flush=True)
         self.peak, self.base = max(self.peak, told["peak"]), max(self.base, told["base"])
         self.slowest = max(self.slowest, told["slowest"])
 
