@@ -1,4 +1,4 @@
-"""What encryption adds to writing and reading a capture, on one core: CPU time of the process, the median of the rounds.
+"""What encryption adds to writing and reading a capture, on one core: CPU time of the process, median of the rounds.
 
 Blocks are encrypted after they are compressed, so what is measured is the cipher on few bytes, a copy of the frame, and
 for each segment the wrapping of one key.

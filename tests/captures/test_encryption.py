@@ -11,6 +11,7 @@ import pyrage
 import pytest
 import zstandard
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from typer.testing import CliRunner
 
 from captures import codec, keyring, sealing
 from captures.accounting import Counts
@@ -23,6 +24,7 @@ from captures.redaction import Redactor
 from captures.repair import repair
 from captures.verify import verify
 from captures.writer import CaptureWriter, WriterSettings
+from reamp.commands.captures import app
 from rules.units import Size
 from tests.captures.making import KEY, NOON, noise, record
 
@@ -327,3 +329,24 @@ async def test_the_document_is_enough_to_open_a_block(tmp_path: Path) -> None:
     content = ChaCha20Poly1305(key).decrypt(bytes(4) + payload[:8], payload[8:], covered)
     assert struct.unpack(">Q", payload[:8]) == (0,)
     assert WORDS in zstandard.decompress(content)
+
+
+def test_the_environment_may_name_several_identities(tmp_path: Path) -> None:
+    with BatchWriter(tmp_path / "out", recipients=Recipients([MINE[1]])) as out:
+        out.write(MADE[0])
+    files = [tmp_path / "stranger.txt", tmp_path / "me.txt"]
+    for file, (secret, public) in zip(files, (STRANGER, MINE), strict=True):
+        file.write_text(keyring.identity_file(secret, public, "now"))
+    named = {"REAMP_IDENTITY": ":".join(map(str, files))}
+    told = CliRunner().invoke(app, ["cat", str(tmp_path / "out")], env=named)
+    assert (told.exit_code, WORDS.decode() in told.stdout) == (0, True)
+
+
+def test_an_unencrypted_copy_of_what_is_encrypted_is_warned_of(tmp_path: Path) -> None:
+    with BatchWriter(tmp_path / "out", recipients=Recipients([MINE[1]])) as out:
+        out.write(MADE[0])
+    (tmp_path / "me.txt").write_text(MINE[0])
+    arguments = ["slice", str(tmp_path / "out"), "-o", str(tmp_path / "part"), "--identity", str(tmp_path / "me.txt")]
+    told = CliRunner().invoke(app, arguments)
+    assert told.exit_code == 0
+    assert "what is read is encrypted, and what is written is not (--encrypt-to)" in told.stderr
