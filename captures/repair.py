@@ -127,11 +127,14 @@ def _examined(segment: Segment, tell: Callable[[int], None]) -> _Piece:
         if block is None and not (segment.locked and segment.look_at(frame)):
             piece.bad[frame.offset] = frame
             continue
+        stamp = (min(block.arrivals), max(block.arrivals)) if block is not None else frame[1:3]
+        if stamp != frame[1:3] and segment.lock is not None:
+            # Somebody who had the key sealed it with a false head. It cannot be sealed again under the same number.
+            piece.bad[frame.offset] = frame
+            continue
+        if stamp != frame[1:3]:
+            piece.stamps[frame.offset] = stamp
         piece.records += frame.records
-        if block is not None and segment.lock is None:
-            stamp = min(block.arrivals), max(block.arrivals)
-            if stamp != (frame.first_ns, frame.last_ns):
-                piece.stamps[frame.offset] = stamp
     tell(segment.size)
     trouble = segment.damage or piece.bad or piece.stamps or numbering(segment) or contradictions(segment, frames)
     piece.sound = segment.footer is not None and not trouble
