@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from captures import columns, rows, sealing
 from captures.bounds import Budget
 from captures.columns import MAX_BLOCK, MAX_TIME, Block
-from captures.errors import CaptureError, LockedError
+from captures.errors import CaptureError, LockedError, VersionError
 from captures.records import Record
 from captures.sealing import Encryption, Lock, Seal
 from rules.wire import Accounting
@@ -326,7 +326,7 @@ def unpack_header(data: bytes) -> tuple[Header, int]:
         raise CaptureError("it says that it is another format")
     version = fields.get("version")
     if version not in READABLE:
-        raise CaptureError(f"it has format version {version}, and this version of reamp reads up to {VERSION}")
+        raise VersionError(f"it has format version {version}, and this version of reamp reads up to {VERSION}")
     try:
         return Header.model_validate(fields), length
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
     UserError
         CaptureError       the folder, file or key file cannot be used: the message names it and says what to do
+            VersionError   it is of a version of the format that this version of reamp does not read
             LockedError    it is encrypted, and no identity was given that opens it
             GoneError      a file was deleted after it was listed: no damage, it is no part of the capture any more
 
@@ -15,6 +16,10 @@ from rules.exits import UserError
 
 class CaptureError(UserError):
     """This is not a capture, or not one that can be read. The message names the file."""
+
+
+class VersionError(CaptureError):
+    """A newer reamp wrote it. What it means is not guessed."""
 
 
 class LockedError(CaptureError):

@@ -15,7 +15,7 @@ from captures import codec
 from captures.codec import Footer, Frame, Header
 from captures.columns import MAX_BLOCK, MAX_TIME, Block, Rows
 from captures.diagnosis import Tail, stranger, tail
-from captures.errors import CaptureError, Damage, GoneError, LockedError
+from captures.errors import CaptureError, Damage, GoneError, LockedError, VersionError
 from captures.keyring import NOBODY, Identities, SegmentLock
 from captures.records import Record
 from captures.segments import SUFFIX, is_being_written
@@ -225,6 +225,8 @@ class Segment:
             raise CaptureError(f"{self.path} is empty")
         try:
             return self._unpacked(start)
+        except VersionError as error:
+            raise CaptureError(f"{self.path} cannot be read: {error}. A newer reamp can") from None
         except CaptureError as error:
             if not codec.looks_like_ours(start):
                 seems = f" It seems to be {what}" if (what := stranger(start)) else ""

@@ -327,6 +327,16 @@ def test_foreign_and_empty_files_are_named(content: bytes, file: Path) -> None:
     assert "zz.reamp is" in capture.damage[0]
 
 
+def test_a_segment_of_a_later_version_is_refused_by_name(file: Path) -> None:
+    header, _ = codec.unpack_header(making.header())
+    later = codec.pack_header(header.model_copy(update={"version": 9}))
+    (file.parent / "zz.reamp").write_bytes(later + making.frame(BLOCKS[0]))
+    capture = Capture(file.parent)
+    assert list(capture.records()) == ALL, "the others still read"
+    (line,) = capture.damage
+    assert "zz.reamp cannot be read: it has format version 9, and this version of reamp reads up to 2" in line
+
+
 def test_other_files_in_the_folder_are_left_alone(file: Path) -> None:
     (file.parent / "notes.txt").write_text("mine")
     (file.parent / "reamp").mkdir()
