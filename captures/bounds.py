@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-MAX_ITEMS = 1 << 20
-"""The most items that all arrays of a block have together: an array of one item takes 2 bytes, and 64 in memory. Some
-twenty times what our writers put into a block at most."""
-
 MAX_ROW_ITEMS = 1 << 22
-"""The same for blocks of version 1, whose records are arrays themselves."""
+"""The most items that all arrays of a block of version 1 have together, whose records are arrays: one of a single item
+takes 2 bytes, and 64 in memory."""
 
 
 class Budget:

@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 import msgpack
 
-from captures.bounds import MAX_ITEMS, Budget
 from captures.errors import CaptureError
 from captures.records import Headers, Record
 
@@ -29,7 +28,11 @@ MAX_BLOCK = 16 << 20
 """The most bytes in a block, before compression."""
 
 MAX_EXPANDED = 64 << 20
-"""The most bytes of requests that a block may stand for: what is stored once may be meant many times over."""
+"""The most bytes of requests that a block may stand for: what is stored once may be meant many times over. Each header
+field counts as `FIELD` more than its bytes."""
+
+FIELD = 128
+"""A field without a byte takes its place in memory too. Less than writers reckon with, so they stay within it."""
 
 MAX_HEADERS = 4096
 MAX_TIME = 1 << 63
@@ -120,9 +123,10 @@ def encode(pack: Pack, records: Sequence[Record]) -> list[bytes]:
     for name, column in zip(Record._fields, columns, strict=True):
         if name in _LEAST and not _LEAST[name] <= min(column) <= max(column) < MAX_TIME:
             raise ValueError(f"{name} is out of range")
+    # msgpack's mark of an array of twelve, then its items
+    start = b"\x9c" + pack(len(records)) + pack(_whole(arrivals[0]))
     parts = [
-        # msgpack's mark of an array of twelve, then its items
-        b"\x9c" + pack(len(records)) + pack(arrivals[0]) + _numbers(pack, list(map(sub, arrivals[1:], arrivals))),
+        start + _numbers(pack, list(map(sub, arrivals[1:], arrivals))),
         _numbers(pack, _marked(ttfbs)),
         _numbers(pack, list(map(sub, durations, map(max, ttfbs, repeat(0))))),
         _either(pack, statuses),
@@ -140,7 +144,7 @@ def encode(pack: Pack, records: Sequence[Record]) -> list[bytes]:
 
 def _numbers(pack: Pack, values: Sequence[int]) -> bytes:
     """Store integers as ``[base, unit, planes]``: value = base + unit x what the bytes in the planes make."""
-    base = min(values, default=0)
+    base = _whole(min(values, default=0))
     steps = [value - base for value in values]
     unit = math.gcd(*steps) or 1
     if unit > 1:
@@ -285,6 +289,42 @@ class Columns:
         return [_make(Record, row) for row in zip(*picked, strict=True)]
 
 
+class _Parts:
+    """A block's bytes, read item by item, each as what has to stand there.
+
+    Unpacked in one go, three thousand bytes of arrays in arrays would take half a gigabyte before anybody could look at
+    them. So arrays are only entered, and what is unpacked is never one.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._unpacker = msgpack.Unpacker(
+            max_buffer_size=max(1, len(content)), max_array_len=0, max_map_len=0, max_ext_len=0
+        )
+        self._unpacker.feed(content)
+        self.array: Callable[[], int] = self._unpacker.read_array_header
+        """Enter an array: give the number of its items, which is not checked."""
+        self.tell: Callable[[], int] = self._unpacker.tell
+
+    def items(self, number: int) -> list[Any]:
+        """Give the next items; none of them is an array that holds anything."""
+        items = list(islice(self._unpacker, number))
+        if len(items) != number:
+            raise CaptureError("it is cut off")
+        return items
+
+    def enter(self, *lengths: int) -> int:
+        """Enter an array that has one of these lengths; give it."""
+        if (length := self.array()) not in lengths:
+            raise CaptureError("an array is not as long as it has to be")
+        return length
+
+    def up_to(self, most: int, what: str) -> int:
+        """Enter an array of at most so many items; give their number."""
+        if (length := self.array()) > most:
+            raise CaptureError(f"it has more {what} than there may be")
+        return length
+
+
 def decode(content: bytes, promised: int) -> Columns:
     """Unpack a block that promises so many records. Raises CaptureError."""
     try:
@@ -298,61 +338,61 @@ def decode(content: bytes, promised: int) -> Columns:
 def _decode(content: bytes, promised: int) -> Columns:
     if not 0 < promised <= MAX_RECORDS:
         raise CaptureError(f"it promises {promised} records, and a block holds 1 to {MAX_RECORDS}")
-    budget = Budget(MAX_ITEMS)
-    unpacked = msgpack.unpackb(
-        content,
-        use_list=False,
-        max_array_len=MAX_RECORDS,
-        max_map_len=0,
-        max_ext_len=0,
-        object_pairs_hook=budget.map,
-        list_hook=budget.array,
-    )
-    budget.check()
-    if type(unpacked) is not tuple:
-        raise CaptureError("it is no array")
-    number, first, steps, ttfbs, rests, statuses, response_sizes, missing, lines, paths, headers, bodies = unpacked
-    if number != promised or type(first) is not int:
+    parts = _Parts(content)
+    parts.enter(12)
+    number, first = parts.items(2)
+    if not type(number) is type(first) is int or number != promised:
         raise CaptureError(f"it holds {number} records and promised {promised}")
-    arrivals = list(accumulate(_read_numbers(steps, number - 1), initial=first))
+    arrivals = list(accumulate(_read_numbers(parts, number - 1), initial=first))
     if not 0 <= min(arrivals) <= max(arrivals) < MAX_TIME:
         raise CaptureError("an arrival is out of range")
-    waits = _read_numbers(ttfbs, number)
-    rests_of = _read_numbers(rests, number)
+    waits, rests = _read_numbers(parts, number, end=MAX_TIME), _read_numbers(parts, number)
     if min(waits) < 0:
         waits = [wait if wait >= 0 else -1 for wait in waits]
-        durations = list(map(add, map(max, waits, repeat(0)), rests_of))
+        durations = list(map(add, map(max, waits, repeat(0)), rests))
     else:
-        durations = list(map(add, waits, rests_of))
-    read_bodies = _read_choices(bodies, number, _bytes)
-    read_paths = _read_choices(paths, number, _text)
-    sets, size = _read_headers(headers, number)
-    sizes = list(map(len, read_bodies))
-    if size + sum(sizes) + sum(map(len, read_paths)) > MAX_EXPANDED:
+        durations = list(map(add, waits, rests))
+    statuses, response_sizes = _read_either(parts, number), _read_either(parts, number)
+    missing = _read_numbers(parts, number)
+    line = _read_choices(parts, number, _lines)
+    paths = _read_choices(parts, number, _each(_text))
+    sets, size = _read_headers(parts, number)
+    bodies = _read_choices(parts, number, _all_bytes)
+    if parts.tell() != len(content):
+        raise CaptureError("there is more in it than records")
+    sizes = list(map(len, bodies))
+    if size + sum(sizes) + sum(map(len, paths)) > MAX_EXPANDED:
         raise CaptureError("its records are larger than the format allows")
-    line = _read_choices(lines, number, _line)
+    body_sizes = list(map(add, sizes, missing))
+    for column in (durations, body_sizes):
+        if not 0 <= min(column) <= max(column) < MAX_TIME:
+            raise CaptureError("a number is out of range")
     columns = (
         arrivals,
         *(list(map(itemgetter(place), line)) for place in range(3)),
-        read_paths,
+        paths,
         list(map(itemgetter(3), line)),
         sets,
-        read_bodies,
-        list(map(add, sizes, _read_numbers(missing, number))),
-        _read_either(statuses, number),
-        _read_either(response_sizes, number),
+        bodies,
+        body_sizes,
+        statuses,
+        response_sizes,
         waits,
         durations,
     )
     return Columns(arrivals, columns)
 
 
-def _read_numbers(item: Any, number: int) -> list[int]:
-    base, unit, planes = item
+def _read_numbers(parts: _Parts, number: int, least: int = -MAX_TIME, end: int = 2 * MAX_TIME) -> list[int]:
+    parts.enter(3)
+    return _numbers_of(*parts.items(3), number=number, least=least, end=end)
+
+
+def _numbers_of(base: Any, unit: Any, planes: Any, *, number: int, least: int, end: int) -> list[int]:
     if not type(base) is type(unit) is int:
         raise CaptureError("a column of numbers is wrong")
     steps = _read_planes(planes, number)
-    if not -MAX_TIME <= base <= base + unit * max(steps, default=0) < 2 * MAX_TIME:
+    if not least <= base <= base + unit * max(steps, default=0) < end:
         raise CaptureError("a number is out of range")
     return steps if base == 0 and unit == 1 else [base + unit * step for step in steps]
 
@@ -373,9 +413,18 @@ def _read_planes(planes: Any, number: int) -> list[int]:
     return values.tolist()
 
 
-def _read_choices(item: Any, number: int, read: Callable[[Any], Any]) -> list[Any]:
-    planes, distinct = item
-    values = list(map(read, distinct))
+Read = Callable[[_Parts, int], list[Any]]
+"""Reads so many distinct values."""
+
+
+def _read_choices(parts: _Parts, number: int, read: Read) -> list[Any]:
+    parts.enter(2)
+    return _choices_of(parts, number, read)
+
+
+def _choices_of(parts: _Parts, number: int, read: Read) -> list[Any]:
+    (planes,) = parts.items(1)
+    values = read(parts, parts.up_to(number, "different values"))
     if not planes and len(values) == 1:
         return values * number
     return list(map(values.__getitem__, _read_chosen(planes, number)))
@@ -387,8 +436,31 @@ def _read_chosen(planes: Any, number: int) -> list[int]:
     return [(known or next(fresh)) - 1 for known in _read_planes(planes, number)]
 
 
-def _read_either(item: Any, number: int) -> list[int]:
-    return _read_numbers(item, number) if len(item) == 3 else _read_choices(item, number, _whole)
+def _read_either(parts: _Parts, number: int) -> list[int]:
+    if parts.enter(2, 3) == 3:
+        return _numbers_of(*parts.items(3), number=number, least=0, end=MAX_TIME)
+    return _choices_of(parts, number, _each(_amount))
+
+
+def _amount(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < MAX_TIME:
+        raise CaptureError("a number is out of range")
+    return value
+
+
+def _each(exact: Callable[[Any], Any]) -> Read:
+    return lambda parts, number: list(map(exact, parts.items(number)))
+
+
+def _all_bytes(parts: _Parts, number: int) -> list[bytes]:
+    values: list[bytes] = parts.items(number)
+    if not {*map(type, values)} <= {bytes}:
+        raise CaptureError("what has to be bytes is of a wrong type")
+    return values
+
+
+def _lines(parts: _Parts, number: int) -> list[tuple[str, ...]]:
+    return [tuple(map(_text, parts.items(parts.enter(4)))) for _ in range(number)]
 
 
 def _text(text: Any) -> str:
@@ -399,29 +471,32 @@ def _text(text: Any) -> str:
     return text.decode("utf-8", "surrogateescape")
 
 
-def _line(line: Any) -> tuple[str, ...]:
-    method, scheme, authority, version = map(_text, line)
-    return method, scheme, authority, version
-
-
-def _read_headers(item: Any, number: int) -> tuple[list[Headers], int]:
-    """Give the header set of each record, and how many bytes they have in all."""
-    fields, (planes, shapes), fillings = item
-    if not all(1 <= len(field) <= 2 and all(type(text) is bytes for text in field) for field in fields):
+def _read_headers(parts: _Parts, number: int) -> tuple[list[Headers], int]:
+    """Give the header set of each record, and how much they are in all, as `MAX_EXPANDED` counts it."""
+    parts.enter(3)
+    fields = [tuple(parts.items(parts.enter(1, 2))) for _ in range(parts.up_to(MAX_RECORDS, "header fields"))]
+    if not {*map(type, chain.from_iterable(fields))} <= {bytes}:
         raise CaptureError("a header is not bytes")
+    parts.enter(2)
+    (planes,) = parts.items(1)
+    shapes = _shapes(parts, parts.up_to(number, "header sets"), len(fields))
     chosen = [0] * number if len(shapes) == 1 and not planes else _read_chosen(planes, number)
     uses = Counter(chosen)
-    lengths = [sum(map(len, field)) for field in fields]
-    size = sum(uses[place] * sum(map(lengths.__getitem__, _shape(shape))) for place, shape in enumerate(shapes))
+    lengths = [FIELD + sum(map(len, field)) for field in fields]
+    # All that follows costs as much as the sets stand for, so that has to be known first.
+    size = sum(uses[place] * sum(map(lengths.__getitem__, shape)) for place, shape in enumerate(shapes))
     if size > MAX_EXPANDED:
         raise CaptureError("its headers are larger than the format allows")
+    holes = {place: 0 for place, field in enumerate(fields) if len(field) == 1}
+    for place, shape in enumerate(shapes):
+        for field in filter(holes.__contains__, shape):
+            holes[field] += uses[place]
     following: dict[int, Callable[[], tuple[bytes, bytes]]] = {}
-    holes = [place for place, field in enumerate(fields) if len(field) == 1]
-    wanted = _wanted(set(holes), uses, shapes)
-    for hole, filling in zip(holes, fillings, strict=True):
-        values = _read_choices(filling, wanted[hole], _named(fields[hole][0]))
-        size += sum(len(value) for _, value in values)
-        following[hole] = iter(values).__next__
+    parts.enter(len(holes))
+    for hole, wanted in holes.items():
+        values = _read_choices(parts, wanted, _all_bytes)
+        size += sum(map(len, values))
+        following[hole] = zip(repeat(fields[hole][0]), values).__next__
     # What has no holes is one tuple for all its records.
     templates = [
         (
@@ -443,28 +518,14 @@ def _read_headers(item: Any, number: int) -> tuple[list[Headers], int]:
     return sets, size
 
 
-def _wanted(holes: set[int], uses: Counter[int], shapes: Sequence[Sequence[int]]) -> Counter[int]:
-    """Count the values that each hole needs. Raises CaptureError if sets with holes have too many headers in all."""
-    wanted: Counter[int] = Counter()
-    made = 0
-    for place, shape in enumerate(shapes):
-        found = [field for field in shape if field in holes]
-        if found and uses[place]:
-            made += uses[place] * len(shape)
-            for field in found:
-                wanted[field] += uses[place]
-    if made > MAX_ITEMS:
-        raise CaptureError("its records have more headers than the format allows")
-    return wanted
-
-
-def _named(name: bytes) -> Callable[[Any], tuple[bytes, bytes]]:
-    return lambda value: (name, _bytes(value))
-
-
-def _shape(shape: Any) -> tuple[int, ...]:
-    if type(shape) is not tuple or len(shape) > MAX_HEADERS or not all(type(field) is int for field in shape):
-        raise CaptureError("a header set is wrong")
-    if shape and min(shape) < 0:
-        raise CaptureError("a header set is wrong")
-    return shape
+def _shapes(parts: _Parts, number: int, fields: int) -> list[list[int]]:
+    shapes: list[list[int]] = []
+    room = MAX_EXPANDED // FIELD
+    for _ in range(number):
+        shape = parts.items(parts.up_to(MAX_HEADERS, "headers"))
+        if (room := room - len(shape)) < 0:
+            raise CaptureError("its headers are larger than the format allows")
+        if shape and ({*map(type, shape)} != {int} or not 0 <= min(shape) <= max(shape) < fields):
+            raise CaptureError("a header set is wrong")
+        shapes.append(shape)
+    return shapes

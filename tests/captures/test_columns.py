@@ -1,4 +1,6 @@
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +94,8 @@ UNFIT = [
     record(path="\ud800"),
     record(body_size=2**70),
     record(status=1.5),
+    record(status=False),
+    record(arrival_ns=float(NOON)),
     record(ttfb_ns=-2),
     record(method=b"GET"),
     record(body="text"),
@@ -104,8 +108,9 @@ UNFIT = [
 
 @pytest.mark.parametrize("bad", UNFIT)
 def test_what_the_format_cannot_hold_is_refused(bad: Record) -> None:
-    with pytest.raises((ValueError, TypeError, OverflowError)):
-        content([record(), bad])
+    for block in ([record(), bad], [bad]):
+        with pytest.raises((ValueError, TypeError, OverflowError)):
+            content(block)
     with pytest.raises(ValueError, match=r"[a-z]"):
         check(bad)
 
@@ -155,6 +160,17 @@ HOSTILE = [
     _deeper(10, 1, 1, to=[["0"]]),
     _deeper(10, 1, 1, to=[[0] * 5000]),
     _deeper(10, 2, to=[[b"", [b"x"]]] * 9),
+    _deeper(11, 1, to=[b"%d" % n for n in range(21)]),
+    _deeper(5, to=[-1, 1, b""]),
+    _deeper(5, to=[b"", [-1]]),
+    _deeper(5, to=[b"", [True]]),
+    _deeper(5, to=[b"", [2**63]]),
+    _deeper(6, to=[2**63, 1, b""]),
+    _deeper(7, to=[-1, 1, b""]),
+    _deeper(4, to=[-(2**40), 1, b""]),
+    _deeper(4, to=[2**63, 1, b""]),
+    _deeper(3, to=[2**63, 1, b""]),
+    _deeper(0, to=20.0),
 ]
 
 
@@ -183,3 +199,48 @@ def test_a_small_block_cannot_stand_for_more_than_the_bound(large: dict[str, Any
     with pytest.raises(CaptureError, match="larger than the format allows"):
         decode(small, count)
     assert len(columns.decode(content(block[: count // 2]), count // 2).arrivals) == count // 2
+
+
+def block_of(number: int, headers: Any) -> bytes:
+    """Pack a block by hand, of requests that have nothing but headers."""
+    plain = (0, 1, b"")
+    lines, paths, bodies = [b"", [["GET", "http", "a", "HTTP/1.1"]]], [b"", ["/"]], [b"", [b""]]
+    items = [number, NOON, plain, plain, plain, plain, plain, plain, lines, paths, headers, bodies]
+    return msgpack.packb(items)  # type: ignore[no-any-return]
+
+
+BOMBS = {
+    "arrays in arrays that never come": b"\x9c" + b"\xdc\xff\xff" * 1000,
+    "arrays of one": b"\x9c" + b"\xdc\xff\xff" + (b"\xdc\xff\xff" + b"\x91\x00" * 0xFFFF) * 100,
+    "fields without a byte": block_of(MAX_RECORDS, [[[b"", b""]], [b"", [[0] * 4096]], []]),
+    "holes without a byte": block_of(MAX_RECORDS, [[[b""]], [b"", [[0] * 4096]], [[b"", [b""]]]]),
+    "holes that no set has": block_of(
+        1, [[[b""]] * 0xFFFF, [b"\0", [[0] * 4096] * 3000], [[b"\0" * 4096 * 3000, [b""]], *([[b"", []]] * 0xFFFE)]]
+    ),
+    "many sets": block_of(3000, [[[b"", b""]], [bytes(3000), [[0] * 4096] * 3000], []]),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_hostile_block_costs_neither_memory_nor_time(bomb: str) -> None:
+    """In a process of its own: what msgpack has begun to unpack when it fails is not even freed, nor seen by Python."""
+    program = """
+import resource, sys, time
+from captures import columns
+from captures.errors import CaptureError
+content = sys.stdin.buffer.read()
+def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before, begun = most(), time.process_time()
+for number in (1, 3000, columns.MAX_RECORDS):
+    try:
+        columns.decode(content, number)
+    except CaptureError as error:
+        print("refused:", error)
+print(most() - before, time.process_time() - begun)
+"""
+    done = subprocess.run([sys.executable, "-c", program], input=BOMBS[bomb], capture_output=True, check=True)
+    *refused, figures = done.stdout.decode().splitlines()
+    assert len(refused) == 3
+    memory, seconds = map(float, figures.split())
+    assert memory < 100 << 10, "KiB"
+    assert seconds < 5
