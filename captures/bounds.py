@@ -3,9 +3,25 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgpack
+
 MAX_ROW_ITEMS = 1 << 22
 """The most items that all arrays of a block of version 1 have together, whose records are arrays: one of a single item
 takes 2 bytes, and 64 in memory."""
+
+
+def first_length(data: bytes) -> int:
+    """Give the length of the first msgpack object in `data` without making it.
+
+    To be asked before anything is unpacked: room for an array is made when its head is read, so a thousand heads, each
+    in the one before, take as many megabytes, and msgpack 1.1 never frees what it had begun when the rest is missing.
+    Raises OutOfData if it is not whole, and ValueError for what is no msgpack.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=max(1, len(data)))
+    unpacker.feed(data)
+    unpacker.skip()
+    length: int = unpacker.tell()
+    return length
 
 
 class Budget:

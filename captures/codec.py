@@ -16,7 +16,7 @@ import zstandard
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from captures import columns, rows, sealing
-from captures.bounds import Budget
+from captures.bounds import Budget, first_length
 from captures.columns import MAX_BLOCK, MAX_TIME, Block
 from captures.errors import CaptureError, LockedError, VersionError
 from captures.records import Record
@@ -306,7 +306,7 @@ def _unseal(data: bytes) -> tuple[dict[str, Any], int]:
         list_hook=budget.array,
     )
     try:
-        unpacker.feed(data)
+        unpacker.feed(data[: first_length(data)])
         fields = unpacker.unpack()
         length = unpacker.tell()
         budget.check()

@@ -33,11 +33,16 @@ def unpack_records(data: bytes, count: int) -> list[Record]:
         object_pairs_hook=budget.map,
         list_hook=budget.array,
     )
+    # One that makes nothing goes ahead: see `bounds.first_length`.
+    ahead = msgpack.Unpacker(max_buffer_size=MAX_BLOCK)
     records: list[Record] = []
     arrival = 0
     try:
+        ahead.feed(data)
         unpacker.feed(data)
-        for row in unpacker:
+        while ahead.tell() < len(data):
+            ahead.skip()
+            row = unpacker.unpack()
             budget.check()
             delta, method, scheme, authority, path, version, headers, body, body_size, status, size, ttfb, dur = row
             arrival += delta
@@ -47,6 +52,11 @@ def unpack_records(data: bytes, count: int) -> list[Record]:
                 and type(headers) is tuple
                 and type(delta) is type(body_size) is type(status) is type(size) is type(ttfb) is type(dur) is int
                 and 0 <= arrival < MAX_TIME
+                and 0 <= body_size < MAX_TIME
+                and 0 <= status < MAX_TIME
+                and 0 <= size < MAX_TIME
+                and -1 <= ttfb < MAX_TIME
+                and 0 <= dur < MAX_TIME
             ):
                 records.append(_odd_record(arrival, row))
                 continue
@@ -67,11 +77,12 @@ def _odd_record(arrival: int, row: tuple[Any, ...]) -> Record:
     if (
         type(body) is not bytes
         or any(type(number) is not int for number in (row[0], *numbers))
-        or not 0 <= arrival < MAX_TIME
+        or not (0 <= arrival < MAX_TIME and numbers[3] >= -1 and max(numbers) < MAX_TIME)
+        or min(*numbers[:3], numbers[4]) < 0
         or type(headers) is not tuple
         or any(type(part) is not bytes for name, value in headers for part in (name, value))
     ):
-        raise CaptureError("a record has a field of a wrong type")
+        raise CaptureError("a record has a field of a wrong type, or beyond its bounds")
     decoded = []
     for text in texts:
         if type(text) not in {str, bytes}:

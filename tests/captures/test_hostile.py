@@ -2,6 +2,8 @@
 
 import os
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +79,39 @@ def test_a_footer_of_small_things_does_not_fill_the_memory(thing: bytes, tmp_pat
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert Segment(tmp_path / "x.reamp").state == "torn"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+
+
+PROGRAM = """
+import os, sys
+from captures import codec, columns, rows
+from captures.errors import CaptureError
+def taken(): return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+before = taken()
+for _ in range(5):
+    try:
+        HERE
+    except CaptureError:
+        print("refused")
+print(taken() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+@pytest.mark.parametrize(
+    "here",
+    [
+        r"columns.decode(b'\x9c' + b'\xdc\xff\xff' * 1000, 1)",
+        r"rows.decode(b'\xdc\x0f\xff' * 1000, 1)",
+        r"codec.unpack_header(b'\x81\xa6format' + b'\xdd\x00\x01\x86\x9f' * 1000)",
+        r"codec.unpack_footer(b'\x81\xa5index' + b'\xdd\x00\x01\x86\x9f' * 1000, 0, 0)",
+    ],
+)
+def test_arrays_in_arrays_that_never_come_take_no_memory_for_good(here: str) -> None:
+    """What msgpack has begun when it fails is never freed, so each file of a folder would cost it once more."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM.replace("HERE", here)], capture_output=True, check=True)
+    *refused, grown = done.stdout.split()
+    assert refused == [b"refused"] * 5
+    assert int(grown) < 10
 
 
 def test_a_file_of_nothing_but_heads_is_not_listed_without_end(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ WRONG: tuple[object, ...] = (None, 1.5, {}, True)
     [
         *([*ROW[:place], wrong, *ROW[place + 1 :]] for place in range(13) for wrong in WRONG),
         [-1, *ROW[1:]],
+        *([*ROW[:place], wrong, *ROW[place + 1 :]] for place in range(8, 13) for wrong in (-2, 2**63)),
         ROW[:12],
         [*ROW, 1],
         7,
