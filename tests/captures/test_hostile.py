@@ -168,7 +168,7 @@ def test_the_bounds_let_the_largest_good_block_through() -> None:
 @pytest.mark.timeout(300)
 def test_hostile_segments_neither_crash_nor_hang_nor_grow() -> None:
     """A part of what `python -m tests.support.fuzzing` does, in processes whose address space is bounded."""
-    summary = Crew(segments=1500, seed=7, processes=2, memory=512, seconds=20).run(lambda _: None)
+    summary = Crew(segments=3000, seed=7, processes=2, memory=512, seconds=20).run(lambda _: None)
     assert summary.troubles == []
-    assert summary.counts["segments"] == 1500
+    assert summary.counts["segments"] == 3000
     assert min(summary.counts[kind] for kind in ("refused", "damaged", "in order")) > 50

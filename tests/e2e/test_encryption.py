@@ -53,6 +53,7 @@ async def test_only_who_has_an_identity_reads_and_replays(
     outside = run("captures", "verify", captures)
     assert outside.returncode == 0, outside.stdout
     assert "checked from the outside only" in outside.stdout
+    assert "encrypted blocks were not opened (--identity FILE)" in outside.stdout.splitlines()[-1]
 
     for command in (["show", captures], ["top", captures], ["slice", captures, "-o", str(site.folder / "part")]):
         refused = run("captures", *command)

@@ -117,6 +117,8 @@ def _print_report(report: Report) -> None:
     if report.lost_before:
         console.print(f"{report.lost_before:,} records were lost before the capture was repaired")
     words = "whole, and its accounts reconcile" if report.ok else "NOT in order"
+    if unread := sum(segment.unread for segment in report.segments):
+        words += f"; seen from the outside: {unread:,} encrypted blocks were not opened (--identity FILE)"
     console.print(Text(f"{report.records:,} records: the capture is {words}", style="green" if report.ok else "red"))
 
 
