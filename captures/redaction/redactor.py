@@ -53,7 +53,7 @@ class Redactor:
 
     def record(self, record: Record) -> Record:
         """Give the record with all its secrets replaced; the very same one if it holds none."""
-        arrival, method, scheme, authority, path, version, headers, body, size, *rest = record
+        _, _, _, authority, path, _, headers, body, size, _, _, _, _ = record
         clean_headers = self._headers.headers(headers)
         clean_path = self._paths.get(path)
         if clean_path is None:
@@ -61,18 +61,13 @@ class Redactor:
         clean_authority = without_userinfo(authority) if "@" in authority else authority
         clean_body = body
         if body:
-            clean_body, clean_size, clean_headers = self._body(body, size, headers, clean_headers)
-        else:
-            clean_size = size
+            clean_body, size, clean_headers = self._body(body, size, headers, clean_headers)
+        elif clean_headers is headers and clean_path is path and clean_authority is authority:
+            return record
         if clean_headers is headers and clean_path is path and clean_authority is authority and clean_body is body:
             return record
-        return _new_record(
-            Record,
-            (
-                *(arrival, method, scheme, clean_authority, clean_path, version),
-                *(clean_headers, clean_body, clean_size, *rest),
-            ),
-        )
+        clean = (clean_authority, clean_path, record[5], clean_headers, clean_body, size)
+        return _new_record(Record, (*record[:3], *clean, *record[9:]))
 
     def headers(self, headers: Headers) -> Headers:
         """Give `headers` with secrets replaced; the very same tuple if it holds none."""
