@@ -160,7 +160,8 @@ class Scanner:
         if sign is None:
             header = _PART_OF_LIST.match(text, end)
             return (self._value(text, header.end(), name, truncated=truncated)) if header else ([], end)
-        line = not quoted and text[:start].rpartition(b"\n")[2].strip(b" \t-") == b"" and sign[1] == b":"
+        line = not quoted and sign[1] == b":" and _LINE_BEGINS.search(text, max(0, start - 64), start) is not None
+        line = line or (not quoted and sign[1] == b":" and start <= 64 and not text[:start].strip(b" \t-"))
         if line and text[sign.end() : sign.end() + 1] not in (b'"', b"'", b"{", b"["):
             stop = text.find(b"\n", sign.end())
             stop = len(text) if stop < 0 else stop
@@ -219,7 +220,7 @@ class Scanner:
 
     def _element(self, text: bytes, name: bytes, end: int, *, truncated: bool) -> tuple[list[Edit], int]:
         """Replace what stands in an XML element; its attributes come later, by their own names."""
-        opened = text.find(b">", end)
+        opened = text.find(b">", end, end + _LONGEST_TAG)
         if opened < 0 or text[opened - 1 : opened] == b"/":
             return [], end
         closed = text.find(b"</" + name, opened)
@@ -269,6 +270,8 @@ def _closing(text: bytes, start: int, quote: bytes) -> int:
 
 _LONGEST_NAME = 100
 _NO_LETTERS = bytes(byte for byte in range(256) if not bytes((byte,)).isalnum())
+_LONGEST_TAG = 64 << 10
+_LINE_BEGINS = re.compile(rb"\n[ \t-]*\Z")
 _HARMLESS = 4
 """Bytes of a card or an address that may stay where a body was cut. What a name says is secret goes whole."""
 _NAME_BEFORE = re.compile(rb"[\w.$\[\]\x80-\xff-]*\Z")

@@ -6,6 +6,7 @@ is written but pseudonyms is what keeps blanks, the order of keys, numbers' spel
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,8 @@ def _is_json(text: bytes) -> bool:
 
 _KEY = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
 _NUMBER = re.compile(rb"-?[0-9][0-9.eE+-]*+")
+_REVERSED = re.compile(rb"[0-9.eE+-]*+")
+_LONGEST_NUMBER = 400
 _TOKENS = re.compile(rb"\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\"|-?[0-9][0-9.eE+-]*+|[{}\[\]]", re.DOTALL)
 _NAMING = frozenset((b"name", b"key", b"field", b"id", b"param", b"parameter", b"label", b"attribute", b"k", b"n"))
 _NAMED = frozenset((b"value", b"values", b"val", b"content", b"data", b"v", b"string-value"))
@@ -152,7 +155,8 @@ class _Document:
     def _number(self, at: int) -> int:
         """Look at the number around `at` (or at what else stands outside of strings); give how far is done."""
         text = self._text
-        start = max(text.rfind(stop, 0, at + 1) for stop in (b",", b":", b"[", b" ", b"\n", b"\t", b"\r")) + 1
+        before = _REVERSED.match(text[max(0, at - _LONGEST_NUMBER) : at][::-1])
+        start = at - (before.end() if before else 0)
         match = _NUMBER.match(text, start)
         if match is None:
             return at + 1
@@ -190,12 +194,21 @@ class _Document:
                 elif match.start() + 1 in wanted and members and members[-1][1] == match.start():
                     naming[-1] = piece[1:-1] if members[-1][2] in _NAMING else naming[-1]
         spans = [(at, name) for members, name in secret_in for _, at, key in members if key in _NAMED]
+        self._replace_values(sorted(spans))
+
+    def _replace_values(self, spans: list[tuple[int, bytes]]) -> None:
+        """Replace the values that begin at these places, in order."""
+        before, self._found = self._found, []
+        taken: list[tuple[int, int]] = []
         for at, name in spans:
-            before = self._found
-            self._found = []
-            end = self._value(at, name)
-            inside = self._found
-            self._found = sorted([*(edit for edit in before if edit.end <= at or edit.start >= end), *inside])
+            if not taken or at >= taken[-1][1]:
+                taken.append((at, self._value(at, name)))
+        starts = [at for at, _ in taken]
+        for edit in before:  # what a name says of a value goes before what was found in it
+            place = bisect_right(starts, edit.start) - 1
+            if place < 0 or edit.start >= taken[place][1]:
+                self._found.append(edit)
+        self._found.sort()
 
 
 def place_in_json(text: bytes, at: int) -> str | None:

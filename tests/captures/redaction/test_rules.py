@@ -187,15 +187,29 @@ def test_a_length_that_was_wrong_or_missing_is_not_made_up() -> None:
         assert after.body_size == len(after.body)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b'{"a":"' + b'\\"' * 32000 + b'"}', b"password=" * 7000, b'{"password":[' * 5000, b"<password>" * 6500,
-     b"4 " * 32000, b"a@" * 32000, b'password="' * 6500, b"%41=%41&" * 8000, b"eyJ" * 20000, b"a@b.cc " * 9000],
-    ids=range(10),
-)  # fmt: skip
+SLOW = {
+    "escapes": b'{"a":"%s"}' % (b'\\"' * 30_000),
+    "names": b"password=" * 7000,
+    "open": b'{"password":[' * 5000,
+    "elements": b"<password>" * 6500,
+    "tags": b"<password " * 6500,
+    "digits": b"4 " * 30_000,
+    "ats": b"a@" * 30_000,
+    "quotes": b'password="' * 6500,
+    "percents": b"%41=%41&" * 8000,
+    "packed": b"eyJ" * 20_000,
+    "addresses": b"a@b.cc " * 9000,
+    "lines": b"x password: y" * 5000,
+    "numbers": b"[%s1]" % (b"4000056655665556," * 3800),
+    "named": b"[%s1]" % (b'{"name":"password","value":"x"},' * 2000),
+    "spaces": b"password" + b" " * 60_000 + b":",
+}
+
+
+@pytest.mark.parametrize("body", SLOW.values(), ids=SLOW.keys())
 def test_no_body_takes_long(body: bytes) -> None:
     redactor = Redactor(KEY)
-    began = time.process_time()
-    redactor.record(post(body))
-    redactor.record(post(body)._replace(body_size=1 << 20))
-    assert time.process_time() - began < 2, "quadratic it would be many seconds"
+    for item in (post(body), post(body)._replace(body_size=1 << 20)):
+        began = time.process_time()
+        redactor.record(item)
+        assert time.process_time() - began < 1.5
