@@ -155,10 +155,20 @@ class Compressor:
 
 
 def weigh(record: Record) -> tuple[int, int]:
-    """Tell how many bytes a record is, and how many it takes in memory, about."""
-    headers = record.headers
-    size = len(record.path) + len(record.body) + sum(map(len, chain.from_iterable(headers)))
-    return size, size + _RECORD + _FIELD * len(headers)
+    """Tell how many bytes a record is, and how many it takes in memory, about.
+
+    Raises TypeError for some of what no block can hold.
+    """
+    _, method, scheme, authority, path, version, headers, body, *_ = record
+    text = method + scheme + authority + path + version
+    size = len(body) + sum(map(len, chain.from_iterable(headers)))
+    weight = _RECORD + _FIELD * len(headers)
+    if text.isascii():
+        size += len(text)
+    else:
+        size += len(text.encode("utf-8", "surrogatepass"))
+        weight += 3 * len(text)  # four bytes for each character of a text that has but one of the rarest
+    return size, size + weight
 
 
 def pack_frame(first_ns: int, last_ns: int, count: int, payload: bytes, codec: bytes = COLUMNS) -> bytes:

@@ -361,7 +361,7 @@ def _decode(content: bytes, promised: int) -> Columns:
     if parts.tell() != len(content):
         raise CaptureError("there is more in it than records")
     sizes = list(map(len, bodies))
-    if size + sum(sizes) + sum(map(len, paths)) > MAX_EXPANDED:
+    if size + sum(sizes) + sum(map(len, paths)) + sum(map(itemgetter(4), line)) > MAX_EXPANDED:
         raise CaptureError("its records are larger than the format allows")
     body_sizes = list(map(add, sizes, missing))
     for column in (durations, body_sizes):
@@ -459,8 +459,13 @@ def _all_bytes(parts: _Parts, number: int) -> list[bytes]:
     return values
 
 
-def _lines(parts: _Parts, number: int) -> list[tuple[str, ...]]:
-    return [tuple(map(_text, parts.items(parts.enter(4)))) for _ in range(number)]
+def _lines(parts: _Parts, number: int) -> list[tuple[str, str, str, str, int]]:
+    """Give method, scheme, authority, version, and how long they are together."""
+    lines = []
+    for _ in range(number):
+        method, scheme, authority, version = map(_text, parts.items(parts.enter(4)))
+        lines.append((method, scheme, authority, version, len(method) + len(scheme) + len(authority) + len(version)))
+    return lines
 
 
 def _text(text: Any) -> str:

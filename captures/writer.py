@@ -74,7 +74,7 @@ class WriterSettings(BaseModel):
 class _Block:
     """Records on their way to the disk: first they themselves, then what they are compressed to."""
 
-    __slots__ = ("compressed", "count", "due_ns", "first_ns", "last_ns", "payload", "records", "size", "why")
+    __slots__ = ("compressed", "count", "due_ns", "first_ns", "known", "last_ns", "payload", "records", "size", "why")
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -83,6 +83,9 @@ class _Block:
         self.count = 0
         self.first_ns = self.last_ns = 0
         self.due_ns = 0
+        """When the first of them has to be in the file, by the monotonic clock."""
+        self.known = False
+        """Whether the books know what became of the packing, or need not any more."""
         self.payload = b""
         self.compressed: asyncio.Future[int] | None = None
         """Gives the number of records that are left out."""
@@ -286,6 +289,7 @@ class CaptureWriter:
         block = self._block
         if block is None:
             block = self._block = _Block()
+            block.due_ns = time.monotonic_ns() + self._late_after_ns
             self._seal_timer = loop.call_later(self._seal_after, self._seal)
         block.records.append(record)
         block.size += weight
@@ -323,18 +327,27 @@ class CaptureWriter:
         block, self._block = self._block, None
         if block is not None:
             block.count = len(block.records)
-            block.due_ns = time.monotonic_ns() + self._late_after_ns
+            self._sealed.append(block)
             # At once, and in a thread that never waits for the disk: compressed, far more of them can wait for it.
-            self._packer = self._packer or Worker("reamp-packing")
+            try:
+                self._packer = self._packer or Worker("reamp-packing")
+            except RuntimeError as error:  # no thread is to be had
+                self._sealed.pop()
+                self._give_up(block)
+                self._failed(error)
+                return
             block.compressed = asyncio.wrap_future(self._packer.submit(block.compress, self._compressor))
             block.compressed.add_done_callback(lambda done: self._compressed(block, done))
-            self._sealed.append(block)
             self._tell()
 
     def _compressed(self, block: _Block, done: asyncio.Future[int]) -> None:
-        """Let a block take its place among those that wait for the disk, by its new size."""
+        """Let a block take its place among those that wait for the disk, by its new size: once."""
+        failed = done.cancelled() or done.exception() is not None
+        if block.known:
+            return
+        block.known = True
         left_out = 0
-        if not done.cancelled() and done.exception() is None:
+        if not failed:
             left_out = done.result()
             block.count -= left_out
             self._waiting -= block.size - len(block.payload)
@@ -466,6 +479,7 @@ class CaptureWriter:
         try:
             if block.compressed is not None:
                 await block.compressed
+                self._compressed(block, block.compressed)  # it may be done, and nobody told so yet
         except Exception:
             log.exception("capture: a block cannot be compressed, and is dropped")
             self._drop()
@@ -491,7 +505,11 @@ class CaptureWriter:
 
     def _drop(self) -> None:
         """Give the oldest waiting block up."""
-        block = self._sealed.popleft()
+        self._give_up(self._sealed.popleft())
+
+    def _give_up(self, block: _Block) -> None:
+        """Drop a block that does not wait any more."""
+        block.known = True
         self._forget(block)
         self._counts.dropped += block.count
 

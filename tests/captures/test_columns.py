@@ -189,7 +189,10 @@ def test_a_block_that_holds_another_number_than_its_head_says_is_named(promised:
         decode(content([record(NOON + n) for n in range(20)]), promised)
 
 
-@pytest.mark.parametrize("large", [{"body": bytes(2000)}, {"headers": ((b"a", bytes(2000)),)}, {"path": "/" * 2000}])
+@pytest.mark.parametrize(
+    "large",
+    [{"body": bytes(2000)}, {"headers": ((b"a", bytes(2000)),)}, {"path": "/" * 2000}, {"authority": "a" * 2000}],
+)
 def test_a_small_block_cannot_stand_for_more_than_the_bound(large: dict[str, Any]) -> None:
     """What is stored once may be meant many times: a bomb by reference."""
     count = MAX_EXPANDED // 2000 + 100

@@ -679,3 +679,68 @@ async def test_an_error_in_the_writer_itself_costs_a_block_and_not_the_recording
 def test_settings_without_sense_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong)).split("_")[0]):
         WriterSettings.model_validate(wrong)
+
+
+UNFIT = record(NOON, status=-5)
+"""Looks sound until it is packed."""
+
+
+async def test_a_block_that_was_packed_a_moment_ago_counts_only_what_is_in_it(tmp_path: Path) -> None:
+    """Its future may be done before anybody was told: the frame must not promise what was left out."""
+    counts = Counts()
+    writer = making.writer(tmp_path, counts)
+    await writer.start()
+    counts.seen += 3
+    for one in (record(NOON), UNFIT, record(NOON + 2)):
+        assert writer.offer(one)
+    writer._seal()
+    time.sleep(0.3)  # the loop is busy while the thread packs
+    await writer.close()
+    assert (counts.written, counts.dropped, counts.queued) == (2, 1, 0)
+    assert len(list(Capture(tmp_path).records())) == 2
+    assert verify(tmp_path).ok
+
+
+async def test_what_is_packed_after_the_end_is_not_counted_again(tmp_path: Path) -> None:
+    counts = Counts()
+    writer = making.writer(tmp_path, counts)
+    await writer.start()
+    packs = threading.Event()
+    writer._packer = packer = Worker("slow")
+    packer.submit(packs.wait)
+    for _ in range(3):
+        counts.seen += 2
+        writer.offer(record(NOON))
+        writer.offer(UNFIT)
+        writer._seal()
+    await writer.close(within=0.05)
+    packs.set()
+    assert counts.snapshot() == Accounting(seen=6, dropped=6, pending=0)
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+    assert counts.snapshot() == Accounting(seen=6, dropped=6, pending=0)
+    assert counts.queued == 0
+
+
+async def test_without_a_thread_to_pack_in_records_are_dropped_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = Counts()
+    writer = making.writer(tmp_path, counts, block_size=Size(1))
+    await writer.start()
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", none_left)
+        counts.seen += 1
+        writer.offer(record(NOON))
+        assert counts.snapshot() == Accounting(seen=1, dropped=1, pending=0)
+        assert (writer.healthy, "thread" in writer.last_error) == (False, True)
+    counts.seen += 1
+    assert writer.offer(record(NOON))
+    await eventually(lambda: counts.written == 1)
+    assert writer.healthy
+    await writer.close()
+    assert verify(tmp_path).ok
