@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from mitmproxy import flow as mitmflow
 from mitmproxy import http
 
+from addons.books import Kind
 from addons.fastlane.bodies import Body
 from addons.fastlane.errors import AppFailed, BadRequest, ClientGone, Ended
 from addons.fastlane.head import (
@@ -31,6 +32,7 @@ from addons.fastlane.lenient import read_odd_response
 from addons.fastlane.phases import Phase
 from addons.fastlane.upstream import Upstream
 from addons.fastlane.wire import error_page, framing_of, response_head, streamed_request, whole_request, whole_response
+from addons.passage import KIND
 
 if TYPE_CHECKING:
     from addons.fastlane.connection import Connection
@@ -38,7 +40,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
-"""Requests that may be sent again if a kept connection breaks before anything was answered (RFC 9110, 9.2.2)."""
+"""Requests that may be sent again if a kept connection breaks before anything was answered (RFC 9110, 9.2.2).
+
+Not once the app was told that its client sends no more: an app that ends the connection then has not lost the request,
+it has given it up. To send it again would double the load of every client that runs out of patience.
+"""
+
+ONCE = frozenset((Kind.SYNTHETIC.value,))
+"""Kinds whose requests are never sent twice: an app that was killed may have begun with what it did not answer, and
+one credit is the right to one request."""
 
 
 def _nothing(_: bytes) -> bytes:
@@ -143,12 +153,13 @@ class Exchange:
             and head.length >= 0
         )
         wire = self._raw + content if untouched and content else self._raw if untouched else whole_request(request)
-        app = await self._connect(data.method in SAFE)
+        repeatable = data.method in SAFE and flow.metadata.get(KIND) not in ONCE and not self._client.eof
+        app = await self._connect(repeatable)
         app.transport.write(wire)
-        if data.method in SAFE and app.reused:
+        if repeatable and app.reused:
             while not (app.data or app.lost):
                 await self._more_of_app()
-            if not app.data:
+            if not (app.data or self._told):
                 app = await self._connect(repeatable=False, fresh=True)
                 app.transport.write(wire)
         await self._answer(app)

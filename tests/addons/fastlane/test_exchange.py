@@ -3,11 +3,13 @@
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from mitmproxy import http
 
+from addons.passage import KIND
 from tests.support.inprocess import App, answering, sidecar
 
 GET = b"GET /a HTTP/1.1\r\nHost: shop\r\n\r\n"
@@ -132,6 +134,69 @@ async def test_a_kept_connection_that_the_app_has_closed_is_tried_anew_for_what_
         writer.close()
     assert [received.count(b"POST") for received in app.received] == [0, 0, 1]
     assert log.seen[-1].startswith("error ")
+
+
+async def _gone_while_it_is_answered(leave: Callable[[asyncio.StreamWriter], None]) -> list[bytes]:
+    """Give what an app gets that ends its connection as soon as the client has left, on a connection it had kept."""
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(app: App, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await app.head(reader)
+        writer.write(OK)
+        await app.head(reader)
+        asked.set()
+        await reader.read()  # as uvicorn does: no client, no answer
+
+    class End:
+        def response(self, flow: http.HTTPFlow) -> None:
+            if flow.request.path == "/last":
+                ended.set()
+
+        def error(self, flow: http.HTTPFlow) -> None:
+            ended.set()
+
+    app = App(serve)
+    async with app.running() as port, sidecar(port, End()) as proxy:
+        reader, writer = await proxy.connect()
+        writer.write(GET)
+        assert await reader.readexactly(len(OK)) == OK
+        writer.write(LAST)
+        async with asyncio.timeout(5):
+            await asked.wait()
+            leave(writer)
+            await ended.wait()
+        writer.close()
+    return app.received
+
+
+@pytest.mark.parametrize("leave", [asyncio.StreamWriter.close, asyncio.StreamWriter.write_eof])
+async def test_what_a_client_has_given_up_is_not_sent_to_the_app_again(
+    leave: Callable[[asyncio.StreamWriter], None],
+) -> None:
+    received = await _gone_while_it_is_answered(leave)
+    assert sum(connection.count(b"/last") for connection in received) == 1
+
+
+async def test_what_a_credit_was_spent_for_is_never_sent_twice() -> None:
+    async def serve(app: App, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await app.head(reader)
+        writer.write(OK)
+        await app.head(reader)  # the second one is read: whether it has begun to work on it, nobody can tell
+
+    class Synthetic:
+        def requestheaders(self, flow: http.HTTPFlow) -> None:
+            flow.metadata[KIND] = "synthetic" if flow.request.path == "/last" else "real"
+
+    app = App(serve)
+    async with app.running() as port, sidecar(port, Synthetic()) as proxy:
+        reader, writer = await proxy.connect()
+        writer.write(GET)
+        assert await reader.readexactly(len(OK)) == OK
+        writer.write(LAST)
+        async with asyncio.timeout(5):
+            assert (await reader.read()).startswith(b"HTTP/1.1 502")
+        writer.close()
+    assert sum(connection.count(b"/last") for connection in app.received) == 1
 
 
 async def test_no_app_is_a_502_and_the_connection_goes_on() -> None:
