@@ -12,6 +12,7 @@ import time
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -744,3 +745,36 @@ async def test_without_a_thread_to_pack_in_records_are_dropped_and_counted(
     assert writer.healthy
     await writer.close()
     assert verify(tmp_path).ok
+
+
+async def test_a_block_is_due_when_its_first_record_is_as_old_as_promised(tmp_path: Path) -> None:
+    """And not as long after it was sealed, which is half of that later."""
+    counts = Counts()
+    writer = making.writer(tmp_path, counts, flush=Duration(60))
+    await writer.start()
+    free = hang(writer)
+    offered = time.monotonic_ns()
+    _offer(writer, counts, record())
+    just_after = time.monotonic_ns()
+    await asyncio.sleep(0.05)
+    writer._seal()
+    assert offered <= counts.due_ns - 60_000_000_000 <= just_after
+    free.set()
+    await writer.close()
+    assert counts.written == 1
+
+
+@pytest.mark.parametrize("field", ["method", "scheme", "authority", "path", "http_version"])
+def test_all_texts_of_a_record_weigh(field: str) -> None:
+    """HTTP/2 has the authority nowhere else, and an import may have anything anywhere."""
+
+    def weighed(text: str) -> tuple[int, int]:
+        fields: dict[str, Any] = {field: text}
+        return codec.weigh(record(**fields))
+
+    size, weight = weighed("")
+    long = "a" * 100_000
+    assert weighed(long) == (size + len(long), weight + len(long))
+    rare = long + "\U0001f600"
+    assert weighed(rare)[0] == size + len(rare.encode())
+    assert weighed(rare)[1] >= weight + sys.getsizeof(rare)
