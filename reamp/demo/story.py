@@ -18,7 +18,7 @@ import loadtag
 from captures.reader import Capture
 from loadtag import headers, keys
 from reamp.demo import shop
-from reamp.demo.promises import Evidence, read_account
+from reamp.demo.promises import REORDER, Evidence, Stall, read_account
 from reamp.demo.users import Users
 from rules.exits import Exit, UserError
 from rules.units import Share
@@ -31,6 +31,8 @@ RATE = 40.0
 RECORD, STEADY, CUT, AFTER_LEVER = 10, 14, 12, 3
 """Seconds that each act lasts."""
 AUDIENCE = "demo"
+PULSE = 0.02
+"""Seconds between two looks at whether this machine lets a process go on in time."""
 
 
 @dataclass
@@ -62,6 +64,9 @@ class Story:
             users = Users(self._url("listen"), self.rate, seed=2026)
             coming = asyncio.create_task(users.come())
             stack.callback(coming.cancel)
+            stalls: list[Stall] = []
+            pulse = asyncio.create_task(_note_stalls(stalls))
+            stack.callback(pulse.cancel)
             self._say(f"recording {RECORD} s of real traffic, about {self.rate:.0f} requests a second")
             await self._watch(RECORD)
 
@@ -103,6 +108,7 @@ class Story:
             ceiling=CEILING,
             users_sent=users.sent,
             users_statuses=users.statuses,
+            users_timeouts=users.timeouts,
             forged_sent=forged + 10,
             expired_sent=expired + 10,
             replay_began_ns=replay_began_ns,
@@ -112,6 +118,7 @@ class Story:
             replay_exit=replay_exit,
             verify_exit=verify,
             credit_after_untrusted=credit,
+            stalls=stalls,
         )
 
     # --- the cast
@@ -229,7 +236,7 @@ class Story:
                     raise UserError(f"the replay ended with {replay.returncode}:\n{output}", Exit.FAILED)
 
     async def _state(self) -> State:
-        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=20, trust_env=False) as client:
             return State.model_validate_json((await client.get(f"{self._url('control')}/v1/state")).content)
 
     async def _settled(self) -> State:
@@ -246,6 +253,16 @@ class Story:
 
     def _say(self, text: str) -> None:
         self.console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {text}")
+
+
+async def _note_stalls(stalls: list[Stall]) -> None:
+    """Note when this process could not go on in time, for longer than verdicts allow for."""
+    while True:
+        due = time.monotonic_ns() + int(PULSE * 1e9)
+        await asyncio.sleep(PULSE)
+        late = time.monotonic_ns() - due
+        if late > REORDER:
+            stalls.append(Stall(time.time_ns(), late))
 
 
 def _passed(state: State) -> int:

@@ -31,6 +31,7 @@ class Users:
         self.rate = rate
         self.sent = 0
         self.statuses: Counter[int] = Counter()
+        self.timeouts = 0
         self.latencies: list[tuple[float, float]] = []  # (unix time of the start, seconds)
         self._choice = random.Random(seed)
         self._client = httpx.AsyncClient(
@@ -66,8 +67,9 @@ class Users:
         try:
             response = await self._client.get(page, headers=headers)
             self.statuses[response.status_code] += 1
-        except httpx.HTTPError:
+        except httpx.HTTPError as error:
             self.statuses[0] += 1
+            self.timeouts += isinstance(error, httpx.TimeoutException)
         self.latencies.append((began, time.monotonic() - clock))
 
     def _page(self) -> str:
