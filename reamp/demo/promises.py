@@ -236,9 +236,12 @@ def _amplification(seen: Evidence) -> Promise:
 
 
 def _follows(seen: Evidence) -> Promise:
-    """Find the last moment after the cut at which the second before held more extra than its real traffic allows."""
+    """Find the last moment of the cut at which the second before held more extra than its real traffic allows.
+
+    What happens once real traffic is back is no matter of following: that is the ceiling's.
+    """
     ratio, slack, followed, moments = seen.ceiling / 1e6, seen.slack_ns, 0, True
-    for at in seen.extra[bisect_left(seen.extra, seen.cut_ns) :]:
+    for at in seen.extra[bisect_left(seen.extra, seen.cut_ns) : bisect_right(seen.extra, seen.restored_ns)]:
         real, extra = between(seen.real, at - SECOND - REORDER, at), between(seen.extra, at - SECOND, at)
         if extra > max(1.0, ratio * real) + 1:
             followed = at - seen.cut_ns

@@ -194,6 +194,13 @@ def test_a_request_whose_client_left_before_the_app_was_asked_is_accounted_for_a
     assert verdict_on("every request", twice) is Verdict.BROKEN
 
 
+def test_a_burst_at_the_lever_is_not_taken_for_extra_that_followed_late() -> None:
+    burst = with_extra(good(), *(LEVER + n / 1000 for n in range(30)))
+    assert verdict_on("when real traffic falls", burst) is Verdict.HOLDS
+    assert verdict_on("extra traffic stays", burst) is Verdict.BROKEN
+    assert verdict_on("every request", burst) is Verdict.BROKEN
+
+
 @pytest.mark.parametrize("what", BREAKS)
 def test_delays_excuse_nothing_that_they_can_not_have_done(what: str) -> None:
     """On a busy machine what is broken never holds, and most of it still is seen to be broken."""
