@@ -22,8 +22,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# Tests mostly wait for the processes that they start; more than a few at once wait for each other.
 unit: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Some 45 minutes, on a machine that has nothing else to do. `make bench BENCH="sidecar --quick"` for a part of it.
 bench: $(READY)

@@ -72,7 +72,7 @@ def test_the_expressions_tell_records_apart() -> None:
 
 
 @given(one=records, expression=st.sampled_from(EXPRESSIONS))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_it_does_so_of_any_record(one: Record, expression: str) -> None:
     assert matcher(expression)(one) == by_mitmproxy(expression, one)
 

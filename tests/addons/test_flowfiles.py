@@ -29,7 +29,7 @@ def back(data: bytes) -> tuple[list[Record], Notes]:
 
 
 @given(records)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_flow_file_holds_every_record_exactly(one: Record) -> None:
     found, notes = back(written(one))
     assert found == [one]

@@ -39,7 +39,7 @@ def noisy(count: int, size: int) -> list[Record]:
 
 
 @given(made=st.lists(records, max_size=30), size=st.sampled_from([1, 64 << 20]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_goes_in_comes_out_sorted_by_arrival(
     tmp_path_factory: pytest.TempPathFactory, made: list[Record], size: int
 ) -> None:

@@ -239,7 +239,7 @@ def test_verify_repairs_into_a_new_folder(folder: Path) -> None:
     clean = folder.with_name("clean")
     result = run("verify", folder, "--repair", "-o", clean)
     assert result.exit_code == 0, result.output
-    assert "3 segments copied as they were, 1 made whole again" in result.stdout
+    assert f"{len(broken) - 1} segments copied as they were, 1 made whole again" in result.stdout
     assert "the capture is whole, and its accounts reconcile" in result.stdout
     assert "records were lost before the capture was repaired" in result.stdout
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == broken != before

@@ -80,7 +80,7 @@ def folder(tmp_path: Path) -> Path:
     low=st.none() | st.integers(NOON, NOON + 1000),
     high=st.none() | st.integers(NOON, NOON + 1000),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_slice_holds_what_arrived_between(
     tmp_path_factory: pytest.TempPathFactory, some: list[Record], low: int | None, high: int | None
 ) -> None:

@@ -28,9 +28,7 @@ from addons.fastlane.head import (
 from tests.support import heads
 from tests.support.wire import MISTAKES, Fields, read_answers, read_requests
 
-often = settings(
-    max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+often = settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 BODY = b"3\r\nabc\r\n0\r\n\r\n"
 AFTER = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -111,7 +111,7 @@ def manager_of(chain: list[Any]) -> AddonManager:
     return manager
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(shapes, max_size=4))
 async def test_the_same_is_called_in_the_same_order_and_the_same_faults_are_told(
     caplog: pytest.LogCaptureFixture, shape: list[Shape]

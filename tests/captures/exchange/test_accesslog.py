@@ -210,7 +210,7 @@ def test_no_line_costs_more_than_its_length(line: str) -> None:
 
 
 @given(st.lists(st.integers(0, 30), max_size=60), st.integers(1, 999))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_line_stays_within_its_second(seconds: list[int], ms: int) -> None:
     """Whatever the order of the lines is: none gets lost, and each begins where its end and duration say."""
     form = "$time_iso8601 $request_time $request"

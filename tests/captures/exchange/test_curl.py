@@ -145,7 +145,7 @@ def test_options_about_sending_are_told() -> None:
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1), max_size=5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_words_are_cut_as_a_shell_does(words: list[str]) -> None:
     quoted = ["'" + word.replace("'", "'\\''") + "'" for word in words]
     assert split(" ".join(quoted)) == words
@@ -164,7 +164,7 @@ _texts = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), 
     st.lists(st.tuples(st.sampled_from([b"X-A", b"Cookie", b"Referer"]), _texts.map(str.encode)), max_size=3),
     st.binary(max_size=20).filter(lambda body: b"\0" not in body),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_show_prints_reads_as_the_same_request(method: str, rows: list[tuple[bytes, bytes]], body: bytes) -> None:
     asked = record(method=method, headers=((b"Host", b"shop.example"), *rows), body=body, body_size=len(body))
     made = one_of(as_curl(asked))

@@ -132,7 +132,7 @@ def test_requests_whose_answers_never_come_fill_no_memory() -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_bytes_break_the_reader(noise: bytes, where: int) -> None:
     good = entry(1, b"%d" % NOON, POST) + entry(2, b"%d 5" % NOON, OK)
     cut = len(good) * where // 3

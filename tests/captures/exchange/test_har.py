@@ -236,7 +236,7 @@ def test_what_is_written_has_every_field_that_the_specification_demands() -> Non
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda x: st.lists(x, max_size=2)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_value_in_any_place_breaks_the_reader(odd: Any) -> None:
     places = ("request", "request__url", "request__headers", "request__postData", "response", "response__content")
     entries = [entry(**{place: odd}) for place in (*places, "timings", "timings__wait", "response__bodySize")]

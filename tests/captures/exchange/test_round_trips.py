@@ -71,7 +71,7 @@ ALL = [goreplay, har, jsonlines, vegeta]
 
 @pytest.mark.parametrize("format_", ALL)
 @given(st.lists(usual_records(), max_size=4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_usual_traffic_goes_across_whole(format_: ModuleType, some: list[Record]) -> None:
     back, written, read = across(format_, some)
     if format_ is vegeta:  # a target is a request without time and answer, which is what is told
@@ -98,7 +98,7 @@ def told(format_: ModuleType, before: list[Record], after: list[Record]) -> Coun
 
 @pytest.mark.parametrize("format_", ALL)
 @given(bent_records(), odd_records)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_field_that_does_not_come_back_was_told(format_: ModuleType, first: Record, second: Record) -> None:
     """One file each, so that what came back is known to be of which record; told exactly, not too much either."""
     for one in (first, second):
@@ -112,7 +112,7 @@ def test_every_field_that_does_not_come_back_was_told(format_: ModuleType, first
 
 
 @given(odd_records)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_json_lines_hold_everything(one: Record) -> None:
     back, written, _ = across(jsonlines, [one])
     assert back == [one]
