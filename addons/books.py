@@ -62,7 +62,7 @@ BEAT = 0.2
 SILENCE_NS = int(SIGNAL_TIMEOUT * 1e9)
 """A supervisor that was silent for longer counts as gone: it may have been asked to pull the lever."""
 
-_MAGIC = 0x72656D70_00000002  # "remp", version 2 of the layout
+_MAGIC = 0x72656D70_00000003  # "remp", version 3 of the layout
 _PAGE = 4096
 
 

@@ -90,6 +90,11 @@ class Exposition:
                 "reamp_capture_removed_segments", "Old segments removed to keep within limits.", segments
             ),
             CounterMetricFamily("reamp_capture_removed_bytes", "Bytes of these segments.", size),
+            CounterMetricFamily(
+                "reamp_capture_withheld_bodies",
+                "Bodies not kept, because they could not be searched for secrets. The requests are recorded.",
+                reckoning.withheld_bodies(rows),
+            ),
             GaugeMetricFamily(
                 "reamp_capture_healthy",
                 "1 while all that is recorded reaches the disk; 0 if nothing is recorded.",

@@ -82,6 +82,11 @@ def removed(rows: Iterable[Row]) -> tuple[int, int]:
     return sum(one.removed_segments for one in counts), sum(one.removed_bytes for one in counts)
 
 
+def withheld_bodies(rows: Iterable[Row]) -> int:
+    """Sum up the bodies that were not kept because nobody could search them for secrets."""
+    return sum(row.counts.withheld_bodies for row in rows)
+
+
 def workers(rows: Iterable[Row]) -> list[Worker]:
     """List who carries traffic."""
     return [Worker(pid=row.pid, since=row.since_ns / 1e9, restarts=row.restarts) for row in rows if row.pid]

@@ -35,6 +35,8 @@ class Counts(ctypes.Structure):
     removed_segments: int
     """Old segments that were removed to keep within the limits."""
     removed_bytes: int
+    withheld_bodies: int
+    """Bodies of written records that were not kept because redaction could not search them for secrets."""
     writing: int
     """1 while a writer runs that is not in trouble: neither does the disk fail nor the queue overflow."""
     due_ns: int
@@ -48,6 +50,7 @@ class Counts(ctypes.Structure):
         ("bytes_written", ctypes.c_int64),
         ("removed_segments", ctypes.c_int64),
         ("removed_bytes", ctypes.c_int64),
+        ("withheld_bodies", ctypes.c_int64),
         ("writing", ctypes.c_int64),
         ("due_ns", ctypes.c_int64),
     ]

@@ -73,7 +73,32 @@ def lineage(made_by: str, capture: Capture, selection: Mapping[str, Any]) -> dic
         for writer, numbers in list(sources.items())[:_NAMED]
     ]
     more = {"more_writers": len(sources) - _NAMED} if len(sources) > _NAMED else {}
-    return {"made_by": made_by, "from": named, **more, **selection}
+    said = recorded(capture)
+    kept = {"recorded": said} if said and len(msgpack.packb(said)) <= _ROOM // 2 else {}
+    return {"made_by": made_by, "from": named, **more, **kept, **selection}
+
+
+def recorded(capture: Capture) -> list[dict[str, Any]]:
+    """Tell what of the traffic was recorded: the different things that sidecars said of it."""
+    said: list[dict[str, Any]] = []
+    for segment in capture.segments:
+        found = segment.header.extra.get("recorded") if segment.header is not None else None
+        for one in found if isinstance(found, list) else [found]:
+            if isinstance(one, dict) and one not in said:
+                said.append(one)
+    return said
+
+
+def left_out(capture: Capture) -> list[str]:
+    """Say in words what of the traffic was not recorded on purpose: nothing, if all of it was."""
+    words = []
+    for one in recorded(capture):
+        sample, by = one.get("sample"), one.get("session_by")
+        parts = [f"{sample} of the sessions (by {by})"] if sample else []
+        parts += [f"--{name} {one[name]}" for name in ("only", "except") if one.get(name)]
+        if parts:
+            words.append("recorded were only " + ", ".join(parts))
+    return list(dict.fromkeys(words))
 
 
 def redaction(capture: Capture) -> dict[str, Any]:

@@ -176,6 +176,7 @@ class CaptureWriter:
         self._durable = settings.fsync != "none"
         self._counts = counts
         self._redactor = redactor
+        self._withheld = redactor.withheld
         self._extra = dict(header or {})
         self._recipients = recipients or Recipients()
         self._writer = secrets.token_hex(4)
@@ -306,6 +307,15 @@ class CaptureWriter:
             self._unfit_told = True
             log.warning("capture: %s: such records are dropped", why)
 
+    def _withhold(self, bodies: int) -> None:
+        if not self._counts.withheld_bodies:
+            log.warning(
+                "capture: a body could not be searched for secrets (broken, or packed in an unknown way): such bodies "
+                "are not recorded, only their size, and counted as reamp_capture_withheld_bodies_total"
+            )
+        self._withheld += bodies
+        self._counts.withheld_bodies += bodies
+
     def _too_late(self) -> None:
         # `close` counted what was in flight as dropped; the first ones that end after it are those.
         if not self._held and self._counts.in_flight < 0:
@@ -324,6 +334,8 @@ class CaptureWriter:
         if self._seal_timer is not None:
             self._seal_timer.cancel()
             self._seal_timer = None
+        if self._redactor.withheld > self._withheld:
+            self._withhold(self._redactor.withheld - self._withheld)
         block, self._block = self._block, None
         if block is not None:
             block.count = len(block.records)

@@ -346,6 +346,7 @@ def test_ls_reads_no_block(tmp_path: Path) -> None:
         "bytes": sum(map(len, pieces)),
         "first_ns": NOON,
         "last_ns": NOON + 9 * SECOND,
+        "recorded": [],
         "segments": [
             {
                 "file": "x.reamp",

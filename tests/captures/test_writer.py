@@ -199,6 +199,20 @@ async def test_what_cannot_be_packed_is_counted_and_harms_no_other(tmp_path: Pat
     assert verify(tmp_path).ok
 
 
+async def test_bodies_that_cannot_be_searched_are_counted_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = Counts()
+    writer = making.writer(tmp_path, counts)
+    await writer.start()
+    for body in (b"no gzip", b"nor this", b""):
+        _offer(writer, counts, record(body=body, body_size=len(body), headers=((b"content-encoding", b"gzip"),)))
+    await writer.close()
+    assert counts.withheld_bodies == 2
+    assert [one.body_size for one in Capture(tmp_path).records()] == [7, 8, 0]
+    assert [line.startswith("capture: a body could not be searched") for line in caplog.messages] == [True]
+
+
 async def test_records_that_are_unfit_are_told_once_for_each_segment(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

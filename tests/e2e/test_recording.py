@@ -69,6 +69,12 @@ async def test_whole_sessions_are_recorded_by_every_worker_alike_also_after_a_re
     per_writer = Counter(header.writer for header, records in by_segment if header for _ in records)
     assert len(per_writer) > 3, "workers shared the traffic"
     assert {header.extra["recorded"]["sample"] for header, records in by_segment if header} == {"30%", "60%"}
+    said = [f"recorded were only {share} of the sessions (by auto), --except ~c 404" for share in ("30%", "60%")]
+    half = site.folder / "half"
+    assert run("captures", "slice", str(site.captures), "--only", "~m GET", "-o", str(half)).returncode == 0
+    for folder in (site.captures, half):
+        for tool in ("ls", "stats"):
+            assert set(said) <= set(run("captures", tool, str(folder)).stdout.splitlines())
     paths = Counter(one.path for one in site.records() if one.path != "/cart")
     assert paths == {f"/item/{n}": 3 if n in taken else 1 for n in sampled(site, "60%")}, (
         "each of them in every turn, and no other"

@@ -6,6 +6,7 @@ from typing import Any
 import typer
 from rich.text import Text
 
+from captures.lineage import recorded
 from captures.moments import SECOND, iso
 from captures.rates import sparkline, spread
 from captures.reader import Capture, Segment
@@ -18,6 +19,7 @@ from reamp.commands.captures.shared import (
     finish,
     new_table,
     open_capture,
+    tell_left_out,
     to_console,
 )
 from rules.units import Duration
@@ -49,6 +51,7 @@ def _as_object(capture: Capture) -> dict[str, Any]:
         "bytes": sum(segment.size for segment in capture.segments),
         "first_ns": capture.first_ns,
         "last_ns": capture.last_ns,
+        "recorded": recorded(capture),
         "segments": [
             {
                 "file": segment.path.name,
@@ -92,6 +95,7 @@ def _print(capture: Capture) -> None:
         console.print(f"{capture.count:,} records in {as_size(size)}, {iso(first)} to {iso(last)}", highlight=False)
     else:
         console.print("no records", highlight=False)
+    tell_left_out(console, capture)
     locks = [segment.lock for segment in capture.segments if segment.lock is not None]
     if locks:
         names = dict.fromkeys(printable(name) for lock in locks for name in lock.recipients)

@@ -17,6 +17,7 @@ from rich.table import Table
 from captures.batch import BatchWriter
 from captures.errors import CaptureError
 from captures.keyring import Recipients, load_identities, recipient_keys
+from captures.lineage import left_out
 from captures.moments import HOW, Span, iso, moment
 from captures.reader import Capture
 from captures.records import Record
@@ -287,6 +288,12 @@ def to_console() -> Console:
     """Make a console that cuts nothing off, and wraps nothing, when its output goes to a file or a pipe."""
     console = Console(highlight=False, markup=False, emoji=False)
     return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=1000)
+
+
+def tell_left_out(console: Console, capture: Capture) -> None:
+    """Say if what is shown was never all of the traffic."""
+    for words in left_out(capture):
+        console.print(printable(words), soft_wrap=True)
 
 
 def new_table() -> Table:

@@ -24,6 +24,7 @@ from reamp.commands.captures.shared import (
     finish,
     new_table,
     open_capture,
+    tell_left_out,
     to_console,
 )
 from rules.units import Duration
@@ -66,7 +67,9 @@ def stats(
     elif not summary.records:
         typer.echo(str(choice.nothing()))
     else:
-        _show(summary, to_console())
+        console = to_console()
+        _show(summary, console)
+        tell_left_out(console, capture)
     finish(capture)
 
 
