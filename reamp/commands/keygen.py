@@ -27,6 +27,7 @@ def keygen(
     what `--identity` takes. Keep the file away from the machines that record; who loses it loses the recordings.
 
     Examples:
+
         reamp keygen load -o keys
 
         reamp keygen --age -o me.txt

@@ -46,6 +46,7 @@ def audit(
     Samples are masked. What the columns mean, and what cannot be found: docs/redaction.md
 
     Examples:
+
         reamp captures audit ./recordings
 
         reamp captures audit ./recordings --redaction-rules rules.yaml --json | jq '.groups[].place'

@@ -32,6 +32,7 @@ def cat(
     """Print the records, a line each: for people, or with --json one JSON object a line, with all that a record holds.
 
     Examples:
+
         reamp captures cat ./recordings --from -5m
 
         reamp captures cat ./recordings --json --only '~c 500' | jq -r .path

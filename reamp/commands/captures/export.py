@@ -66,6 +66,7 @@ def export(
     Nothing that another tool sends is held under reamp's ceiling, or marked as synthetic: keep it off production.
 
     Examples:
+
         reamp captures export ./recordings --to har -o shop.har
 
         reamp captures export ./recordings --to k6 --target http://127.0.0.1:8000 -o shop.js && k6 run shop.js

@@ -87,6 +87,7 @@ def import_(
     targets, curl commands, JSON lines; compressed with gzip or zstd, or not.
 
     Examples:
+
         reamp captures import requests.gor.gz -o ./recordings/shop
 
         reamp captures import access.log --authority shop.example --scheme https -o ./recordings/shop

@@ -33,6 +33,7 @@ def list_segments(folder: Where = DEFAULT, as_json: AsJson = False) -> None:
     """List the segments: when, how much, how even, closed or torn. Reads headers and footers only.
 
     Examples:
+
         reamp captures ls ./recordings
 
         reamp captures ls ./recordings --json | jq '.segments[] | select(.state == "torn") | .file'

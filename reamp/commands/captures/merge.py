@@ -40,6 +40,7 @@ def merge(
     """Write several captures as one, by arrival. A segment that is in more than one of them is taken once.
 
     Examples:
+
         reamp captures merge ./monday ./tuesday -o ./both
 
         reamp captures merge ./slice-1 ./slice-2 --unique -o ./whole

@@ -39,6 +39,7 @@ def show(
     """Show one record as HTTP, or as a curl command.
 
     Examples:
+
         reamp captures show ./recordings 17
 
         reamp captures show ./recordings --at 2026-11-21T20:48:51Z --curl

@@ -37,6 +37,7 @@ def cut(
     """Write what was chosen of a capture as a new one. Blocks that lie outside the times are not read.
 
     Examples:
+
         reamp captures slice ./recordings --from -15m -o ./last-quarter
 
         reamp captures slice ./recordings --from 14:00 --to 14:30 --only '~m POST & ~u /api' -o ./posts

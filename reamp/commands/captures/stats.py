@@ -53,6 +53,7 @@ def stats(
     other, as from many users; more if in bursts; less if evenly.
 
     Examples:
+
         reamp captures stats ./recordings
 
         reamp captures stats ./recordings --only '~u /checkout' --json | jq .seconds.p99

@@ -47,6 +47,7 @@ def top(
     stand at one place. Of those, one that has a twentieth of the requests keeps its name.
 
     Examples:
+
         reamp captures top ./recordings -n 10
 
         reamp captures top ./recordings --from -15m --method POST

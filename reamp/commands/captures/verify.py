@@ -48,6 +48,7 @@ def verify(
     With --repair, what reads is copied into a new folder, and the copy is verified: the exit code is the copy's.
 
     Examples:
+
         reamp captures verify ./recordings && echo complete
 
         reamp captures verify ./recordings --repair -o ./clean
