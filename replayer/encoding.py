@@ -21,6 +21,7 @@ from typing import Literal
 
 import loadtag.headers
 from captures.records import Headers, Record
+from replayer.routes import Routes
 
 Skip = Literal["tagged", "unsafe", "connect", "upgrade", "truncated", "malformed"]
 
@@ -78,11 +79,12 @@ def _kind(name: bytes) -> _Kind:
 class Request:
     """A request ready to be sent, but for its token."""
 
-    __slots__ = ("head", "prefix", "safe", "tail")
+    __slots__ = ("head", "prefix", "route", "safe", "tail")
 
-    def __init__(self, prefix: bytes, tail: bytes, method: str) -> None:
+    def __init__(self, prefix: bytes, tail: bytes, method: str, route: int = 0) -> None:
         self.prefix = prefix
         self.tail = tail
+        self.route = route  # its number in `routes.Routes`
         self.head = method == "HEAD"  # its answer has no body, whatever the fields say
         self.safe = method in SAFE
 
@@ -96,6 +98,7 @@ class Encoder:
 
     def __init__(self, run_id: str, methods: Container[str], host: str, recorded_host: bool = False) -> None:
         """`host` goes into `Host`; with `recorded_host` only where none was recorded."""
+        self.routes = Routes()
         self._run_id = run_id
         self._methods = methods
         self._host = host
@@ -131,7 +134,9 @@ class Encoder:
         if body or method in ("POST", "PUT", "PATCH"):
             lines.append(b"Content-Length: %d" % len(body))
         before, after = tag
-        return Request(b"\r\n".join((first, second, *lines)) + before, after + body, method)
+        return Request(
+            b"\r\n".join((first, second, *lines)) + before, after + body, method, self.routes.number(method, path)
+        )
 
     def _lines(self, headers: Headers) -> tuple[list[bytes], list[bytes], list[tuple[_Kind, bytes]]]:
         """Give the lines of the end-to-end fields, which of them were made now, and what needs a closer look.

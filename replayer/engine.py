@@ -31,13 +31,13 @@ from replayer.pacing import Pace, pace
 from replayer.plan import Plan
 from replayer.prepare import Prepared, control_client, run_seconds
 from replayer.report import Live, Report, Stop, exit_code, faults
+from replayer.routes import rounded
 from replayer.snapshot import Observer, Snapshot
 from replayer.stock import Supply, stocked, supply
 from replayer.tagging import Tag
-from replayer.transport import Failure, Pool, Target, Withdrawal
+from replayer.transport import Answer, Failure, Pool, Target, Withdrawal
 from replayer.vigil import Vigil
 from rules.exits import Exit
-from rules.wire import Withheld
 
 BEAT = 0.05
 BEAT_NS = int(BEAT * 1e9)
@@ -96,6 +96,7 @@ class Run:
             self,
             self._clock,
         )
+        self._routes = prepared.encoder.routes.all
         self._alarm = alarm(self._loop, self._pump)
         self._supply: Supply | None = None
         self._taken = 0
@@ -318,19 +319,28 @@ class Run:
 
     # --- outcomes, called by the pool ---
 
-    def answered(self, due_ns: int, sent_ns: int, status: int, size: int, withheld: Withheld | None) -> None:
+    def answered(self, answer: Answer) -> None:
         """Count an answer."""
         accounts = self.accounts
-        accounts.bytes_received += size
-        if withheld is None:
-            now = self._clock()
+        route = self._routes[answer.request.route]
+        route.sent += 1
+        route.bytes_received += answer.size
+        accounts.bytes_received += answer.size
+        if answer.withheld is None:
+            latency = (answer.ended_ns - answer.due_ns) // 1000
+            service = (answer.ended_ns - answer.sent_ns) // 1000
             accounts.answered += 1
-            accounts.statuses[status] += 1
-            self.latency.pending.append((now - due_ns) // 1000)
-            self.service.pending.append((now - sent_ns) // 1000)
+            accounts.statuses[answer.status] += 1
+            self.latency.pending.append(latency)
+            self.service.pending.append(service)
+            route.answered += 1
+            route.statuses[answer.status] += 1
+            route.latency[rounded(latency)] += 1
+            route.service[rounded(service)] += 1
         else:
-            accounts.withheld[withheld] += 1
-            if withheld == "lever":
+            route.withheld += 1
+            accounts.withheld[answer.withheld] += 1
+            if answer.withheld == "lever":
                 self._note("lever", told_by="the guard")
                 self.stop("lever", "the guard refused: the lever is pulled")
         self._settled()
@@ -342,11 +352,14 @@ class Run:
         if sent_ns > ready_ns:
             self.wait.pending.append((sent_ns - ready_ns) // 1000)
 
-    def failed(self, sent_ns: int | None, failure: Failure) -> None:
+    def failed(self, request: Request, sent_ns: int | None, failure: Failure) -> None:
         """Count a request that will have no answer."""
         if sent_ns is None:
             self.accounts.sent += 1
         self.accounts.errors[failure] += 1
+        route = self._routes[request.route]
+        route.sent += 1
+        route.errors[failure] += 1
         self._settled()
 
     def withdrawal(self, due_ns: int) -> Withdrawal | None:

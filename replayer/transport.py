@@ -60,11 +60,27 @@ _WITHHELD = re.compile(rb"\r\n" + WITHHELD_HEADER.encode() + rb":[ \t]*(credit|l
 _FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding):", re.IGNORECASE)
 
 
+class Answer(NamedTuple):
+    """A request that was answered. Times are those of the pool's clock."""
+
+    request: Request
+    due_ns: int
+    sent_ns: int
+    first_ns: int
+    """When the first bytes of the answer came."""
+    ended_ns: int
+    status: int
+    size: int
+    """Bytes of the whole answer, head and 1xx too."""
+    withheld: Withheld | None
+    """Set if the answer is the guard's and not the target's."""
+
+
 class Outcomes(Protocol):
     """Whom the pool tells what became of a request."""
 
-    def answered(self, due_ns: int, sent_ns: int, status: int, size: int, withheld: Withheld | None) -> None:
-        """Take a whole answer; `withheld` if it is the guard's and not the target's."""
+    def answered(self, answer: Answer) -> None:
+        """Take a whole answer."""
 
     def sent(self, due_ns: int, ready_ns: int, sent_ns: int) -> None:
         """Take the news that a request is written, `sent_ns`; `ready_ns` is when nothing but a connection lacked."""
@@ -75,8 +91,8 @@ class Outcomes(Protocol):
     def withdrawn(self, why: Withdrawal) -> None:
         """Take the news that a request was not sent."""
 
-    def failed(self, sent_ns: int | None, failure: Failure) -> None:
-        """Take the news that there will be no answer; `sent_ns` is None if there was not even a connection."""
+    def failed(self, request: Request, sent_ns: int | None, failure: Failure) -> None:
+        """Take the news that `request` gets no answer; `sent_ns` is None if there was not even a connection."""
 
     def token(self) -> bytes:
         """Give the token that is put into a request at the moment of sending."""
@@ -261,6 +277,7 @@ class Connection(asyncio.Protocol):
         "_status",
         "_transport",
         "due_ns",
+        "first_ns",
         "ready_ns",
         "request",
         "sent_ns",
@@ -286,6 +303,7 @@ class Connection(asyncio.Protocol):
         self._keep = False
         self._head = b""
         self._size = 0
+        self.first_ns = 0
 
     # --- sending ---
 
@@ -341,6 +359,8 @@ class Connection(asyncio.Protocol):
             self.abort()
             self._pool.forget(self)
             return
+        if not self._size:
+            self.first_ns = self._pool.clock()
         self._size += len(data)
         if len(self._head) < MAX_HEAD:
             self._head += data  # as good as free for an answer that comes in one piece
@@ -352,9 +372,9 @@ class Connection(asyncio.Protocol):
                 return
             self._keep = False  # the answer is whole; what follows it is not HTTP
         if self._status:
-            self._finish(self._status)
+            self._finish(request, self._status)
         elif request.head:
-            self._finish_head()
+            self._finish_head(request)
         elif len(self._head) >= MAX_HEAD and _final_head(self._head) is None:
             self.fail("protocol")
 
@@ -371,7 +391,7 @@ class Connection(asyncio.Protocol):
             self._status = status
             self._keep = self._parser.should_keep_alive()
 
-    def _finish_head(self) -> None:
+    def _finish_head(self, request: Request) -> None:
         # The parser can't know that an answer to HEAD has no body (RFC 9110, 9.3.2). It is given up for a new one.
         head = _final_head(self._head)
         if head is None:
@@ -381,12 +401,13 @@ class Connection(asyncio.Protocol):
         whole = self._head.endswith(_HEAD_END) and self._head.count(_HEAD_END) == self._begun
         self._keep = whole and self._parser.should_keep_alive()
         self._parser = httptools.HttpResponseParser(self)
-        self._finish(head.status)
+        self._finish(request, head.status)
 
-    def _finish(self, status: int) -> None:
+    def _finish(self, request: Request, status: int) -> None:
         pool = self._pool
         withheld = _withheld(self._head) if status in (429, 503) and pool.target.guarded else None
-        due_ns, sent_ns, size = self.due_ns, self.sent_ns, self._size
+        now = pool.clock()
+        answer = Answer(request, self.due_ns, self.sent_ns, self.first_ns, now, status, self._size, withheld)
         self.request = None
         if self._keep:
             self._rested = True
@@ -396,7 +417,7 @@ class Connection(asyncio.Protocol):
         else:
             self.abort()
             pool.forget(self)
-        pool.outcomes.answered(due_ns, sent_ns, status, size, withheld)
+        pool.outcomes.answered(answer)
 
     # --- ending ---
 
@@ -411,21 +432,22 @@ class Connection(asyncio.Protocol):
             pool.forget(self)
             # A server may close an idle connection at the moment in which a request is sent (RFC 9112, 9.3.1).
             if not (stale and pool.retry(request, self.due_ns, self.sent_ns)):
-                pool.outcomes.failed(self.sent_ns, "closed" if exc is None else "reset")
+                pool.outcomes.failed(request, self.sent_ns, "closed" if exc is None else "reset")
         elif exc is None and (head := _final_head(self._head)) is not None and not _FRAMED.search(head.fields):
             self._keep = False  # an answer that ends with its connection (RFC 9112, 6.3)
-            self._finish(head.status)
+            self._finish(request, head.status)
         else:
             self.fail("truncated")
 
     def fail(self, failure: Failure) -> None:
         """Give up the request and the connection."""
-        waited = self.waits
+        waited, request = self.waits, self.request
         self._pool.waiting -= waited
         self.request = None
         self.abort()
         self._pool.forget(self)
-        self._pool.outcomes.failed(None if waited else self.sent_ns, failure)
+        if request is not None:
+            self._pool.outcomes.failed(request, None if waited else self.sent_ns, failure)
 
     def abort(self) -> None:
         """Close at once."""

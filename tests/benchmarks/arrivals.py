@@ -26,8 +26,7 @@ from hdrh.histogram import HdrHistogram
 from replayer.alarm import alarm
 from replayer.encoding import Request
 from replayer.latency import Recorder, histogram
-from replayer.transport import Failure, Pool, Target, Withdrawal
-from rules.wire import Withheld
+from replayer.transport import Answer, Failure, Pool, Target, Withdrawal
 from tests.benchmarks import traffic
 from tests.support.processes import Process, python
 
@@ -121,16 +120,16 @@ class _Arrivals:
     def ready(self) -> None:
         self._pump()
 
-    def answered(self, due_ns: int, _sent_ns: int, status: int, _size: int, _withheld: Withheld | None) -> None:
-        if due_ns < self._counts:
+    def answered(self, answer: Answer) -> None:
+        if answer.due_ns < self._counts:
             return
-        if status == 200:
+        if answer.status == 200:
             self.answers += 1
-            self.latency.pending.append((self.clock() - due_ns) // 1000)
+            self.latency.pending.append((answer.ended_ns - answer.due_ns) // 1000)
         else:
             self.failures += 1
 
-    def failed(self, _sent_ns: int | None, _failure: Failure) -> None:
+    def failed(self, _request: Request, _sent_ns: int | None, _failure: Failure) -> None:
         self.failures += 1
 
     def sent(self, due_ns: int, ready_ns: int, sent_ns: int) -> None:

@@ -12,8 +12,7 @@ import pytest
 import uvloop
 
 from replayer.encoding import Request
-from replayer.transport import Failure, Pool, Target, Withdrawal
-from rules.wire import Withheld
+from replayer.transport import Answer, Failure, Pool, Target, Withdrawal
 from tests.support.origin import Connection, Origin, Script, answering, certificate, once, origin
 from tests.support.processes import free_port
 
@@ -37,8 +36,9 @@ class Outcomes:
         self.tag = b"token"
         self.woken = 0
 
-    def answered(self, _due: int, _sent: int, status: int, _size: int, withheld: Withheld | None) -> None:
-        self.seen.put_nowait(f"withheld:{withheld}" if withheld else status)
+    def answered(self, answer: Answer) -> None:
+        assert answer.due_ns <= answer.sent_ns <= answer.first_ns <= answer.ended_ns
+        self.seen.put_nowait(f"withheld:{answer.withheld}" if answer.withheld else answer.status)
 
     def sent(self, due: int, ready: int, sent: int) -> None:
         assert due <= ready <= sent
@@ -50,7 +50,7 @@ class Outcomes:
     def withdrawn(self, why: Withdrawal) -> None:
         self.seen.put_nowait(f"withdrawn:{why}")
 
-    def failed(self, sent: int | None, failure: Failure) -> None:
+    def failed(self, _request: Request, sent: int | None, failure: Failure) -> None:
         assert (sent is None) == (failure in {"dns", "refused", "connect", "connect-timeout", "tls"})
         self.seen.put_nowait(failure)
 
