@@ -5,9 +5,10 @@ A name is brought into its normal form first: words in lower case with hyphens b
 hyphen in a pattern is where a word begins or ends: ``*-pin`` is for `cardPin` and not for `shipping`.
 """
 
-import fnmatch
 import re
 from collections.abc import Iterable
+
+from captures.redaction.patterns import compiled
 
 HEADERS = (
     # what somebody proves who they are with
@@ -56,7 +57,7 @@ COOKIES = ("*",)
 """Names of cookies: which of them is the session is up to each app, so all are replaced unless they are spared."""
 
 _MOST_KNOWN = 4096
-_LONGEST = 256
+LONGEST = 256
 """A name longer than this is judged by its end."""
 
 _APART = re.compile(rb"[^A-Za-z0-9]+")
@@ -89,8 +90,8 @@ class Names:
             return self._known[name]
         except KeyError:
             pass
-        if len(name) > _LONGEST:
-            return self._judge(name[-_LONGEST:])
+        if len(name) > LONGEST:
+            return self._judge(name[-LONGEST:])
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         found = self._known[name] = self._judge(name)
@@ -107,11 +108,8 @@ class Names:
     def _judge(self, name: bytes) -> bool:
         words = normal(name)
         flat = _APART.sub(b"-", name).strip(b"-").lower()
-        forms = {words, flat, _NUMBER.sub(b"", words), _NUMBER.sub(b"", flat)}
-        texts = [form.decode("ascii") for form in forms if form]
-        if any(self._spared(text) for text in texts):
-            return False
-        return any(self._secret(text) for text in texts)
+        forms = {words, flat, _NUMBER.sub(b"", words), _NUMBER.sub(b"", flat)} - {b""}
+        return not any(map(self._spared, forms)) and any(map(self._secret, forms))
 
 
 def _pattern(pattern: str) -> str:
@@ -122,9 +120,11 @@ def _pattern(pattern: str) -> str:
 
 class _Union:
     def __init__(self, patterns: tuple[str, ...]) -> None:
-        self._match = re.compile("|".join(map(fnmatch.translate, patterns))).match if patterns else None
+        # RE2: what looks like a name in a long word, as in an upload in base64, is judged again and again.
+        expressions = [".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns]
+        self._match = compiled("|".join(expressions).encode(), groups=False).fullmatch if patterns else None
 
-    def __call__(self, text: str) -> bool:
+    def __call__(self, text: bytes) -> bool:
         return self._match is not None and self._match(text) is not None
 
 

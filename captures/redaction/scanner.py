@@ -68,8 +68,8 @@ class Scanner:
         return any(self.names.secret(self._name_at(text, match.start() + 1)) for match in found)
 
     def _name_at(self, text: bytes, at: int) -> bytes:
-        before, after = _WORD_BEFORE.search(text, max(0, at - _LONGEST_NAME), at), _WORD_AFTER.match(text, at)
-        return text[before.start() if before else at : after.end() if after else at]
+        before, after = _WORD.match(text[max(0, at - _LONGEST_NAME) : at][::-1]), _WORD.match(text, at)
+        return text[at - before.end() if before else at : after.end() if after else at]
 
     def instead(self, secret: bytes) -> bytes:
         """Give what stands for a value that a name says is secret, whatever blanks and quotes it stands in."""
@@ -146,20 +146,21 @@ class Scanner:
     def _after_name(self, text: bytes, at: int, done: int, *, truncated: bool) -> tuple[list[Edit], int]:
         """Look at the name around `at`; give edits for its value, and how far that reaches."""
         first = max(done, at - _LONGEST_NAME)
-        before, after = _NAME_BEFORE.search(text, first, at), _NAME_AFTER.match(text, at)
-        start = before.start() if before else at
+        before, after = _NAME.match(text[first:at][::-1]), _NAME.match(text, at)
+        start = at - before.end() if before else at
         end = after.end() if after else at
         name = text[start:end]
-        if not self.names.secret(name):
-            return [], end
         tag = _TAG.search(text, max(0, start - _LONGEST_NAME), start)
+        sign = _ASSIGN.match(text, end)
+        header = _PART_OF_LIST.match(text, end) if sign is None else None
+        # Whether it could be a name at all is told quicker than which: a long word has many names in it by chance.
+        if not (tag or sign or header) or not self.names.secret(name):
+            return [], end
         if tag:
             return self._element(text, tag[1] + name, end, truncated=truncated)
         quoted = text[start - 1 : start] in (b'"', b"'", b"`") and start > 0
-        sign = _ASSIGN.match(text, end)
         if sign is None:
-            header = _PART_OF_LIST.match(text, end)
-            return (self._value(text, header.end(), name, truncated=truncated)) if header else ([], end)
+            return self._value(text, header.end(), name, truncated=truncated) if header else ([], end)
         line = not quoted and sign[1] == b":" and _LINE_BEGINS.search(text, max(0, start - 64), start) is not None
         line = line or (not quoted and sign[1] == b":" and start <= 64 and not text[:start].strip(b" \t-"))
         if line and text[sign.end() : sign.end() + 1] not in (b'"', b"'", b"{", b"["):
@@ -274,11 +275,10 @@ _LONGEST_TAG = 64 << 10
 _LINE_BEGINS = re.compile(rb"\n[ \t-]*\Z")
 _HARMLESS = 4
 """Bytes of a card or an address that may stay where a body was cut. What a name says is secret goes whole."""
-_NAME_BEFORE = re.compile(rb"[\w.$\[\]\x80-\xff-]*\Z")
-_NAME_AFTER = re.compile(rb"[\w.$\[\]\x80-\xff-]*")
+# Before a place they are matched backwards: a search for an end tries every beginning.
+_NAME = re.compile(rb"[\w.$\[\]\x80-\xff-]*+")
 _TAG = re.compile(rb"<([\w.-]*:|)\Z")
-_WORD_BEFORE = re.compile(rb"[A-Za-z0-9_.-]*\Z")
-_WORD_AFTER = re.compile(rb"[A-Za-z0-9_.-]*")
+_WORD = re.compile(rb"[A-Za-z0-9_.-]*+")
 _ASSIGN = re.compile(rb"\\*[\"'`]?[ \t\r\n]{0,32}(:=|=>|:|=)[ \t\r\n]{0,32}")
 _PART_OF_LIST = re.compile(rb"\\*[\"']?[ \t]{0,8},[ \t]{0,8}(?=\\*[\"'])(?!\\*[\"'][^\"']{0,80}\\*[\"'][ \t]{0,8}[:=])")
 """``("password", "hunter2")``: a name and its value as two of a list."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic_core import from_json
 
 from captures.redaction.edits import JSON, Edit, decoded, shifted, through
+from captures.redaction.names import LONGEST
 
 if TYPE_CHECKING:
     from captures.redaction.scanner import Scanner
@@ -107,7 +108,7 @@ class _Document:
         plain = decoded(raw, JSON) if b"\\" in raw else raw
         if key is None:
             self._found += self._inside(start, raw)
-            if scanner.names.secret(plain):
+            if len(plain) <= LONGEST and scanner.names.secret(plain):
                 self._named.append(start)
             return end + 1
         if scanner.names.secret(plain):

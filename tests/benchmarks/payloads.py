@@ -4,6 +4,7 @@ wrk sends the same bytes again and again. They are given to it as a script that 
 called for each request, wrk costs the same as without a script.
 """
 
+import json
 import random
 import string
 from pathlib import Path
@@ -59,10 +60,16 @@ class Payload(NamedTuple):
 
 
 def _body() -> str:
-    # Letters by chance, so that a body is worth its bytes to a compressor at least the first time.
-    begin, end = '{"order": "', '"}'
-    letters = random.Random(1).choices(string.ascii_letters, k=BODY - len(begin) - len(end))
-    return f"{begin}{''.join(letters)}{end}"
+    # An order of many things: what they are called and cost is drawn by chance, the note fills the rest up.
+    draw = random.Random(1)
+    words = ["".join(draw.choices(string.ascii_lowercase, k=draw.randint(3, 9))) for _ in range(200)]
+    items = [
+        {"sku": draw.randrange(10**6), "name": " ".join(draw.choices(words, k=3)), "price": draw.randrange(10**4) / 100}
+        for _ in range(50)
+    ]
+    note = " ".join(draw.choices(words, k=1000))
+    begin, end = json.dumps({"order": items})[:-1] + ', "note": "', '"}'
+    return begin + note[: BODY - len(begin) - len(end)] + end
 
 
 SMALL = Payload("107B", "107-byte answer, wrk's own headers")
