@@ -1,10 +1,9 @@
 """One run, from the first request to the report. Edge: the clock, the loop and the signals are here, decisions are not.
 
-    due? (demand) -> in time? (pacing) -> a connection? (transport) -> credit? (ceiling) -> send -> outcome -> accounts
+    prepared -> the signal is there -> begin -> (lane: send, count) -> end, however it comes -> report
 
-The pump asks these questions in this order for the request that is due next, and stops at the first answer that is not
-"send". It is woken by an alarm at the next due time, by a grant, and by a connection that is free again. The beat
-looks after everything that takes no part in sending: time-outs, the signal, the lever, the end, what is shown.
+What is sent leaves by the run's lane (`replayer.lanes`). The run hears the sidecars, and its beat looks after
+everything that takes no part in sending: time-outs, the signal, the lever, the end, what is shown.
 """
 
 import asyncio
@@ -19,23 +18,21 @@ from prometheus_client import CollectorRegistry
 
 from captures.errors import CaptureError
 from replayer.accounts import Accounts
-from replayer.alarm import alarm
 from replayer.ceiling import Ceiling, Heard, Source, Unbounded
 from replayer.credits import follow
-from replayer.demand import Demand
-from replayer.encoding import Request
 from replayer.folder import Folder
-from replayer.latency import Recorder, quantiles
+from replayer.lanes.lane import Lane
+from replayer.lanes.ledger import Ledger
+from replayer.lanes.python import PythonLane
+from replayer.latency import quantiles
 from replayer.metrics import RunCollector
-from replayer.pacing import Pace, pace
 from replayer.plan import Plan
 from replayer.prepare import Prepared, control_client, run_seconds
 from replayer.report import Live, Report, Stop, exit_code, faults
-from replayer.routes import rounded
 from replayer.snapshot import Observer, Snapshot
-from replayer.stock import Supply, stocked, supply
+from replayer.stock import REFILL, Supply, stocked, supply
 from replayer.tagging import Tag
-from replayer.transport import Answer, Failure, Pool, Target, Withdrawal
+from replayer.transport import Target
 from replayer.vigil import Vigil
 from rules.exits import Exit
 
@@ -46,18 +43,12 @@ BEAT_NS = int(BEAT * 1e9)
 WAKE_NS = 10_000_000
 """A beat that comes later than this shows that the process was held up."""
 
-BATCH = 64
-"""Requests sent before answers get their turn."""
-
-REFILL = 16
-"""Requests read ahead at a time: a fraction of a millisecond."""
-
 LEAD_NS = 50_000_000
 """Between being ready and the first due request."""
 
 
 class Run:
-    """Sends what a plan wants and a ceiling allows. Used once. Is the `Outcomes` of its pool."""
+    """Sends what a plan wants and a ceiling allows. Used once. Is the `Host` of its lane."""
 
     def __init__(
         self, plan: Plan, prepared: Prepared, folder: Folder, show: Callable[[Snapshot], None] = lambda _: None
@@ -66,8 +57,8 @@ class Run:
         self.prepared = prepared
         self.folder = folder
         self.missing: str | None = None  # why there is no whole report in the folder
-        self.accounts = Accounts()
-        self.latency, self.service, self.lag, self.wait = Recorder(), Recorder(), Recorder(), Recorder()
+        self.ledger = Ledger(prepared.encoder.routes.all)
+        self.accounts = self.ledger.accounts
         self._show = show
         self._clock = time.monotonic_ns
         self._loop = asyncio.get_running_loop()
@@ -76,35 +67,14 @@ class Run:
         self._drained = asyncio.Event()
         self._sending = False
         self._tag = Tag(prepared.signer, prepared.run_id, prepared.terms.audience, plan.tag_lifetime)
-        self._max_lag_ns = int(plan.max_lag * 1e9)
         terms = prepared.terms
         self.ceiling: Ceiling | Unbounded = (
             Unbounded() if terms.ceiling is None else Ceiling(Source(url, terms.ceiling) for url in prepared.states)
         )
-        host, port = plan.address
-        self.pool = Pool(
-            Target(
-                host,
-                port,
-                prepared.tls,
-                plan.server_name,
-                plan.connect_timeout,
-                plan.timeout,
-                plan.max_connections,
-                guarded=bool(plan.sidecars),
-            ),
-            self,
-            self._clock,
-        )
-        self._routes = prepared.encoder.routes.all
-        self._alarm = alarm(self._loop, self._pump)
+        self.lane = self._lane()
         self._supply: Supply | None = None
-        self._taken = 0
-        self._refilling = self._looped = False
-        self._short_ns = 0  # since when what is due waits for a free connection
-        self._crowded = 0  # requests that waited too long for one
-        self._lag_bound_ns = int(plan.lag_bound * 1e9)
-        self._start_ns = self._deadline_ns = self._end_ns = 0
+        self._looped = False
+        self._start_ns = self._end_ns = 0
         self._beat_ns = self._awake_ns = 0
         self._second_ns = 0
         self._stalled_ns = 0
@@ -137,7 +107,7 @@ class Run:
                     await self._ended.wait()
                     await self._wind_down()
                 finally:
-                    self._alarm.close()
+                    self.lane.close()
                     for follower in followers:
                         follower.cancel()
                     await asyncio.gather(*followers, return_exceptions=True)
@@ -154,7 +124,7 @@ class Run:
         if self._end is None:
             self._end_ns = self._clock()
             self._sending = False
-            self.accounts.shed["stopped"] += self._supply.demand.pending if self._supply else 0
+            self.accounts.shed["stopped"] += self.lane.halt()
             self._ended.set()
         elif self._end[0] == "ended" and why != "ended" and not self._drained.is_set():
             reason += "; the last answers were not waited for"
@@ -162,12 +132,37 @@ class Run:
             return
         self._end = why, reason
         if why != "ended":
-            self.accounts.shed["stopped"] += self.pool.withdraw()
+            self.accounts.shed["stopped"] += self.lane.withdraw()
             self._drained.set()
 
-    def _settled(self) -> None:
-        if self._end is not None and not self.pool.in_flight and not self.pool.waiting:
+    def settled(self) -> None:
+        """Take the news that a request has its outcome (called by the lane)."""
+        if self._end is not None and not self.lane.in_flight and not self.lane.waiting:
             self._drained.set()
+
+    def refused_by_lever(self) -> None:
+        """Stop, because a guard says that its lever is pulled (called by the lane)."""
+        self._note("lever", told_by="the guard")
+        self.stop("lever", "the guard refused: the lever is pulled")
+
+    def token(self) -> bytes:
+        """Give the load tag's token, valid now (called by the lane)."""
+        return self._tag.token(time.time())
+
+    def _lane(self) -> Lane:
+        plan = self.plan
+        host, port = plan.address
+        target = Target(
+            host,
+            port,
+            self.prepared.tls,
+            plan.server_name,
+            plan.connect_timeout,
+            plan.timeout,
+            plan.max_connections,
+            guarded=bool(plan.sidecars),
+        )
+        return PythonLane(self, plan, target, self._clock)
 
     # --- the beginning ---
 
@@ -198,100 +193,15 @@ class Run:
             return
         self._start_ns = self._second_ns = self._clock() + LEAD_NS
         self._supply = supply(self.plan, stock, capture.first_ns or 0, self._start_ns)
+        deadline_ns = 0
         if self.plan.duration is not None or self.plan.of == "live":
-            self._deadline_ns = self._start_ns + int(run_seconds(self.plan, self.prepared) * 1e9)
+            deadline_ns = self._start_ns + int(run_seconds(self.plan, self.prepared) * 1e9)
         self._observer = Observer(self.ceiling)
         self._note("start", of=self.plan.of, amplify=self.plan.amplify, top_up=self.plan.top_up)
         self._sending = True
-        self._pump()
+        self.lane.begin(self._supply, deadline_ns)
 
-    # --- sending ---
-
-    def _pump(self) -> None:
-        if not self._sending or self._supply is None:
-            return
-        demand = self._supply.demand
-        try:
-            for _ in range(BATCH):
-                now = self._clock()
-                due = self._due(demand, now)
-                if due is None:
-                    self._short_ns = 0
-                    return
-                match pace(now, due, self._max_lag_ns):
-                    case Pace.WAIT:
-                        self._short_ns = 0
-                        self._alarm.at(due)
-                        return
-                    case Pace.SHED:
-                        demand.take()
-                        self.accounts.shed["connections" if self._short_ns else "late"] += 1
-                    case Pace.SEND:
-                        if not self._send(demand, due, now):
-                            return
-        except CaptureError as error:
-            self.stop("failed", str(error))
-            return
-        self._loop.call_soon(self._pump)
-
-    def _due(self, demand: Demand[Request], now: int) -> int | None:
-        """Tell when the next request is due; None if there is none, for now or for good."""
-        if self._deadline_ns and now >= self._deadline_ns:
-            self.stop("ended", "the time was up")
-            return None
-        due = demand.due()
-        if due is None:
-            if demand.exhausted:
-                self.stop("ended", "the recording was played to its end")
-            else:
-                self._refill()
-        return due
-
-    def _send(self, demand: Demand[Request], due: int, now: int) -> bool:
-        """Send the request that is due; False if there is no connection for it now."""
-        shortage = self.pool.shortage(now)
-        if shortage == "connections":
-            self._short_ns = self._short_ns or now
-            self._alarm.at(due + self._max_lag_ns + 1)
-            return False
-        request = demand.take()
-        self._taken += 1
-        if self._taken >= REFILL:
-            self._taken = 0
-            self._refill()
-        refusal = shortage or self.ceiling.spend(now)
-        if refusal is not None:
-            self.accounts.shed[refusal] += 1
-            return True
-        # Waiting for a free connection is not the sender's own lag; but what waited long was not sent as planned.
-        if self._short_ns and now - due > self._lag_bound_ns:
-            self._crowded += 1
-        self.pool.send(request, due, max(due, self._short_ns) if self._short_ns else now, now)
-        return True
-
-    def _refill(self) -> None:
-        if not self._refilling:
-            self._refilling = True
-            self._loop.call_soon(self._read_ahead)
-
-    def _read_ahead(self) -> None:
-        self._refilling = False
-        if not self._sending or self._supply is None:
-            return
-        stock = self._supply.stock
-        try:
-            dry = stock.peek() is None
-            stock.fill(2 * REFILL)
-        except CaptureError as error:
-            self.stop("failed", str(error))
-            return
-        if stock.low:
-            self._refill()
-        if self.accounts.rounds and not self._looped:
-            self._looped = True
-            self._note("recording loops")
-        if dry and (stock.ended or stock.peek() is not None):
-            self._pump()
+    # --- what sidecars report ---
 
     def _hear(self, source: Source, heard: Heard) -> None:
         """Take in what a sidecar reported."""
@@ -308,7 +218,7 @@ class Run:
             if late:
                 # Either it lay here while this process was held up, or it was long on its way.
                 self.accounts.shed["late" if heard.until_ns < self._awake_ns else "signal"] += late
-            self._pump()
+        self.lane.wake()
 
     def _wake(self, now: int) -> int:
         """Take note if this process was held up until now; tell for how long."""
@@ -316,77 +226,6 @@ class Run:
         if held_up > WAKE_NS:
             self._awake_ns = now
         return held_up
-
-    # --- outcomes, called by the pool ---
-
-    def answered(self, answer: Answer) -> None:
-        """Count an answer."""
-        accounts = self.accounts
-        route = self._routes[answer.request.route]
-        route.sent += 1
-        route.bytes_received += answer.size
-        accounts.bytes_received += answer.size
-        if answer.withheld is None:
-            latency = (answer.ended_ns - answer.due_ns) // 1000
-            service = (answer.ended_ns - answer.sent_ns) // 1000
-            accounts.answered += 1
-            accounts.statuses[answer.status] += 1
-            self.latency.pending.append(latency)
-            self.service.pending.append(service)
-            route.answered += 1
-            route.statuses[answer.status] += 1
-            route.latency[rounded(latency)] += 1
-            route.service[rounded(service)] += 1
-        else:
-            route.withheld += 1
-            accounts.withheld[answer.withheld] += 1
-            if answer.withheld == "lever":
-                self._note("lever", told_by="the guard")
-                self.stop("lever", "the guard refused: the lever is pulled")
-        self._settled()
-
-    def sent(self, due_ns: int, ready_ns: int, sent_ns: int) -> None:
-        """Count a request that is on its way."""
-        self.accounts.sent += 1
-        self.lag.pending.append((ready_ns - due_ns) // 1000)
-        if sent_ns > ready_ns:
-            self.wait.pending.append((sent_ns - ready_ns) // 1000)
-
-    def failed(self, request: Request, sent_ns: int | None, failure: Failure) -> None:
-        """Count a request that will have no answer."""
-        if sent_ns is None:
-            self.accounts.sent += 1
-        self.accounts.errors[failure] += 1
-        route = self._routes[request.route]
-        route.sent += 1
-        route.errors[failure] += 1
-        self._settled()
-
-    def withdrawal(self, due_ns: int) -> Withdrawal | None:
-        """Tell whether a request that waited for its connection may still be sent: all that held then has to hold."""
-        now = self._clock()
-        if self.ceiling.lever is not None:
-            return "lever"
-        if not self.ceiling.open(now):
-            return "signal"
-        return "connecting" if now - due_ns > self._max_lag_ns else None
-
-    def withdrawn(self, why: Withdrawal) -> None:
-        """Count a request that was not sent after all."""
-        self.accounts.shed[why] += 1
-        self._settled()
-
-    def token(self) -> bytes:
-        """Give the load tag's token, valid now."""
-        return self._tag.token(time.time())
-
-    def may_retry(self) -> bool:
-        """Let a lost request be sent again, for another credit."""
-        return self._sending and self.ceiling.spend(self._clock()) is None
-
-    def ready(self) -> None:
-        """Go on, there is a connection again."""
-        self._pump()
 
     # --- the beat ---
 
@@ -400,13 +239,11 @@ class Run:
         if self._sending and held_up > self.plan.lag_bound * 1e9:
             self._stalled_ns += held_up
             self._note("stalled", seconds=round(held_up / 1e9, 3))
-        self.pool.sweep(now)
-        for recorder in (self.latency, self.service, self.lag, self.wait):
-            recorder.digest()
+        self.lane.beat(now)
         self._watch_signal(now)
         if self._sending:
-            self._refill()
-            self._pump()  # whatever woke nobody up (a clock that was set, an alarm that was lost), this does
+            self.lane.wake()  # whatever woke nobody up (a clock that was set, an alarm that was lost), this does
+        self._note_loops()
         if self._start_ns and now - self._second_ns >= 1_000_000_000:
             self._tell(now)
 
@@ -435,16 +272,11 @@ class Run:
         """Log a second's histograms and show how things stand."""
         start, end = (self._second_ns - self._start_ns) / 1e9, (now - self._start_ns) / 1e9
         p95 = None
-        for tag, recorder in (
-            ("latency", self.latency),
-            ("service", self.service),
-            ("lag", self.lag),
-            ("wait", self.wait),
-        ):
+        for tag, recorder in self.ledger.recorders:
             values = recorder.interval()
             if values.total_count:
                 self.folder.interval(tag, values, start, end)
-                if recorder is self.latency:
+                if tag == "latency":
                     p95 = values.get_value_at_percentile(95) / 1e6
         self._second_ns = now
         left = max(0.0, run_seconds(self.plan, self.prepared) - end)
@@ -460,26 +292,24 @@ class Run:
 
     def current(self) -> Accounts:
         """Give the accounts, with what others count brought up to date."""
-        accounts = self.accounts
-        if self._supply is not None:
-            demand = self._supply.demand
-            accounts.wanted = demand.wanted
-            accounts.waiting = self.pool.waiting + (demand.pending if self._sending else 0)
-        accounts.retried = self.pool.retried
-        accounts.bytes_sent = self.pool.sent_bytes
-        accounts.in_flight = self.pool.in_flight
-        return accounts
+        self.lane.look()
+        return self.accounts
+
+    def _note_loops(self) -> None:
+        if self.accounts.rounds and not self._looped:
+            self._looped = True
+            self._note("recording loops")
 
     # --- the end ---
 
     async def _wind_down(self) -> None:
         """After the planned end, wait for what is on its way. At any other, close at once."""
-        if self.pool.in_flight or self.pool.waiting:
+        if self.lane.in_flight or self.lane.waiting:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.plan.timeout + 2 * BEAT):
                     await self._drained.wait()
-        self.accounts.shed["stopped"] += self.pool.withdraw()
-        self.accounts.unanswered += self.pool.close()
+        self.accounts.shed["stopped"] += self.lane.withdraw()
+        self.accounts.unanswered += self.lane.close()
         self._drained.set()
 
     def _report(self, started: float) -> Report:
@@ -487,11 +317,12 @@ class Run:
         now = self._clock()
         if self._start_ns:
             self._tell(now)
+        self._note_loops()
         accounts = self.current()
-        lag = quantiles(self.lag.total)
+        lag = quantiles(self.ledger.lag.total)
         seconds = max(0, self._end_ns - self._start_ns) / 1e9 if self._start_ns else 0.0
         stalled = self._stalled_ns / 1e9
-        invalid = faults(self.plan, accounts, lag, stalled, seconds, self._crowded)
+        invalid = faults(self.plan, accounts, lag, stalled, seconds, self.ledger.crowded)
         return Report(
             run=self.prepared.run_id,
             plan=self.plan.model_dump(mode="json"),
@@ -506,11 +337,11 @@ class Run:
                 Live(url=s.url, real=s.real, granted=s.granted, spent=s.spent, ceiling=s.ratio, signal=s.signal)
                 for s in self.ceiling.sources
             ],
-            latency=quantiles(self.latency.total),
-            service=quantiles(self.service.total),
+            latency=quantiles(self.ledger.latency.total),
+            service=quantiles(self.ledger.service.total),
             lag=lag,
-            wait=quantiles(self.wait.total),
-            reasons=dict(self.pool.reasons),
+            wait=quantiles(self.ledger.wait.total),
+            reasons=dict(self.lane.reasons),
             damage=self.prepared.capture.damage,
             stop=stop,
             reason=reason,
@@ -539,7 +370,7 @@ async def replay(
     What `registry` serves tells of it. Gives the report, and why it is not in the folder if it is not.
     """
     run = Run(plan, prepared, folder, show)
-    registry.register(RunCollector(run.current, run.latency, run.lag))
+    registry.register(RunCollector(run.current, run.ledger.latency, run.ledger.lag))
     loop = asyncio.get_running_loop()
 
     pressed = False

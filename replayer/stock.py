@@ -27,6 +27,9 @@ AHEAD_BYTES = 16 << 20
 SKIPPED = 16
 """What "nothing yet" counts for, in requests: the source has read `PATIENCE` records in vain."""
 
+REFILL = 16
+"""Requests read ahead at a time: a fraction of a millisecond."""
+
 LOW = 64
 """With fewer requests than this, reading goes on at once."""
 

@@ -1,0 +1,11 @@
+"""Lanes: how a run's requests leave, once it is known which are due and what may be sent.
+
+A run has one lane. It takes due requests from the run's supply, decides about each (in time? a connection? credit?),
+sends it, and counts what became of it.
+
+    supply (what, when) -> lane: pacing -> connection -> credit -> send -> outcome -> ledger
+
+- `lane`: what a run asks of a lane, and a lane of its run.
+- `ledger`: where a lane counts: accounts, the run's histograms, its routes.
+- `python`: on the event loop, over `replayer.transport`. Can do everything.
+"""

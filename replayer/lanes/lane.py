@@ -1,0 +1,71 @@
+"""What a run asks of its lane, and a lane of its run. Pure."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from replayer.ceiling import Ceiling, Unbounded
+from replayer.lanes.ledger import Ledger
+from replayer.report import Stop
+from replayer.stock import Supply
+
+
+class Lane(Protocol):
+    """Sends what is due and allowed. Belongs to the event loop's thread, whatever threads of its own it has."""
+
+    name: str
+    """For people: ``python``."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were sent and have no outcome yet."""
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a connection of their own."""
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Of each kind of connection that failed, the first error in words."""
+
+    def begin(self, supply: Supply, deadline_ns: int) -> None:
+        """Send what `supply` holds as it falls due, but nothing after `deadline_ns` (0: no such time)."""
+
+    def wake(self) -> None:
+        """Look again: more is wanted, or a sidecar was heard of. Called after every grant, too, and on each beat."""
+
+    def beat(self, now_ns: int) -> None:
+        """Look after what takes no part in sending: time-outs, and the ledger's histograms."""
+
+    def look(self) -> None:
+        """Bring the ledger's accounts up to date, all at one moment: they reconcile."""
+
+    def halt(self) -> int:
+        """Begin no request any more, from this moment on. Give the number of those that were wanted and not begun.
+
+        What waits for its own connection may still be sent, until `withdraw`.
+        """
+
+    def withdraw(self) -> int:
+        """Give up what waits for a connection; tell how many these were."""
+
+    def close(self) -> int:
+        """Close every connection at once; give the number of requests that stay without an outcome."""
+
+
+class Host(Protocol):
+    """A run, as its lane sees it."""
+
+    ledger: Ledger
+    ceiling: Ceiling | Unbounded
+
+    def token(self) -> bytes:
+        """Give the load tag's token, valid now."""
+
+    def stop(self, why: Stop, reason: str) -> None:
+        """End the run; `Lane.halt` is called before this returns, unless it was before."""
+
+    def refused_by_lever(self) -> None:
+        """Take the news that a guard refused a request because its lever is pulled: the run stops."""
+
+    def settled(self) -> None:
+        """Take the news that a request has its outcome."""

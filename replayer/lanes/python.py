@@ -1,0 +1,266 @@
+"""The lane on the event loop. It can do whatever the transport can.
+
+    due? (demand) -> in time? (pacing) -> a connection? (transport) -> credit? (ceiling) -> send -> outcome -> ledger
+
+The pump asks these questions in this order for the request that is due next, and stops at the first answer that is not
+"send". It is woken by an alarm at the next due time, by a grant, and by a connection that is free again.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from captures.errors import CaptureError
+from replayer.alarm import alarm
+from replayer.demand import Demand
+from replayer.encoding import Request
+from replayer.lanes.lane import Host
+from replayer.pacing import Pace, pace
+from replayer.plan import Plan
+from replayer.routes import rounded
+from replayer.stock import REFILL, Supply
+from replayer.transport import Answer, Failure, Pool, Target, Withdrawal
+
+BATCH = 64
+"""Requests sent before answers get their turn."""
+
+
+class PythonLane:
+    """Sends for one run. Is the `Outcomes` of its pool."""
+
+    name = "python"
+
+    def __init__(self, host: Host, plan: Plan, target: Target, clock: Callable[[], int]) -> None:
+        self._host = host
+        self._ledger = host.ledger
+        self._accounts = host.ledger.accounts
+        self._routes = host.ledger.routes
+        self._ceiling = host.ceiling
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._pool = Pool(target, self, clock)
+        self._alarm = alarm(self._loop, self._pump)
+        self._max_lag_ns = int(plan.max_lag * 1e9)
+        self._lag_bound_ns = int(plan.lag_bound * 1e9)
+        self._supply: Supply | None = None
+        self._sending = False
+        self._deadline_ns = 0
+        self._taken = 0
+        self._refilling = False
+        self._short_ns = 0  # since when what is due waits for a free connection
+
+    # --- what the run asks ---
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were sent and have no outcome yet."""
+        return self._pool.in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a connection of their own."""
+        return self._pool.waiting
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Of each kind of connection that failed, the first error in words."""
+        return {str(kind): why for kind, why in self._pool.reasons.items()}
+
+    def begin(self, supply: Supply, deadline_ns: int) -> None:
+        """Send what falls due."""
+        self._supply, self._deadline_ns = supply, deadline_ns
+        self._sending = True
+        self._pump()
+
+    def wake(self) -> None:
+        """Look again."""
+        if self._sending:
+            self._refill()
+            self._pump()
+
+    def beat(self, now_ns: int) -> None:
+        """Give up what has waited too long, and draw up the histograms."""
+        self._pool.sweep(now_ns)
+        for _, recorder in self._ledger.recorders:
+            recorder.digest()
+
+    def look(self) -> None:
+        """Bring the accounts up to date."""
+        accounts, pool = self._accounts, self._pool
+        if self._supply is not None:
+            demand = self._supply.demand
+            accounts.wanted = demand.wanted
+            accounts.waiting = pool.waiting + (demand.pending if self._sending else 0)
+        accounts.retried = pool.retried
+        accounts.bytes_sent = pool.sent_bytes
+        accounts.in_flight = pool.in_flight
+
+    def halt(self) -> int:
+        """Begin nothing any more."""
+        given_up = self._supply.demand.pending if self._supply and self._sending else 0
+        self._sending = False
+        return given_up
+
+    def withdraw(self) -> int:
+        """Give up what waits for a connection."""
+        return self._pool.withdraw()
+
+    def close(self) -> int:
+        """Close every connection."""
+        self._sending = False
+        self._alarm.close()
+        return self._pool.close()
+
+    # --- sending ---
+
+    def _pump(self) -> None:
+        if not self._sending or self._supply is None:
+            return
+        demand = self._supply.demand
+        try:
+            for _ in range(BATCH):
+                now = self._clock()
+                due = self._due(demand, now)
+                if due is None:
+                    self._short_ns = 0
+                    return
+                match pace(now, due, self._max_lag_ns):
+                    case Pace.WAIT:
+                        self._short_ns = 0
+                        self._alarm.at(due)
+                        return
+                    case Pace.SHED:
+                        demand.take()
+                        self._accounts.shed["connections" if self._short_ns else "late"] += 1
+                    case Pace.SEND:
+                        if not self._send(demand, due, now):
+                            return
+        except CaptureError as error:
+            self._host.stop("failed", str(error))
+            return
+        self._loop.call_soon(self._pump)
+
+    def _due(self, demand: Demand[Request], now: int) -> int | None:
+        """Tell when the next request is due; None if there is none, for now or for good."""
+        if self._deadline_ns and now >= self._deadline_ns:
+            self._host.stop("ended", "the time was up")
+            return None
+        due = demand.due()
+        if due is None:
+            if demand.exhausted:
+                self._host.stop("ended", "the recording was played to its end")
+            else:
+                self._refill()
+        return due
+
+    def _send(self, demand: Demand[Request], due: int, now: int) -> bool:
+        """Send the request that is due; False if there is no connection for it now."""
+        shortage = self._pool.shortage(now)
+        if shortage == "connections":
+            self._short_ns = self._short_ns or now
+            self._alarm.at(due + self._max_lag_ns + 1)
+            return False
+        request = demand.take()
+        self._taken += 1
+        if self._taken >= REFILL:
+            self._taken = 0
+            self._refill()
+        refusal = shortage or self._ceiling.spend(now)
+        if refusal is not None:
+            self._accounts.shed[refusal] += 1
+            return True
+        # Waiting for a free connection is not the sender's own lag; but what waited long was not sent as planned.
+        if self._short_ns and now - due > self._lag_bound_ns:
+            self._ledger.crowded += 1
+        self._pool.send(request, due, max(due, self._short_ns) if self._short_ns else now, now)
+        return True
+
+    def _refill(self) -> None:
+        if not self._refilling:
+            self._refilling = True
+            self._loop.call_soon(self._read_ahead)
+
+    def _read_ahead(self) -> None:
+        self._refilling = False
+        if not self._sending or self._supply is None:
+            return
+        stock = self._supply.stock
+        try:
+            dry = stock.peek() is None
+            stock.fill(2 * REFILL)
+        except CaptureError as error:
+            self._host.stop("failed", str(error))
+            return
+        if stock.low:
+            self._refill()
+        if dry and (stock.ended or stock.peek() is not None):
+            self._pump()
+
+    # --- outcomes, called by the pool ---
+
+    def answered(self, answer: Answer) -> None:
+        """Count an answer."""
+        accounts = self._accounts
+        route = self._routes[answer.request.route]
+        route.sent += 1
+        route.bytes_received += answer.size
+        accounts.bytes_received += answer.size
+        if answer.withheld is None:
+            latency = (answer.ended_ns - answer.due_ns) // 1000
+            service = (answer.ended_ns - answer.sent_ns) // 1000
+            accounts.answered += 1
+            accounts.statuses[answer.status] += 1
+            self._ledger.latency.pending.append(latency)
+            self._ledger.service.pending.append(service)
+            route.answered += 1
+            route.statuses[answer.status] += 1
+            route.latency[rounded(latency)] += 1
+            route.service[rounded(service)] += 1
+        else:
+            route.withheld += 1
+            accounts.withheld[answer.withheld] += 1
+            if answer.withheld == "lever":
+                self._host.refused_by_lever()
+        self._host.settled()
+
+    def sent(self, due_ns: int, ready_ns: int, sent_ns: int) -> None:
+        """Count a request that is on its way."""
+        self._accounts.sent += 1
+        self._ledger.lag.pending.append((ready_ns - due_ns) // 1000)
+        if sent_ns > ready_ns:
+            self._ledger.wait.pending.append((sent_ns - ready_ns) // 1000)
+
+    def failed(self, request: Request, sent_ns: int | None, failure: Failure) -> None:
+        """Count a request that will have no answer."""
+        if sent_ns is None:
+            self._accounts.sent += 1
+        self._accounts.errors[failure] += 1
+        route = self._routes[request.route]
+        route.sent += 1
+        route.errors[failure] += 1
+        self._host.settled()
+
+    def withdrawal(self, due_ns: int) -> Withdrawal | None:
+        """Tell whether a request that waited for its connection may still be sent: all that held then has to hold."""
+        now = self._clock()
+        if self._ceiling.lever is not None:
+            return "lever"
+        if not self._ceiling.open(now):
+            return "signal"
+        return "connecting" if now - due_ns > self._max_lag_ns else None
+
+    def withdrawn(self, why: Withdrawal) -> None:
+        """Count a request that was not sent after all."""
+        self._accounts.shed[why] += 1
+        self._host.settled()
+
+    def token(self) -> bytes:
+        """Give the load tag's token, valid now."""
+        return self._host.token()
+
+    def may_retry(self) -> bool:
+        """Let a lost request be sent again, for another credit."""
+        return self._sending and self._ceiling.spend(self._clock()) is None
+
+    def ready(self) -> None:
+        """Go on, there is a connection again."""
+        self._pump()
