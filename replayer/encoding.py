@@ -3,15 +3,8 @@
 A request is encoded once, when it is read ahead, and not when it is due. Only the token of its load tag is put in at
 the moment of sending, because tokens are renewed: ``request.prefix + tag + request.tail``.
 
-| recorded | sent |
-| --- | --- |
-| `Host`, `:authority` | by plan: the target's, the recorded one, or a name |
-| hop-by-hop fields (RFC 9110, 7.6.1) and what `Connection` names | left out |
-| `Content-Length`, `Transfer-Encoding` | `Content-Length` of the body at hand |
-| `Expect` | left out: the body follows at once |
-| several `Cookie` fields (HTTP/2 splits them) | joined to one (RFC 9113, 8.2.3) |
-| `baggage` | the tag as its last member, within the limits of W3C Baggage |
-| everything else, `If-None-Match` and the like too | as recorded, in its order |
+What becomes of each field is in the table of docs/replay.md. What the user wants changed (`rewriting`) is decided by
+the name of a field or by a path, and remembered: a plan without it costs nothing, one with it little.
 """
 
 import re
@@ -21,17 +14,13 @@ from typing import Literal
 
 import loadtag.headers
 from captures.records import Headers, Record
+from replayer.rewriting import FRAMING, HOP_BY_HOP, Rewriting
 from replayer.routes import Routes
 
-Skip = Literal["tagged", "unsafe", "connect", "upgrade", "truncated", "malformed"]
+Skip = Literal["tagged", "unsafe", "connect", "upgrade", "truncated", "malformed", "rewrite"]
+"""Why a record is not sent. `rewrite`: what the rules for paths make of its path can't be sent."""
 
-HOP_BY_HOP = frozenset(
-    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding"
-    b" upgrade http2-settings".split()
-)
-"""Fields between two neighbours on the way, never for the far end (RFC 9110, 7.6.1; RFC 9113, 8.2.2)."""
-
-REPLACED = frozenset((b"host", b"content-length", b"expect"))
+AS_RECORDED = Rewriting()
 
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 """May be sent twice without harm (RFC 9110, 9.2.1), so a lost one may be sent again."""
@@ -66,14 +55,18 @@ class _Kind(Enum):
 _KEEP, _DROP, _COOKIE, _TAG = _Kind.KEEP, _Kind.DROP, _Kind.COOKIE, _Kind.TAG
 
 
-def _kind(name: bytes) -> _Kind:
+def _kind(name: bytes, rewriting: Rewriting) -> _Kind:
     lower = name.lower()
     if not _NAME.fullmatch(name):
         return _Kind.MALFORMED
+    # These are looked at whatever the user wants left out: a tagged record is not sent, tag or no tag.
     if loadtag.headers.find([(name, b"loadtest=v1")]):
         return _Kind.TAG
-    special = {b"cookie": _Kind.COOKIE, b"connection": _Kind.CONNECTION, b"upgrade": _Kind.UPGRADE}
-    return special.get(lower) or (_Kind.DROP if lower in HOP_BY_HOP or lower in REPLACED else _Kind.KEEP)
+    if lower in (b"connection", b"upgrade"):
+        return _Kind.CONNECTION if lower == b"connection" else _Kind.UPGRADE
+    if lower in HOP_BY_HOP or lower in FRAMING or rewriting.drops(name):
+        return _Kind.DROP
+    return _Kind.COOKIE if lower == b"cookie" else _Kind.KEEP
 
 
 class Request:
@@ -96,9 +89,19 @@ class Request:
 class Encoder:
     """Encodes the records of one run."""
 
-    def __init__(self, run_id: str, methods: Container[str], host: str, recorded_host: bool = False) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        methods: Container[str],
+        host: str,
+        recorded_host: bool = False,
+        rewriting: Rewriting = AS_RECORDED,
+    ) -> None:
         """`host` goes into `Host`; with `recorded_host` only where none was recorded."""
         self.routes = Routes()
+        self._rewriting = rewriting
+        self._new_path = rewriting.path if rewriting.paths else None
+        self._drops_baggage = rewriting.drops(b"baggage")
         self._run_id = run_id
         self._methods = methods
         self._host = host
@@ -112,9 +115,11 @@ class Encoder:
 
     def encode(self, record: Record) -> Request | Skip:
         """Give the request to send, or why it must not be sent."""
-        method = record.method
+        method, path = record.method, record.path
         if method not in self._methods:
             return "connect" if method == "CONNECT" else "unsafe"
+        if self._new_path is not None:
+            path = self._new_path(path)
         lines, made, special = self._lines(record.headers)
         tag = self._special(record.headers, special, lines) if special else self._tag
         if isinstance(tag, str):
@@ -122,15 +127,17 @@ class Encoder:
         body = record.body
         if record.body_size > len(body):
             return "truncated"
-        path, authority = record.path, record.authority
+        authority = record.authority
         host = (authority if self._recorded_host else "") or self._host
         first, second = _bytes(f"{method} {path} HTTP/1.1"), _bytes(f"Host: {host}")
         # A value that ended its line would begin another field, or another request (RFC 9112, 11.1). Lines that are
         # remembered were looked at when they were made.
-        if not all(map(_is_line, (first, second, *made))):
-            return "malformed"
-        if not (_is_target(path) and (authority in self._authorities or self._is_authority(authority))):
-            return "malformed"
+        if not (
+            all(map(_is_line, (first, second, *made)))
+            and _is_target(path)
+            and (authority in self._authorities or self._is_authority(authority))
+        ):
+            return "malformed" if path == record.path else "rewrite"
         if body or method in ("POST", "PUT", "PATCH"):
             lines.append(b"Content-Length: %d" % len(body))
         before, after = tag
@@ -196,16 +203,17 @@ class Encoder:
         options = b",".join(value for kind, value in special if kind is _Kind.CONNECTION).split(b",")
         named = {option.strip().lower() for option in options}
         lines[:] = [line for line in lines if line.partition(b":")[0].lower() not in named]
-        return self._splice([(b"baggage", value) for kind, value in special if kind is _Kind.TAG])
+        baggage = [(b"baggage", value) for kind, value in special if kind is _Kind.TAG and not self._drops_baggage]
+        return self._splice(baggage)
 
     def _learn(self, name: bytes) -> _Kind:
         if len(self._kinds) >= _KNOWN_NAMES:
             self._kinds.clear()
-        kind = self._kinds[name] = _kind(name)
+        kind = self._kinds[name] = _kind(name, self._rewriting)
         return kind
 
     def _splice(self, baggage: list[tuple[bytes, bytes]]) -> _Spliced:
-        fields = loadtag.headers.put(baggage, self._place, self._run_id)
+        fields = loadtag.headers.put([*self._rewriting.fields, *baggage], self._place, self._run_id)
         text = b"".join(b"\r\n" + name + b": " + value for name, value in fields) + b"\r\n\r\n"
         before, after = text.split(self._place.encode())
         return before, after

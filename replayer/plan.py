@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from replayer.rewriting import MOST_RULES, Names, PathRule, Rewriting, headers, name_pattern
 from rules.units import MILLION, Duration, Factor, Rate, Share
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -43,6 +44,9 @@ class Plan(BaseModel):
 
     methods: tuple[str, ...] = Field(SAFE_METHODS, description="methods that may be sent")
     host: str = Field("target", description="Host header: target, recorded, or a name")
+    set_header: tuple[str, ...] = Field((), description="headers to send, like 'Accept-Language: de'")
+    remove_header: tuple[str, ...] = Field((), description="names of headers to leave out, * allowed")
+    rewrite: tuple[str, ...] = Field((), description="rules for paths, in order: regex => replacement")
     key: Path | None = Field(None, description="private key that signs the load tag")
     audience: str | None = Field(None, description="whom the tag is addressed to; None: what the sidecar says")
     tag_lifetime: Duration = Field(Duration(60), description="how long a tag is valid; renewed at half time")
@@ -89,6 +93,20 @@ class Plan(BaseModel):
         if not methods or not all(name.isascii() and name.isalpha() for name in methods):
             raise ValueError("write methods like GET,HEAD,POST")
         return methods
+
+    @field_validator("set_header", "remove_header", "rewrite")
+    @classmethod
+    def _are_rules(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(value) > MOST_RULES:
+            raise ValueError(f"{len(value)} are too many: at most {MOST_RULES}")
+        if info.field_name == "set_header":
+            headers(value)
+        for text in value:
+            if info.field_name == "remove_header":
+                name_pattern(text)
+            elif info.field_name == "rewrite":
+                PathRule.parse(text)
+        return value
 
     @field_validator("host")
     @classmethod
@@ -159,6 +177,15 @@ class Plan(BaseModel):
             )
         if self.ceiling is not None:
             check_factor(self.amplify, self.ceiling)
+
+    @property
+    def rewriting(self) -> Rewriting:
+        """What is changed of every request."""
+        return Rewriting(
+            headers(self.set_header),
+            Names(map(name_pattern, self.remove_header)),
+            tuple(map(PathRule.parse, self.rewrite)),
+        )
 
     @property
     def extra(self) -> Share | None:

@@ -58,7 +58,7 @@ async def prepare(plan: Plan) -> Prepared:
     signer = _key(plan)
     encoder = Encoder(
         run_id, plan.methods, plan.to.split("//")[1] if plan.host in ("target", "recorded") else plan.host,
-        recorded_host=plan.host == "recorded",
+        recorded_host=plan.host == "recorded", rewriting=plan.rewriting,
     )  # fmt: skip
     capture, skipped = _recording(plan, encoder)
     seconds = ((capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9

@@ -93,6 +93,30 @@ def replay(
             help="Host header: target, recorded, or a name.", rich_help_panel=_REQUESTS, show_default="target"
         ),
     ] = None,
+    set_header: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'NAME: VALUE'",
+            help="Send this header, in the place of a recorded one of its name; may be repeated.",
+            rich_help_panel=_REQUESTS,
+        ),
+    ] = None,
+    remove_header: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Leave out this recorded header, or several: X-Forwarded-*; may be repeated.",
+            rich_help_panel=_REQUESTS,
+        ),
+    ] = None,
+    rewrite: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'REGEX => NEW'",
+            help=r"Replace every match in a path (with its query): '^/v1/(\w+) => /v2/\1'; may be repeated, in order.",
+            rich_help_panel=_REQUESTS,
+        ),
+    ] = None,
     key: Annotated[
         Path | None,
         typer.Option(help="Private key that signs the load tag (reamp keygen).", rich_help_panel=_REQUESTS),
@@ -168,6 +192,9 @@ def replay(
         "seed": seed,
         "methods": methods,
         "host": host,
+        "set_header": set_header,
+        "remove_header": remove_header,
+        "rewrite": rewrite,
         "key": key,
         "audience": audience,
         "tag_lifetime": tag_lifetime,
