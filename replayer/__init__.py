@@ -11,7 +11,7 @@ Read in the order in which a request comes to be. Pure decisions, without clock,
 - `ceiling`: credit that sidecars granted; the only way out.
 - `tagging`: the signed mark that every request bears, renewed before it expires.
 - `vigil`: the watch over the live signal, and when to give up.
-- `routes`: which route a request belongs to, and what came back on each.
+- `routes`: which route a request belongs to, and what came back on each. `comparison`: is a change more than noise?
 - `accounts`, `latency`, `snapshot`, `report`: where each request went, how long it took, how things stand, the verdict.
 
 Edges:
