@@ -15,7 +15,7 @@ from typing import Literal
 import loadtag.headers
 from captures.records import Headers, Record
 from replayer.rewriting import FRAMING, HOP_BY_HOP, Rewriting
-from replayer.routes import Routes
+from replayer.routes import Outline, Routes, outline
 
 Skip = Literal["tagged", "unsafe", "connect", "upgrade", "truncated", "malformed", "rewrite"]
 """Why a record is not sent. `rewrite`: what the rules for paths make of its path can't be sent."""
@@ -72,12 +72,15 @@ def _kind(name: bytes, rewriting: Rewriting) -> _Kind:
 class Request:
     """A request ready to be sent, but for its token."""
 
-    __slots__ = ("head", "prefix", "route", "safe", "tail")
+    __slots__ = ("head", "prefix", "recorded", "route", "safe", "tail")
 
-    def __init__(self, prefix: bytes, tail: bytes, method: str, route: int = 0) -> None:
+    def __init__(
+        self, prefix: bytes, tail: bytes, method: str, route: int = 0, recorded: Outline | None = None
+    ) -> None:
         self.prefix = prefix
         self.tail = tail
         self.route = route  # its number in `routes.Routes`
+        self.recorded = recorded  # what became of it when it was recorded
         self.head = method == "HEAD"  # its answer has no body, whatever the fields say
         self.safe = method in SAFE
 
@@ -142,7 +145,11 @@ class Encoder:
             lines.append(b"Content-Length: %d" % len(body))
         before, after = tag
         return Request(
-            b"\r\n".join((first, second, *lines)) + before, after + body, method, self.routes.number(method, path)
+            b"\r\n".join((first, second, *lines)) + before,
+            after + body,
+            method,
+            self.routes.number(method, path),
+            outline(record),
         )
 
     def _lines(self, headers: Headers) -> tuple[list[bytes], list[bytes], list[tuple[_Kind, bytes]]]:

@@ -5,8 +5,11 @@ number, so those templates are found when all is over (`Routes.settled`), and co
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from captures.records import Record
 from captures.templates import generalised, template
 
 MOST = 2000
@@ -22,6 +25,50 @@ _DIGITS = 11
 """Bits of a value that are kept: three decimal digits, as in the HdrHistograms."""
 
 
+class Outline(NamedTuple):
+    """What a record tells of its answer: its last fields, under their names there."""
+
+    status: int
+    response_size: int
+    ttfb_ns: int
+    duration_ns: int
+
+
+def outline(record: Record) -> Outline:
+    """Keep of a record what its request's answer is compared with."""
+    return Outline._make(record[-4:])
+
+
+@dataclass(slots=True)
+class Recorded:
+    """The same counts of the recording, of the very records that were sent. Times in microseconds, to three digits."""
+
+    count: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+    """0: there was no answer."""
+    bytes: int = 0
+    """Of bodies; the recording does not count heads."""
+    duration: Counter[int] = field(default_factory=Counter)
+    """Of answered requests, from their arrival at the sidecar to the last byte of the answer."""
+    ttfb: Counter[int] = field(default_factory=Counter)
+    """To its first byte."""
+
+    def add(self, seen: Outline) -> None:
+        """Count a record."""
+        self.count += 1
+        self.statuses[seen.status] += 1
+        if seen.status:
+            self.bytes += seen.response_size
+            self.duration[rounded(max(0, seen.duration_ns) // 1000)] += 1
+            self.ttfb[rounded(max(0, seen.ttfb_ns) // 1000)] += 1
+
+    def merge(self, other: "Recorded") -> None:
+        """Add the counts of another one."""
+        self.count += other.count
+        self.bytes += other.bytes
+        _add((self.statuses, other.statuses), (self.duration, other.duration), (self.ttfb, other.ttfb))
+
+
 @dataclass(slots=True)
 class Route:
     """The counts of one route. Times are in microseconds, to three digits: value by how often."""
@@ -33,32 +80,74 @@ class Route:
     withheld: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    shed: Counter[str] = field(default_factory=Counter)
+    """Taken to be sent and not sent, by reason. What was shed before it was known which request it would be is not
+    here, and what was on its way when the run was stopped is not in `sent`."""
     bytes_received: int = 0
     latency: Counter[int] = field(default_factory=Counter)
     """From the intended send time to the end of the answer."""
     service: Counter[int] = field(default_factory=Counter)
     """From the actual send time."""
+    recorded: Recorded = field(default_factory=Recorded)
+    told: list[Outline] = field(default_factory=list)
+    """What the recording tells of requests that were sent, and is not in `recorded` yet. A lane only appends: it costs
+    a tenth of counting, which `digest` does between two requests."""
+
+    def digest(self) -> None:
+        """Count what was told."""
+        told, self.told = self.told, []
+        for seen in told:
+            self.recorded.add(seen)
+
+    def taken(self) -> "Route | None":
+        """Take everything that came since the last time; None if nothing did."""
+        self.digest()
+        if not (self.sent or self.shed or self.recorded.count):
+            return None
+        taken = Route(self.method, self.template)
+        for name in _COUNTS:
+            fresh = getattr(taken, name)
+            setattr(taken, name, getattr(self, name))
+            setattr(self, name, fresh)
+        return taken
 
     def merge(self, other: "Route") -> None:
         """Add the counts of another one."""
+        self.digest()
+        other.digest()
         self.sent += other.sent
         self.answered += other.answered
         self.withheld += other.withheld
         self.bytes_received += other.bytes_received
-        for mine, others in (
+        self.recorded.merge(other.recorded)
+        _add(
             (self.statuses, other.statuses),
             (self.errors, other.errors),
+            (self.shed, other.shed),
             (self.latency, other.latency),
             (self.service, other.service),
-        ):
-            mine.update(others)  # type: ignore[arg-type]
+        )
+
+
+_COUNTS = (
+    "sent", "answered", "withheld", "statuses", "errors", "shed", "bytes_received", "latency", "service", "recorded",
+)  # fmt: skip
+
+
+def _add(*pairs: tuple[Counter[int], Counter[int]] | tuple[Counter[str], Counter[str]]) -> None:
+    for mine, others in pairs:
+        mine.update(others)  # type: ignore[arg-type]
 
 
 class Routes:
-    """All routes of a run, in the order in which they were met. The number of a route is its place."""
+    """All routes of a run, in the order in which they were met. The number of a route is its place.
+
+    `all` holds what came since it was `taken`, `totals` what was.
+    """
 
     def __init__(self) -> None:
         self.all: list[Route] = []
+        self.totals: list[Route] = []
         self._numbers: dict[tuple[str, str], int] = {}
         self._known: dict[tuple[str, str], int] = {}
 
@@ -75,20 +164,43 @@ class Routes:
             number = self._numbers.setdefault(name, len(self.all))
             if number == len(self.all):
                 self.all.append(Route(*name))
+                self.totals.append(Route(*name))
         if len(path) <= _LONG:
             if len(self._known) >= _KNOWN:
                 self._known.clear()
             self._known[method, path] = number
         return number
 
+    def taken(self, number: int) -> Route | None:
+        """Take what came on one route since the last time; None if nothing did. It stays in the totals."""
+        taken = self.all[number].taken()
+        if taken is not None:
+            self.totals[number].merge(taken)
+        return taken
+
     def settled(self) -> list[Route]:
-        """Merge the routes whose paths differ by words that stand for things; the busiest come first."""
-        names = generalised((route.method, route.template, route.sent) for route in self.all)
-        merged: dict[tuple[str, str], Route] = {}
-        for route in self.all:
-            name = (route.method, names.get((route.method, route.template), route.template))
-            merged.setdefault(name, Route(*name)).merge(route)
-        return sorted(merged.values(), key=lambda route: -route.sent)
+        """Give the routes of the whole run, by their final names; the busiest come first."""
+        for number in range(len(self.all)):
+            self.taken(number)
+        return settled(self.totals)
+
+
+def final_names(routes: Iterable[Route]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Find the names of routes whose paths differ by words that stand for things: from (method, template)."""
+    known = [(route.method, route.template, route.sent) for route in routes]
+    changed = generalised(known)
+    return {(method, name): (method, changed.get((method, name), name)) for method, name, _ in known}
+
+
+def settled(routes: Iterable[Route]) -> list[Route]:
+    """Merge the routes that have one final name; the busiest come first."""
+    routes = list(routes)
+    names = final_names(routes)
+    merged: dict[tuple[str, str], Route] = {}
+    for route in routes:
+        name = names[route.method, route.template]
+        merged.setdefault(name, Route(*name)).merge(route)
+    return sorted(merged.values(), key=lambda route: (-route.sent, route.template, route.method))
 
 
 def rounded(microseconds: int) -> int:

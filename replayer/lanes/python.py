@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from captures.errors import CaptureError
+from replayer.accounts import Shed
 from replayer.alarm import alarm
 from replayer.demand import Demand
 from replayer.encoding import Request
@@ -129,8 +130,7 @@ class PythonLane:
                         self._alarm.at(due)
                         return
                     case Pace.SHED:
-                        demand.take()
-                        self._accounts.shed["connections" if self._short_ns else "late"] += 1
+                        self._shed(demand.take(), "connections" if self._short_ns else "late")
                     case Pace.SEND:
                         if not self._send(demand, due, now):
                             return
@@ -166,13 +166,17 @@ class PythonLane:
             self._refill()
         refusal = shortage or self._ceiling.spend(now)
         if refusal is not None:
-            self._accounts.shed[refusal] += 1
+            self._shed(request, refusal)
             return True
         # Waiting for a free connection is not the sender's own lag; but what waited long was not sent as planned.
         if self._short_ns and now - due > self._lag_bound_ns:
             self._ledger.crowded += 1
         self._pool.send(request, due, max(due, self._short_ns) if self._short_ns else now, now)
         return True
+
+    def _shed(self, request: Request, why: Shed) -> None:
+        self._accounts.shed[why] += 1
+        self._routes[request.route].shed[why] += 1
 
     def _refill(self) -> None:
         if not self._refilling:
@@ -215,6 +219,8 @@ class PythonLane:
             route.statuses[answer.status] += 1
             route.latency[rounded(latency)] += 1
             route.service[rounded(service)] += 1
+            if answer.request.recorded is not None:
+                route.told.append(answer.request.recorded)
         else:
             route.withheld += 1
             accounts.withheld[answer.withheld] += 1
@@ -237,6 +243,8 @@ class PythonLane:
         route = self._routes[request.route]
         route.sent += 1
         route.errors[failure] += 1
+        if request.recorded is not None:
+            route.told.append(request.recorded)
         self._host.settled()
 
     def withdrawal(self, due_ns: int) -> Withdrawal | None:
