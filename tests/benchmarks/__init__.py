@@ -1,9 +1,11 @@
 """Benchmarks: reamp side by side with the tools that people use today. Run ``python -m tests.benchmarks --help``.
 
-- One benchmark each, whose tables go into `docs/benchmarks.md`: `replayer`; `sidecar` (payloads by connections),
-  `latency`, `capture_share`, `memory`; `addons` (each by itself); `capture_size`.
+- One benchmark each, whose tables go into `docs/benchmarks.md`: `replayer`, `pacing`; `sidecar` (payloads by
+  connections), `latency`, `capture_share`, `memory`; `addons` (each by itself); `capture_size`.
 - What the sidecar's share: `contenders` (each way of running it, and what it is compared with), `payloads`, `load`
   (wrk before one of them), `arrivals` (requests by the clock, a process of its own).
+- What pacing rests on: `senders` (each tool, and how it is made to keep a rate), `stamped` (a target whose requests
+  the kernel times).
 - `measuring`: processes pinned to a core, CPU time of a process tree, requests as the target counts them.
 - `target`: nginx, as the target and as a reverse proxy. `traffic`: requests as browsers and their scripts send them.
 - `peers`: the tools compared with, where they come from, which are missing. `tables`: medians and Markdown.

@@ -19,6 +19,7 @@ from tests.benchmarks import (
     latency,
     memory,
     million,
+    pacing,
     payloads,
     peers,
     replayer,
@@ -39,6 +40,7 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = {
     "replayer": Benchmark(replayer.run, replayer.PEERS),
+    "pacing": Benchmark(pacing.run, pacing.PEERS, 4.0),
     "sidecar": Benchmark(sidecar.run, contenders.PEERS, 0.8),
     "latency": Benchmark(latency.run, contenders.PEERS, 2.0),
     "capture_share": Benchmark(capture_share.run, contenders.PEERS),
@@ -85,11 +87,13 @@ def _arguments() -> argparse.Namespace:
         prog="python -m tests.benchmarks",
         description="Measure reamp side by side with other tools; Markdown tables on standard output.",
         epilog=f"Benchmarks: {', '.join(BENCHMARKS)} (all, if none is named). "
-        "`setup` installs k6 and Locust into an environment of their own.",
+        "`setup` installs k6 and Locust into an environment of their own, autocannon and Artillery beside it.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", choices=[*BENCHMARKS, "setup"], help="benchmark to run")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each; the median counts (default: 5)")
-    parser.add_argument("--seconds", type=float, help="length of a measurement (default: 3; sidecar 0.8, latency 2)")
+    parser.add_argument(
+        "--seconds", type=float, help="length of a measurement (default: 3; pacing 4, sidecar 0.8, latency 2)"
+    )
     parser.add_argument("--quick", action="store_true", help="one short round, to see that everything works")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the tables into a file too")
     narrow = parser.add_argument_group("parts of the sidecar's benchmarks")

