@@ -17,7 +17,8 @@ Read in the order in which a request comes to be. Pure decisions, without clock,
 Edges:
 
 - `stock`: reads the recording ahead of need, as the plan wants it. `alarm`: a timer finer than the event loop's.
-- `transport`: HTTP/1.1 over a bounded pool of connections. `credits`: the sidecars' grant streams.
+- `transport`: HTTP over a bounded pool of connections, and what can go wrong there, by name.
+- `credits`: the sidecars' grant streams.
 - `folder`: plan, journal, histograms and report on the disk. `metrics`: Prometheus. `progress`: the terminal.
 - `lanes`: how what is due and allowed leaves, and where its outcome is counted. A folder with a map of its own.
 - `engine`: puts them together into one run; `prepare` checks beforehand all that can be checked, for `--dry-run` too.

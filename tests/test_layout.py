@@ -22,7 +22,7 @@ ROOMS = {
 
 WATCHED = {*ROOMS, "mitmproxy"}
 
-FOLDERS = ("addons.fastlane", "addons.internals", "captures.exchange", "replayer.lanes")
+FOLDERS = ("addons.fastlane", "addons.internals", "captures.exchange", "replayer.lanes", "replayer.transport")
 """Folders inside a room that have a map of their own."""
 
 

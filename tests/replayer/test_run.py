@@ -422,7 +422,8 @@ async def test_what_waited_too_long_for_its_connection_is_not_sent(tmp_path: Pat
     assert accounts.reconciles()
     assert accounts.shed["connecting"] > 50
     assert accounts.sent == len(behind.requests) == 200 - accounts.shed["connecting"]
-    assert behind.connections == target.connections == accounts.shed["connecting"] + report.wait.count
+    # Some that waited got a connection that was free again before their own was there.
+    assert behind.connections == target.connections <= accounts.shed["connecting"] + report.wait.count
 
 
 def test_no_sidecar_no_run(here: Field) -> None:

@@ -6,13 +6,14 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import uvloop
 
 from replayer.encoding import Request
 from replayer.transport import Answer, Failure, Pool, Target, Withdrawal
+from replayer.transport.failures import Unconnected
 from tests.support.origin import Connection, Origin, Script, answering, certificate, once, origin
 from tests.support.processes import free_port
 
@@ -51,7 +52,7 @@ class Outcomes:
         self.seen.put_nowait(f"withdrawn:{why}")
 
     def failed(self, _request: Request, sent: int | None, failure: Failure) -> None:
-        assert (sent is None) == (failure in {"dns", "refused", "connect", "connect-timeout", "tls"})
+        assert (sent is None) == (failure in get_args(Unconnected))
         self.seen.put_nowait(failure)
 
     def token(self) -> bytes:
@@ -249,6 +250,56 @@ def test_time_out(script: Script) -> None:
     started = time.monotonic()
     assert exchange(script, get(), timeout=0.2) == (["timeout"], 1, 0)
     assert 0.2 <= time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("script", "failure"),
+    [
+        (once(end="hang"), "first-byte-timeout"),
+        (once(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhel", end="hang"), "timeout"),
+        (answering(b"HTTP/1.1 103 Early Hints\r\n\r\n"), "timeout"),
+    ],
+    ids=["silence", "half", "only-hints"],
+)
+def test_the_first_byte_has_a_time_out_of_its_own(script: Script, failure: str) -> None:
+    assert exchange(script, get(), timeout=0.3, first_byte_timeout=0.1) == ([failure], 1, 0)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_an_answer_that_comes_before_the_request_is_sent_whole(stays: bool) -> None:
+    async def script(connection: Connection, here: Origin) -> None:
+        here.requests.append(await connection.request())
+        await connection.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        if stays:
+            await asyncio.sleep(10)  # reads no more, and does not end either
+
+    async def main() -> None:
+        async with origin(script) as here:
+            sender = Sender(here.port)
+            large = Request(b"POST / HTTP/1.1\r\nbaggage: loadtest=", b"\r\n\r\n" + b"x" * (32 << 20), "POST")
+            for _ in range(5):
+                assert await sender.send(large) == 413
+            assert here.connections == 5  # what is left of the request would be taken for the next one
+            sender.pool.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("last", [b"0\r\nx: ", b"0;ext=", b"0\r\nx: y\r\n"], ids=["value", "extension", "fields"])
+def test_trailers_without_end(last: bytes) -> None:
+    async def script(connection: Connection, _here: Origin) -> None:
+        await connection.request()
+        await connection.say(CHUNKED[:-5] + last)
+        while True:
+            await connection.say(b"a: b\r\n" * 5000 if last.endswith(b"\n") else b"y" * 30_000)
+
+    assert exchange(script, get()) == (["protocol"], 1, 0)
+
+
+def test_a_long_chunked_answer_with_trailers_keeps_its_connection() -> None:
+    pieces = [b"8000\r\n" + b"x" * 0x8000 + b"\r\n" for _ in range(40)]
+    answer = [CHUNKED[:-5], *pieces, b"0\r\nexpires: never\r\n\r\n"]
+    assert exchange(answering(*answer), get(), get()) == ([200, 200], 1, 1)
 
 
 def test_an_answer_without_end_times_out() -> None:
@@ -475,8 +526,8 @@ def test_closing_counts_what_stays_without_an_answer() -> None:
     [
         ("127.0.0.1", True, None, 200),
         ("shop.test", True, "shop.test", 200),
-        ("shop.test", True, None, "tls"),
-        ("127.0.0.1", False, None, "tls"),
+        ("shop.test", True, None, "certificate"),
+        ("127.0.0.1", False, None, "certificate"),
     ],
     ids=["address", "name", "wrong-name", "unknown-authority"],
 )

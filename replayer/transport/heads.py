@@ -1,0 +1,51 @@
+"""What the head of an answer says. Pure."""
+
+import re
+from typing import NamedTuple
+
+from rules.wire import WITHHELD_HEADER, Withheld
+
+MAX_HEAD = 65_536
+"""Bytes of fields that an answer may have. nginx and Apache stop at a fraction of it."""
+
+HEAD_END = b"\r\n\r\n"
+
+_STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
+_WITHHELD = re.compile(rb"\r\n" + WITHHELD_HEADER.encode() + rb":[ \t]*(credit|lever)[ \t]*\r\n", re.IGNORECASE)
+_FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding):", re.IGNORECASE)
+
+
+class Head(NamedTuple):
+    """The final answer's head."""
+
+    status: int
+    fields: bytes
+    """With the status line and the blank line."""
+
+    @property
+    def framed(self) -> bool:
+        """Whether its fields say where the body ends; else the connection's end does (RFC 9112, 6.3)."""
+        return _FRAMED.search(self.fields) is not None
+
+
+def final_head(data: bytes) -> Head | None:
+    """Find the final answer's head, after any 1xx; None if it is not whole yet."""
+    start = 0
+    while (end := data.find(HEAD_END, start)) >= 0:
+        fields = data[start : end + len(HEAD_END)]
+        status = _STATUS.match(fields)
+        if status is None:
+            return None
+        if int(status[1]) >= 200:
+            return Head(int(status[1]), fields)
+        start = end + len(HEAD_END)
+    return None
+
+
+def withheld(data: bytes) -> Withheld | None:
+    """Tell whether an answer is the guard's own."""
+    head = final_head(data)
+    match = _WITHHELD.search(head.fields) if head else None
+    if match is None:
+        return None
+    return "lever" if match[1].lower() == b"lever" else "credit"

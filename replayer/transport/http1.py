@@ -1,0 +1,307 @@
+"""HTTP/1.1: one request at a time on a connection. Callbacks only, no task, future or timer for a request.
+
+No pipelining: an answer that never comes would take others with it. Answers are not kept: a body is parsed to find its
+end and dropped, and of a head no more than `MAX_HEAD` is held.
+"""
+
+import asyncio
+from typing import Protocol, cast
+
+import httptools
+
+from replayer.encoding import Request
+from replayer.transport import failures
+from replayer.transport.failures import Failure
+from replayer.transport.heads import HEAD_END, MAX_HEAD, Head, final_head, withheld
+from replayer.transport.outcomes import Answer, Outcomes, Target
+
+NEVER = 1 << 63
+"""When an idle connection's request was sent: after every limit."""
+
+LARGE = 65_536
+"""A request larger than this may be answered before it is sent whole: no socket's buffer is sure to take it at once."""
+
+
+class Owner(Protocol):
+    """What a connection asks and tells of its pool."""
+
+    target: Target
+    outcomes: Outcomes
+    sent_bytes: int
+    in_flight: int
+
+    def clock(self) -> int:
+        """Give the time, in monotonic nanoseconds."""
+
+    def connected(self, connection: "Connection") -> None:
+        """Take a connection that is there."""
+
+    def release(self, connection: "Connection") -> None:
+        """Take back a connection that can serve again."""
+
+    def forget(self, connection: "Connection") -> None:
+        """Drop a connection that can't."""
+
+    def retry(self, request: Request, due_ns: int, sent_ns: int) -> bool:
+        """Send again, over another connection, what a stale one lost."""
+
+    def explain(self, failure: Failure, why: object) -> None:
+        """Keep the first reason of each kind of failure, in words."""
+
+    def hold_off(self, failure: Failure, why: object) -> None:
+        """Wait before the next connection is tried: this one came to nothing."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection and the request that is on it. `request` is None while it is idle."""
+
+    __slots__ = (
+        "_begun",
+        "_dry",
+        "_ended",
+        "_head",
+        "_keep",
+        "_large",
+        "_parser",
+        "_pool",
+        "_rested",
+        "_retried",
+        "_size",
+        "_status",
+        "_transport",
+        "_watch",
+        "due_ns",
+        "first_ns",
+        "request",
+        "sent_ns",
+    )
+
+    def __init__(self, pool: Owner) -> None:
+        self.request: Request | None = None
+        self.due_ns = 0
+        self.sent_ns = NEVER
+        self.first_ns = 0
+        self._pool = pool
+        self._transport: asyncio.Transport | None = None
+        self._retried = False
+        self._rested = False  # whether it has been idle, so that the other end may have closed it meanwhile
+        self._ended = False  # whether the other end has said that it sends no more
+        self._large = False
+        self._parser = httptools.HttpResponseParser(self)
+        self._watch: _Watch | None = None
+        self._dry = 0
+        self._begun = 0
+        self._status = 0
+        self._keep = False
+        self._head = b""
+        self._size = 0
+
+    # --- sending ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Come into service (with TLS, this comes after the handshake)."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._pool.connected(self)
+
+    @property
+    def made(self) -> bool:
+        """Whether it ever was one."""
+        return self._transport is not None
+
+    def send(self, request: Request, due_ns: int, ready_ns: int, now_ns: int) -> None:
+        """Send the next request over a connection that is idle."""
+        pool = self._pool
+        self.request = request
+        self.due_ns = due_ns
+        self.sent_ns = now_ns
+        self._retried = False
+        pool.in_flight += 1
+        pool.outcomes.sent(due_ns, ready_ns, now_ns)
+        self._write(request)
+
+    def send_again(self, request: Request, due_ns: int, sent_ns: int) -> None:
+        """Send what another connection lost; it was counted then."""
+        self.request = request
+        self.due_ns = due_ns
+        self.sent_ns = sent_ns
+        self._retried = True
+        self._write(request)
+
+    def _write(self, request: Request) -> None:
+        pool = self._pool
+        data = request.prefix + pool.outcomes.token() + request.tail
+        pool.sent_bytes += len(data)
+        self._large = len(data) > LARGE
+        self._transport.write(data)  # type: ignore[union-attr]
+
+    # --- receiving ---
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, and finish if the answer is whole."""
+        request = self.request
+        if request is None:
+            # Nobody asked: a parting message of a server that closes, or garbage. Either way it is of no more use.
+            self.abort()
+            self._pool.forget(self)
+            return
+        if not self._size:
+            self.first_ns = self._pool.clock()
+        self._size += len(data)
+        if len(self._head) < MAX_HEAD:
+            self._head += data  # as good as free for an answer that comes in one piece
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._status:
+                self.fail("protocol", error)
+                return
+            self._keep = False  # the answer is whole; what follows it is not HTTP
+        if self._status:
+            self._finish(request, self._status)
+        elif request.head:
+            self._finish_head(request)
+        elif len(self._head) >= MAX_HEAD:
+            self._look_after_long(data)
+
+    def eof_received(self) -> None:
+        """Take note that no more will come; with TLS, that nobody has cut it short."""
+        self._ended = True
+
+    def on_message_begin(self) -> None:
+        """Count what begins (called by the parser): after the answer nothing may."""
+        self._begun += 1
+        if self._status:
+            self._keep = False
+
+    def on_message_complete(self) -> None:
+        """Take note that a message is whole (called by the parser); 1xx is not the answer yet (RFC 9110, 15.2)."""
+        status = self._parser.get_status_code()
+        if status >= 200 and not self._status:
+            self._status = status
+            self._keep = self._parser.should_keep_alive()
+
+    def _look_after_long(self, data: bytes) -> None:
+        """See that a long answer leads somewhere: to its body, and of that to more of it."""
+        if self._watch is None:
+            if final_head(self._head) is None:
+                self.fail("protocol", f"more than {MAX_HEAD} bytes of fields")
+                return
+            # The parser tells of bodies only if asked when it is made, which costs a copy of each.
+            self._watch = _Watch(self)
+            self._parser = httptools.HttpResponseParser(self._watch)
+            self._begun = 0
+            self._parser.feed_data(self._head)  # it is all that came so far
+            return
+        self._dry = 0 if self._watch.fed else self._dry + len(data)
+        self._watch.fed = False
+        if self._dry > MAX_HEAD:
+            # An extension of a chunk, or a trailer, that never ends. The parser would hold it.
+            self.fail("protocol", f"more than {MAX_HEAD} bytes between two chunks, or of trailers")
+
+    def _finish_head(self, request: Request) -> None:
+        # The parser can't know that an answer to HEAD has no body (RFC 9110, 9.3.2). It is given up for a new one.
+        head = final_head(self._head)
+        if head is None:
+            if len(self._head) >= MAX_HEAD:
+                self.fail("protocol", f"more than {MAX_HEAD} bytes of fields")
+            return
+        whole = self._head.endswith(HEAD_END) and self._head.count(HEAD_END) == self._begun
+        self._keep = whole and self._parser.should_keep_alive()
+        self._parser = httptools.HttpResponseParser(self)
+        self._finish(request, head.status)
+
+    def _finish(self, request: Request, status: int) -> None:
+        pool = self._pool
+        guards = withheld(self._head) if status in (429, 503) and pool.target.guarded else None
+        now = pool.clock()
+        answer = Answer(request, self.due_ns, self.sent_ns, self.first_ns, now, status, self._size, guards)
+        self.request = None
+        self.sent_ns = NEVER
+        pool.in_flight -= 1
+        if self._keep and not (self._large and self._transport.get_write_buffer_size()):  # type: ignore[union-attr]
+            self._rested = True
+            self._status = self._size = self._begun = 0
+            self._head = b""
+            if self._watch is not None:
+                self._watch, self._dry = None, 0
+                self._parser = httptools.HttpResponseParser(self)
+            pool.outcomes.answered(answer)  # before the next is sent: it may say that nothing may be sent any more
+            pool.release(self)
+        else:
+            self.abort()
+            pool.outcomes.answered(answer)
+            pool.forget(self)
+
+    # --- ending ---
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Find out what the end of the connection means for the request on it."""
+        request, pool = self.request, self._pool
+        if request is None:
+            pool.forget(self)
+        elif not self._size:
+            failure = failures.of_end(exc, begun=False)
+            stale = self._rested and request.safe and not self._retried
+            if failure == "tls":
+                pool.hold_off(failure, exc)
+            # A server may close an idle connection at the moment in which a request is sent (RFC 9112, 9.3.1).
+            if stale and pool.retry(request, self.due_ns, self.sent_ns):
+                self.request = None
+                self.sent_ns = NEVER
+                pool.forget(self)
+            else:
+                self.fail(failure, exc)
+        elif exc is None and (head := final_head(self._head)) is not None and self._ends_here(head):
+            self._keep = False
+            self._finish(request, head.status)
+        else:
+            self.fail(failures.of_end(exc, begun=True), exc)
+
+    def _ends_here(self, head: Head) -> bool:
+        """Whether the answer is one that ends with its connection (RFC 9112, 6.3).
+
+        With TLS the other end has to say so (9.8): anybody on the way can end a connection.
+        """
+        return not head.framed and (self._ended or self._pool.target.tls is None)
+
+    def fail(self, failure: Failure, why: object = None) -> None:
+        """Give up the request and the connection."""
+        pool, request, sent_ns = self._pool, self.request, self.sent_ns
+        self.request = None
+        self.sent_ns = NEVER
+        self.abort()
+        if request is not None:
+            pool.in_flight -= 1
+            pool.explain(failure, why)
+            pool.outcomes.failed(request, sent_ns, failure)
+        pool.forget(self)
+
+    def expire(self, whole_ns: int, first_ns: int) -> None:
+        """Give up what was sent before `whole_ns`, or before `first_ns` and has brought no byte yet."""
+        if self.sent_ns < whole_ns:
+            self.fail("timeout")
+        elif self.sent_ns < first_ns and not self._size:
+            self.fail("first-byte-timeout")
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def drop(self) -> None:
+        """Close at once, and say nothing of the request."""
+        self.request = None
+        self.sent_ns = NEVER
+        self.abort()
+
+
+class _Watch:
+    """Stands between the parser and a connection, to see whether a body goes on."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.fed = True
+        self.on_message_begin = connection.on_message_begin
+        self.on_message_complete = connection.on_message_complete
+
+    def on_body(self, _body: bytes) -> None:
+        self.fed = True

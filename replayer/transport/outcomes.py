@@ -1,0 +1,71 @@
+"""What the pool is told of its target, and what it tells of each request. Pure."""
+
+import ssl
+from typing import Literal, NamedTuple, Protocol
+
+from replayer.encoding import Request
+from replayer.transport.failures import Failure
+from rules.wire import Withheld
+
+Shortage = Literal["connections", "backoff"]
+Withdrawal = Literal["signal", "lever", "connecting", "backoff"]
+
+
+class Answer(NamedTuple):
+    """A request that was answered. Times are those of the pool's clock."""
+
+    request: Request
+    due_ns: int
+    sent_ns: int
+    first_ns: int
+    """When the first bytes of the answer came, be it an interim one (1xx)."""
+    ended_ns: int
+    status: int
+    size: int
+    """Bytes of the whole answer, head and 1xx too. Fields of HTTP/2 count as if they were not compressed."""
+    withheld: Withheld | None
+    """Set if the answer is the guard's and not the target's."""
+
+
+class Outcomes(Protocol):
+    """Whom the pool tells what became of a request."""
+
+    def answered(self, answer: Answer) -> None:
+        """Take a whole answer."""
+
+    def sent(self, due_ns: int, ready_ns: int, sent_ns: int) -> None:
+        """Take the news that a request is written, `sent_ns`; `ready_ns` is when nothing but a connection lacked."""
+
+    def withdrawal(self, due_ns: int) -> Withdrawal | None:
+        """Tell why a request that waited for its connection must not be sent any more."""
+
+    def withdrawn(self, why: Withdrawal) -> None:
+        """Take the news that a request was not sent."""
+
+    def failed(self, request: Request, sent_ns: int | None, failure: Failure) -> None:
+        """Take the news that `request` gets no answer; `sent_ns` is None if there was not even a connection."""
+
+    def token(self) -> bytes:
+        """Give the token that is put into a request at the moment of sending."""
+
+    def may_retry(self) -> bool:
+        """Tell whether a request that a stale connection lost may be sent once more (it spends credit again)."""
+
+    def ready(self) -> None:
+        """Take the news that a connection is free again, or may be opened again."""
+
+
+class Target(NamedTuple):
+    """Where to connect to, and how."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    server_name: str | None = None
+    connect_timeout: float = 5.0
+    timeout: float = 30.0
+    max_connections: int = 256
+    guarded: bool = True
+    """Whether a sidecar stands before it, so that an answer may be the guard's."""
+    first_byte_timeout: float | None = None
+    """Longest wait for the first byte of the answer; None: as long as for the whole one."""
