@@ -1,0 +1,150 @@
+"""The same replay onto real servers of different makes, held against what each wrote into its own access log.
+
+Each record bears its number (`x-record`), so a log tells which records came, how often, and in which order. What a run
+says of itself has to agree with what the server says of it, record by record.
+
+It sends 5,000 records; ``REAMP_ORIGIN_RECORDS=50000 REAMP_ORIGIN_RATE=5000`` in the environment make it more.
+"""
+
+import os
+import random
+from collections import Counter
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from loadtag import keys
+from replayer.folder import read_report
+from replayer.report import Report
+from tests.support import origins
+from tests.support.origins import STATUSES, Line, Start
+from tests.support.processes import run
+from tests.support.recording import record, write
+
+pytestmark = pytest.mark.timeout(300)
+
+RECORDS = int(os.environ.get("REAMP_ORIGIN_RECORDS", "5000"))
+RATE = float(os.environ.get("REAMP_ORIGIN_RATE", "2500"))
+SESSIONS = 100
+"""Visitors who send all this between them."""
+
+SERVER = 0.1
+"""Seconds that a server on a busy machine may take from the arrival of a request to the line in its log, at most."""
+
+
+class Sent(NamedTuple):
+    """A record as it was recorded."""
+
+    at: float
+    """Seconds since the recording began."""
+    session: int
+    kind: str
+    """The first part of its path."""
+    method: str
+
+
+class Recorded(NamedTuple):
+    folder: Path
+    sent: list[Sent]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """Random arrivals of some visitors' requests, some of which find nothing or break something."""
+    folder, draw, at = tmp_path_factory.mktemp("recorded"), random.Random(1), 0.0
+    sent = []
+    for _ in range(RECORDS):
+        at += draw.expovariate(RATE)
+        (kind,) = draw.choices(list(STATUSES), (90, 4, 3, 3))
+        sent.append(Sent(at, draw.randrange(SESSIONS), kind, "HEAD" if draw.random() < 0.05 else "GET"))
+    keys.generate(folder, "load")
+    write(
+        folder / "recordings",
+        (
+            record(
+                one.at,
+                f"/{one.kind}/{number % 1000}",
+                one.method,
+                [
+                    (b"host", b"shop.example"),
+                    (b"accept", b"*/*"),
+                    (b"cookie", b"session=%032x" % one.session),
+                    (b"x-record", str(number).encode()),
+                ],
+                status=STATUSES[one.kind],
+            )
+            for number, one in enumerate(sent)
+        ),
+    )
+    return Recorded(folder, sent)
+
+
+@pytest.mark.parametrize(
+    ("start", "program"),
+    [
+        pytest.param(origins.nginx, "nginx", id="nginx"),
+        pytest.param(origins.asgi, None, id="python"),
+        pytest.param(origins.node, "node", id="node"),
+    ],
+)
+def test_every_record_arrives_once_and_in_the_order_of_its_session(
+    recorded: Recorded, tmp_path: Path, start: Start, program: str | None
+) -> None:
+    if program is not None and origins.found(program) is None:
+        pytest.skip(f"{program} is not there: apt-get install {program.replace('node', 'nodejs')}")
+    with start(tmp_path) as server:
+        report = replay(recorded, tmp_path, server.url)
+        lines = server.lines()
+    agree(report, recorded, lines)
+    in_order(report, recorded, lines)
+
+
+def replay(recorded: Recorded, folder: Path, url: str, *more: str) -> Report:
+    """Play the recording to `url`. It is to arrive whole, so a machine that is slow may be late."""
+    done = run(
+        *("replay", str(recorded.folder / "recordings"), "--to", url, "--idle-target", "--max-lag", "30s"),
+        *("--key", str(recorded.folder / "load.key"), "--runs", str(folder / "runs"), *more),
+        seconds=240,
+    )
+    (made,) = (folder / "runs").iterdir()
+    report = read_report(made)
+    assert report.stop == "ended", done.stdout + done.stderr
+    return report
+
+
+def agree(report: Report, recorded: Recorded, lines: list[Line]) -> None:
+    """See that nothing was lost, sent twice or counted otherwise than the server did."""
+    accounts = report.accounts
+    assert accounts.reconciles()
+    assert accounts.errors == Counter()
+    assert accounts.shed.total() == 0
+    assert accounts.read == accounts.wanted == accounts.sent == accounts.answered == len(recorded.sent)
+    assert Counter(line.number for line in lines) == Counter(range(len(recorded.sent)))
+    assert accounts.statuses == Counter(line.status for line in lines)
+    assert all(line.status == STATUSES[recorded.sent[line.number].kind] for line in lines)
+    assert report.latency.count == report.lag.count == len(lines)
+
+
+def in_order(report: Report, recorded: Recorded, lines: list[Line]) -> None:
+    """See that the records of each session arrived in their order, as far as the run promises it.
+
+    A request leaves between its due time and `late` after it, `late` being the greatest lag and the longest wait for a
+    connection that the report tells. So of two that are due further apart, the earlier one leaves first. How fast a
+    server then turns an arrival into a line is its own affair, and gets `SERVER` on top.
+    """
+    late = (report.lag.max or 0) + (report.wait.max or 0) + SERVER
+    place = {line.number: at for at, line in enumerate(lines)}
+    compared = 0
+    by_session = sorted(range(len(recorded.sent)), key=lambda number: (recorded.sent[number].session, number))
+    for _, group in groupby(by_session, key=lambda number: recorded.sent[number].session):
+        session = list(group)
+        settled, furthest = 0, -1  # how many are so much older than the one at hand, and where the last of them stands
+        for number in session:
+            while recorded.sent[session[settled]].at < recorded.sent[number].at - late:
+                furthest = max(furthest, place[session[settled]])
+                settled += 1
+            assert furthest < place[number], f"record {number} came before one due more than {late:.3f} s earlier"
+            compared += settled
+    assert compared > len(recorded.sent), f"records {late:.3f} s apart are too few to say anything"
