@@ -4,6 +4,7 @@ Read in the order in which a request comes to be. Pure decisions, without clock,
 
 - `plan`: what was asked for, validated with the arithmetic shown; `terms`: what the sidecars' owners allow of it.
 - `rewriting`: fields set and left out, paths rewritten, as the user wants it.
+- `stages`: how loud a run is over time.
 - `encoding`: a record becomes the bytes to send, or a reason why it must not be sent.
 - `amplification`: times a factor, keeping the time axis.
 - `demand`: which request is due when: the recording's own times, or an echo of live traffic.
@@ -16,6 +17,7 @@ Read in the order in which a request comes to be. Pure decisions, without clock,
 
 Edges:
 
+- `selection`: the part of the recording that is replayed.
 - `stock`: reads the recording ahead of need, as the plan wants it. `alarm`: a timer finer than the event loop's.
 - `transport`: HTTP over a bounded pool of connections, and what can go wrong there, by name.
 - `credits`: the sidecars' grant streams.

@@ -13,6 +13,7 @@ import random
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from replayer.stages import Loudness
 from rules.units import MILLION, Factor
 
 NEIGHBOURS = 16
@@ -23,7 +24,11 @@ PATIENCE = 32
 
 
 def amplify[T](
-    arrivals: Iterable[tuple[int, T] | None], factor: Factor, seed: int, neighbours: int = NEIGHBOURS
+    arrivals: Iterable[tuple[int, T] | None],
+    loudness: Loudness,
+    seed: int,
+    begin_ns: int = 0,
+    neighbours: int = NEIGHBOURS,
 ) -> Iterator[tuple[int, T] | None]:
     """Multiply sorted `arrivals` (ns, whatever arrives) by `factor`; sorted again, the same for the same seed.
 
@@ -33,9 +38,9 @@ def amplify[T](
     arrival intensity. Below 1x each is kept with that probability. Holds at most ``2 * neighbours`` arrivals.
     """
     draw = random.Random(seed)
-    if factor < MILLION:
-        return _thin(arrivals, factor, draw)
-    return _add(arrivals, factor, draw, neighbours)
+    if loudness.most <= MILLION:
+        return _thin(arrivals, loudness, begin_ns, draw)
+    return _add(arrivals, loudness, begin_ns, draw, neighbours)
 
 
 def squeeze[T](
@@ -46,11 +51,11 @@ def squeeze[T](
 
 
 def _thin[T](
-    arrivals: Iterable[tuple[int, T] | None], factor: Factor, draw: random.Random
+    arrivals: Iterable[tuple[int, T] | None], loudness: Loudness, begin_ns: int, draw: random.Random
 ) -> Iterator[tuple[int, T] | None]:
     left_out = 0
     for arrival in arrivals:
-        if arrival is None or draw.random() * MILLION < factor:
+        if arrival is None or draw.random() * MILLION < loudness.at(arrival[0] - begin_ns):
             left_out = 0
             yield arrival
         else:
@@ -60,13 +65,9 @@ def _thin[T](
 
 
 def _add[T](
-    arrivals: Iterable[tuple[int, T] | None], factor: Factor, draw: random.Random, neighbours: int
+    arrivals: Iterable[tuple[int, T] | None], loudness: Loudness, begin_ns: int, draw: random.Random, neighbours: int
 ) -> Iterator[tuple[int, T] | None]:
-    copies, fraction = divmod(factor - MILLION, MILLION)
-    if not copies and not fraction:
-        yield from arrivals
-        return
-    adding = _Adding[T](copies, fraction, draw, neighbours)
+    adding = _Adding[T](loudness, begin_ns, draw, neighbours)
     for arrival in arrivals:
         if arrival is None:
             yield None
@@ -78,8 +79,8 @@ def _add[T](
 class _Adding[T]:
     """The arrivals around the one in hand, and those that are ready to go on."""
 
-    def __init__(self, copies: int, fraction: int, draw: random.Random, neighbours: int) -> None:
-        self._copies, self._fraction = copies, fraction
+    def __init__(self, loudness: Loudness, begin_ns: int, draw: random.Random, neighbours: int) -> None:
+        self._loudness, self._begin_ns = loudness, begin_ns
         self._draw = draw
         self._neighbours = neighbours
         self._window: deque[tuple[int, T]] = deque()  # in order
@@ -104,8 +105,11 @@ class _Adding[T]:
     def _step(self) -> Iterator[tuple[int, T]]:
         window, here, ready = self._window, self._here, self._ready
         at, item = window[here]
-        self._push(at, item)
-        for _ in range(self._copies + (self._draw.random() * MILLION < self._fraction)):
+        copies, fraction = divmod(self._loudness.at(at - self._begin_ns), MILLION)
+        copies += self._draw.random() * MILLION < fraction
+        if copies:
+            self._push(at, item)
+        for _ in range(copies - 1):
             self._push(_place(window, here, self._neighbours, self._draw), item)
         # Whatever is added from now on falls on the first arrival still in reach of the next one, or later.
         if here == self._neighbours:

@@ -1,15 +1,17 @@
 """How much is wanted, and when. Pure: a demand says when its next request is due and hands it out.
 
-`Timeline` plays the recording by its own times. `Echo` follows live traffic: every real request that a sidecar reports
-makes ``factor - 1`` requests wanted (`Raise`), or real traffic is filled up to a rate (`TopUp`), and those requests are
-taken from the recording in their order.
+`Timeline` plays the recording by its own times, `Steady` at a rate of ours. `Echo` follows live traffic: every real
+request that a sidecar reports makes ``factor - 1`` requests wanted (`Raise`), or real traffic is filled up to a rate
+(`TopUp`), and those requests are taken from the recording in their order.
 """
 
 import heapq
+import random
 from typing import Protocol
 
 from replayer.ceiling import Heard
-from rules.units import MILLION, Rate, Share
+from replayer.stages import Loudness
+from rules.units import MILLION, Rate
 from rules.wire import GRANT_INTERVAL
 
 INTERVAL_NS = int(GRANT_INTERVAL * 1e9)
@@ -77,6 +79,45 @@ class Timeline[T]:
         return item
 
 
+class Steady[T]:
+    """A rate of ours, whatever the recorded times were; the requests are the recording's, in its order.
+
+    With a `seed` arrivals are those of a Poisson process, as of many users who know nothing of each other: what most
+    targets get, and what queueing theory takes for granted. Without one they are evenly apart, as those of a load tool
+    with a constant arrival rate: kinder to the target, since two requests never come at once.
+    """
+
+    def __init__(self, items: Items[T], rate: Rate, start_ns: int, seed: int | None) -> None:
+        self._items = items
+        self._start_ns = self._due_ns = start_ns
+        self._millionths = max(1, round(rate * MILLION))  # requests in a million seconds: an exact schedule
+        self._draw = None if seed is None else random.Random(seed)
+        self._scale = SECOND_NS * MILLION / self._millionths
+        self.wanted = 0
+        self.pending = 0  # what is not due yet is not wanted yet
+        if self._draw is not None:
+            self._due_ns += int(self._draw.expovariate(1.0) * self._scale)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is nothing left to send."""
+        return self._items.ended
+
+    def due(self) -> int | None:
+        """Tell when the next request is due; None after the last, and while none is at hand."""
+        return None if self._items.peek() is None else self._due_ns
+
+    def take(self) -> T:
+        """Hand out the next request of the recording."""
+        item = self._items.take()
+        self.wanted += 1
+        if self._draw is None:
+            self._due_ns = self._start_ns + self.wanted * SECOND_NS * MILLION // self._millionths
+        else:
+            self._due_ns += int(self._draw.expovariate(1.0) * self._scale)
+        return item
+
+
 class Wanted(Protocol):
     """How many requests a report of real traffic makes wanted."""
 
@@ -85,15 +126,20 @@ class Wanted(Protocol):
 
 
 class Raise:
-    """A share of real traffic on top of it: after `real` requests exactly ``floor(share * real)`` were wanted."""
+    """A share of real traffic on top of it: after `real` requests exactly ``floor(share * real)`` were wanted.
 
-    def __init__(self, share: Share) -> None:
-        self.share = share
+    `loudness` is the factor of the total, over the time since `start_ns`; the share is what it is above 1x.
+    """
+
+    def __init__(self, loudness: Loudness, start_ns: int = 0) -> None:
+        self._loudness = loudness
+        self._start_ns = start_ns
         self._carry = 0
 
     def __call__(self, heard: Heard) -> int:
         """Tell how many more are wanted."""
-        wanted, self._carry = divmod(self._carry + heard.real * self.share, MILLION)
+        share = max(0, self._loudness.at(heard.until_ns - self._start_ns) - MILLION)
+        wanted, self._carry = divmod(self._carry + heard.real * share, MILLION)
         return wanted
 
 
@@ -128,13 +174,19 @@ class Echo[T]:
     So the extra traffic has the rhythm of the real one some tens of milliseconds behind it, and ends with it.
     """
 
-    def __init__(self, wants: Wanted, items: Items[T], max_lag_ns: int) -> None:
+    def __init__(self, wants: Wanted, items: Items[T], max_lag_ns: int, most: int | None = None) -> None:
+        """`most`: requests to want at all; None: no bound."""
         self._wants = wants
         self._items = items
         self._max_lag_ns = max_lag_ns
+        self._most = most
         self._dues: list[int] = []  # a heap: the reports of several sidecars overlap
         self.wanted = 0
-        self.exhausted = False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all that there was to be was wanted and handed out."""
+        return self._most is not None and self.wanted >= self._most and not self._dues
 
     def hear(self, heard: Heard, now_ns: int, awake_ns: int = 0) -> int:
         """Schedule what a report makes wanted. Returns how many of them are too late to be sent at all.
@@ -142,6 +194,8 @@ class Echo[T]:
         `awake_ns` is since when the process has not been held up.
         """
         count = self._wants(heard)
+        if self._most is not None:
+            count = min(count, self._most - self.wanted)
         self.wanted += count
         span = heard.until_ns - heard.since_ns
         begin = heard.since_ns + INTERVAL_NS

@@ -7,20 +7,30 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from replayer.rewriting import MOST_RULES, Names, PathRule, Rewriting, headers, name_pattern
+from replayer.stages import Loudness, Stage
 from rules.units import MILLION, Duration, Factor, Rate, Share
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """Methods that only read (RFC 9110, 9.2.1; TRACE is left out: most servers refuse it)."""
 
+LEAST, MOST = Factor.parse("0.01x"), Factor.parse("1000x")
+"""The factors that make sense of a recording: below, next to nothing of it is left; above, it is a benchmark."""
+
 Of = Literal["live", "recording"]
 
 
 def _of(given: dict[str, Any]) -> Of:
-    return "live" if given.get("sidecars") else "recording"
+    return "live" if given.get("sidecars") and given.get("rate") is None else "recording"
 
 
 def _factor(given: dict[str, Any]) -> Factor | None:
-    return Factor(MILLION) if given.get("of") == "recording" else None
+    plain = given.get("of") == "recording" and given.get("rate") is None and not given.get("stage")
+    return Factor(MILLION) if plain else None
+
+
+def _duration(given: dict[str, Any]) -> Duration | None:
+    stages = given.get("stage")
+    return Duration(sum(Stage.parse(text).seconds for text in stages)) if stages else None
 
 
 class Plan(BaseModel):
@@ -33,13 +43,24 @@ class Plan(BaseModel):
     to: str = Field(description="URL of the target")
     sidecars: tuple[str, ...] = Field((), description="control ports of the sidecars before a live target")
     idle_target: bool = Field(False, description="the target carries no real traffic, so there is no ceiling")
+    rate: Rate | None = Field(None, description="send the recording's requests at this rate, not at their own times")
+    even: bool = Field(False, description="the rate's requests come evenly apart, not at random (Poisson)")
+    stage: tuple[str, ...] = Field((), description="duration:factor, or duration:factor..factor for a ramp, in order")
     of: Of = Field(default_factory=_of, description="what is multiplied: live traffic or the recorded timeline")
     amplify: Factor | None = Field(default_factory=_factor, description="the factor; of live traffic, the total's")
     top_up: Rate | None = Field(None, description="fill real traffic up to this rate")
     squeeze: bool = Field(False, description="amplify by dividing the recorded times instead of adding arrivals")
     seed: int = Field(1, ge=0, description="same seed, same replay")
     ceiling: Share | None = Field(None, description="most extra traffic, as a share of real traffic; None: the owner's")
-    duration: Duration | None = Field(None, description="how long; None: as long as the recording lasts")
+    duration: Duration | None = Field(
+        default_factory=_duration, description="how long; None: as long as the stages or the recording last"
+    )
+    max_requests: int | None = Field(None, ge=1, description="how many requests at most")
+    from_: str | None = Field(None, description="replay only what arrived from this time on")
+    until: str | None = Field(None, description="replay only what arrived before this time")
+    only: str | None = Field(None, description="replay only what matches, in mitmproxy's filter language")
+    except_: str | None = Field(None, description="do not replay what matches")
+    loop: bool = Field(False, description="play the recorded timeline over and over")
     dry_run: bool = Field(False, description="check everything, send nothing")
 
     methods: tuple[str, ...] = Field(SAFE_METHODS, description="methods that may be sent")
@@ -75,6 +96,22 @@ class Plan(BaseModel):
             raise ValueError(f"{value!r}: only scheme, host and port; the paths come from the recording")
         _ = parts.port  # raises ValueError for what is no port
         return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("amplify")
+    @classmethod
+    def _is_in_range(cls, value: Factor | None) -> Factor | None:
+        if value is not None and not LEAST <= value <= MOST:
+            raise ValueError(f"{value} is too {'small' if value < LEAST else 'large'}: from {LEAST} to {MOST} will do")
+        return value
+
+    @field_validator("stage", mode="before")
+    @classmethod
+    def _are_stages(cls, value: Any) -> Any:
+        stages = [Stage.parse(str(text)) for text in (value.split(",") if isinstance(value, str) else value)]
+        for stage in stages:
+            cls._is_in_range(stage.begin)
+            cls._is_in_range(stage.end)
+        return tuple(map(str, stages))
 
     @field_validator("sidecars", mode="before")
     @classmethod
@@ -115,7 +152,7 @@ class Plan(BaseModel):
             raise ValueError(f"{value!r} is not a host: write target, recorded, or a name")
         return value
 
-    @field_validator("amplify", "top_up", "duration", "connect_timeout", "timeout", "max_lag", "signal_timeout")
+    @field_validator("rate", "top_up", "duration", "connect_timeout", "timeout", "max_lag", "signal_timeout")
     @classmethod
     def _is_positive(cls, value: Any) -> Any:
         if value is not None and value <= 0:
@@ -139,14 +176,11 @@ class Plan(BaseModel):
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         self._check_target()
+        self._check_demand()
         if self.of == "live":
             self._check_live()
-        elif self.top_up is not None:
-            raise ValueError("--top-up fills up live traffic; it does not go with --of recording")
-        elif self.amplify is None:
-            raise ValueError("--of recording needs a factor: --amplify 1x sends what was recorded")
-        if self.squeeze and self.of == "live":
-            raise ValueError("--squeeze is about recorded times; live traffic has its own")
+        else:
+            self._check_recording()
         if self.ceiling is not None and not self.sidecars:
             raise ValueError("--ceiling is a share of real traffic, which only a --sidecar sees")
         return self
@@ -164,10 +198,47 @@ class Plan(BaseModel):
             "(a staging clone), say so: --idle-target"
         )
 
+    def _check_demand(self) -> None:
+        """Refuse two answers to the same question: how much, how long."""
+        given = {
+            "--amplify": self.amplify is not None,
+            "--stage": bool(self.stage),
+            "--top-up": self.top_up is not None,
+            "--rate": self.rate is not None,
+        }
+        named = [name for name, is_given in given.items() if is_given]
+        if len(named) > 1:
+            all_ = "both" if len(named) == 2 else "all"
+            raise ValueError(f"{' and '.join(named)} {all_} say how much to send: give one of them")
+        if self.stage and self.duration != _duration({"stage": self.stage}):
+            lasts = _duration({"stage": self.stage})
+            raise ValueError(f"the stages last {lasts} in all, and then the run is over: leave --duration out")
+        if self.even and self.rate is None:
+            raise ValueError("--even is how the requests of a --rate come: give --rate too")
+
+    def _check_recording(self) -> None:
+        if self.top_up is not None:
+            raise ValueError("--top-up fills up live traffic; it does not go with --of recording")
+        if self.amplify is None and self.rate is None and not self.stage:
+            raise ValueError("--of recording needs a factor: --amplify 1x sends what was recorded")
+        if self.squeeze and self.rate is not None:
+            raise ValueError("--squeeze divides recorded times, and --rate does not use them: give one of the two")
+        if self.squeeze and self.stage:
+            raise ValueError("--squeeze divides all recorded times by one factor: give --amplify instead of --stage")
+        if self.loop and self.duration is None and self.max_requests is None:
+            raise ValueError("--loop has no end: say --duration 10m, --max-requests 10000, or give --stage")
+
     def _check_live(self) -> None:
-        if self.amplify is not None and self.top_up is not None:
-            raise ValueError("--amplify and --top-up both say how much to send: give one of the two")
-        if self.amplify is None and self.top_up is None:
+        if self.squeeze:
+            raise ValueError("--squeeze is about recorded times; live traffic has its own")
+        if self.rate is not None:
+            raise ValueError("--rate has its own times and does not follow live traffic: leave --of live out")
+        if self.loop:
+            raise ValueError(
+                "--loop is about a recorded timeline; for live traffic the recording's requests are taken over and "
+                "over anyway: leave it out, and say how long with --duration"
+            )
+        if self.amplify is None and self.top_up is None and not self.stage:
             raise ValueError(
                 "say how much to send: --amplify 1.05x adds 5% of live traffic, --top-up 500/s fills it up"
             )
@@ -175,8 +246,13 @@ class Plan(BaseModel):
             raise ValueError(
                 f"{self.amplify} of live traffic adds nothing to it: real users send 1x already; say --amplify 1.05x"
             )
+        for stage in map(Stage.parse, self.stage):
+            if min(stage.begin, stage.end) < MILLION:
+                raise ValueError(f"--stage {stage}: live traffic is 1x already, and can't be made less")
+        if self.stage and self.loudness.most == MILLION:
+            raise ValueError("the stages add nothing to live traffic: real users send 1x already; say 5m:1.05x")
         if self.ceiling is not None:
-            check_factor(self.amplify, self.ceiling)
+            check_factor(self.loudest, self.ceiling)
 
     @property
     def rewriting(self) -> Rewriting:
@@ -188,9 +264,21 @@ class Plan(BaseModel):
         )
 
     @property
-    def extra(self) -> Share | None:
-        """What live traffic is asked to be raised by; None if no factor of it was asked for."""
-        return Share(self.amplify - MILLION) if self.of == "live" and self.amplify is not None else None
+    def loudness(self) -> Loudness:
+        """The factor over time."""
+        if self.stage:
+            return Loudness(list(map(Stage.parse, self.stage)))
+        return Loudness.steady(Factor(MILLION) if self.amplify is None else self.amplify)
+
+    @property
+    def loudest(self) -> Factor | None:
+        """The greatest factor there will be; None if no factor was asked for."""
+        return self.loudness.most if self.stage else self.amplify
+
+    @property
+    def loops(self) -> bool:
+        """Whether the recording's requests are taken over and over."""
+        return self.loop or self.of == "live"
 
     @property
     def address(self) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from captures.errors import CaptureError
 from captures.keyring import load_identities
+from captures.moments import iso
 from captures.reader import Capture
 from loadtag import Signer
 from loadtag.keys import KeyFileError, load_private
@@ -19,11 +20,12 @@ from replayer.credits import RefusedError, grants
 from replayer.encoding import Encoder
 from replayer.folder import new_run_id
 from replayer.plan import Plan
+from replayer.selection import Chosen, Selection, span
 from replayer.stock import usable
 from replayer.tagging import Tag
 from replayer.terms import Terms, agree
 from rules.exits import Exit, UserError
-from rules.units import Duration, Share
+from rules.units import MILLION, Duration, Share
 from rules.wire import State
 
 SAMPLE = 1000
@@ -40,28 +42,29 @@ class Prepared(NamedTuple):
     """All that a run needs."""
 
     run_id: str
-    capture: Capture
+    capture: Selection
+    """What is replayed of the recording."""
     encoder: Encoder
     signer: Signer
     tls: ssl.SSLContext | None
     states: dict[str, State]
     terms: Terms
     seconds: float
-    """How long the recording lasts."""
+    """How long that lasts."""
     skipped: str
     """What was skipped of the first records, for people."""
 
 
-async def prepare(plan: Plan) -> Prepared:
-    """Check it all. Raises UserError with what to do."""
+async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
+    """Check it all. `chosen` says of a record whether ``--only`` and ``--except`` want it. Raises UserError."""
     run_id = new_run_id(time.time())
     signer = _key(plan)
     encoder = Encoder(
         run_id, plan.methods, plan.to.split("//")[1] if plan.host in ("target", "recorded") else plan.host,
         recorded_host=plan.host == "recorded", rewriting=plan.rewriting,
     )  # fmt: skip
-    capture, skipped = _recording(plan, encoder)
-    seconds = ((capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9
+    capture, skipped = _recording(plan, encoder, chosen)
+    seconds = max(0, (capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9
     if plan.of == "live" and plan.duration is None and seconds < SHORTEST:
         raise UserError(f"the recording lasts {Duration(seconds)} only: say how long the run is to last, --duration")
     tls = _tls(plan)
@@ -77,8 +80,9 @@ async def prepare(plan: Plan) -> Prepared:
 def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
     """Say what was found and what would be sent: (what, finding)."""
     terms, capture = prepared.terms, prepared.capture
+    held = f"{capture.path}: {capture.count} records over {Duration(prepared.seconds)}"
     lines = [
-        ("recording", f"{capture.path}: {capture.count} records over {Duration(prepared.seconds)}{prepared.skipped}"),
+        ("recording", f"{held}{_part(plan, prepared)}{prepared.skipped}"),
         ("target", f"{plan.to}, idle" if plan.idle_target else plan.to),
         ("load tag", f"key {prepared.signer.key_id}, for {terms.audience}, valid {plan.tag_lifetime} at a time"),
     ]
@@ -92,25 +96,75 @@ def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
     return lines
 
 
+def _part(plan: Plan, prepared: Prepared) -> str:
+    """Say which part of the recording is replayed; nothing if it is all of it."""
+    words = []
+    if plan.from_ is not None:
+        words.append(f"from {plan.from_}")
+    if plan.until is not None:
+        words.append(f"until {plan.until}")
+    if plan.only is not None:
+        words.append(f"only {plan.only}")
+    if plan.except_ is not None:
+        words.append(f"except {plan.except_}")
+    return f" ({', '.join(words)}; of {prepared.capture.capture.count} in all)" if words else ""
+
+
 def _intent(plan: Plan, prepared: Prepared, rate: float) -> str:
-    lasts = Duration(run_seconds(plan, prepared))
+    lasts = _lasts(plan, prepared)
+    most = "" if plan.max_requests is None else f", {plan.max_requests} requests at most"
+    if plan.rate is not None:
+        how = "evenly apart" if plan.even else "at random (Poisson)"
+        return f"the recording's requests in their order, {plan.rate} {how}{_again(plan)}, {lasts}{most}"
     if plan.of == "recording":
-        whole = run_seconds(plan.model_copy(update={"duration": None}), prepared)
-        part = min(1.0, lasts / whole) if whole else 1.0
-        count = round(prepared.capture.count * int(plan.amplify or 0) / 1e6 * part)
-        return f"the recording {plan.amplify}{' squeezed' if plan.squeeze else ''}: up to {count} requests in {lasts}"
+        seconds = run_seconds(plan, prepared)
+        length = (prepared.seconds * MILLION / plan.loudness.most if plan.squeeze else prepared.seconds) or 1.0
+        count = round(prepared.capture.count * plan.loudness.mean(seconds) * (seconds / length if seconds else 1.0))
+        if plan.max_requests is not None:
+            count = min(count, plan.max_requests)
+        how = f"{_factors(plan)}{' squeezed' if plan.squeeze else ''}{_again(plan)}"
+        return f"the recording {how}: up to {count} requests in {Duration(seconds)}"
     if plan.top_up is not None:
-        return f"what real traffic lacks of {plan.top_up}: {max(0.0, plan.top_up - rate):.1f}/s now, for {lasts}"
-    extra = int(plan.extra or 0) / 1e6
-    return f"{plan.extra} of real traffic on top of it, {plan.amplify} in all: {rate * extra:.1f}/s now, for {lasts}"
+        return f"what real traffic lacks of {plan.top_up}: {max(0.0, plan.top_up - rate):.1f}/s now, {lasts}{most}"
+    extra = max(0, plan.loudness.at(0) - MILLION)
+    return (
+        f"{Share(extra)} of real traffic on top of it, {_factors(plan)} in all: {rate * extra / 1e6:.1f}/s now, "
+        f"{lasts}{most}"
+    )
+
+
+def _factors(plan: Plan) -> str:
+    return ", then ".join(f"{stage.partition(':')[2]} for {stage.partition(':')[0]}" for stage in plan.stage) or str(
+        plan.amplify
+    )
+
+
+def _again(plan: Plan) -> str:
+    return ", over and over" if plan.loop else ""
+
+
+def _lasts(plan: Plan, prepared: Prepared) -> str:
+    return f"for {Duration(run_seconds(plan, prepared))}"
 
 
 def run_seconds(plan: Plan, prepared: Prepared) -> float:
-    """Tell how long the run will last at most."""
+    """Tell how long the run will last at most; where only a number of requests bounds it, about how long."""
     if plan.of == "live":
         return prepared.seconds if plan.duration is None else plan.duration
-    lasts = prepared.seconds * 1e6 / int(plan.amplify or 1) if plan.squeeze else prepared.seconds
-    return lasts if plan.duration is None else min(plan.duration, lasts)
+    count = prepared.capture.count if plan.max_requests is None else plan.max_requests
+    if plan.rate is not None:
+        count = count if plan.loop else min(count, prepared.capture.count)
+        lasts = count / plan.rate
+    elif plan.loop:
+        once = prepared.capture.count * plan.loudness.mean(prepared.seconds)
+        lasts = prepared.seconds * (count / once if once else 1.0)
+    else:
+        lasts = prepared.seconds
+    if plan.squeeze:
+        lasts = lasts * MILLION / plan.loudness.most
+    # How many requests there are is an estimate, and so is what follows from it; a duration is not.
+    exact = plan.rate is None and not plan.loop
+    return lasts if plan.duration is None else min(plan.duration, lasts) if exact else plan.duration
 
 
 def _key(plan: Plan) -> Signer:
@@ -125,23 +179,38 @@ def _key(plan: Plan) -> Signer:
         raise UserError(str(error)) from None
 
 
-def _recording(plan: Plan, encoder: Encoder) -> tuple[Capture, str]:
+def _recording(plan: Plan, encoder: Encoder, chosen: Chosen | None) -> tuple[Selection, str]:
     try:
-        capture = Capture(plan.recording, load_identities(plan.identity))
+        whole = Capture(plan.recording, load_identities(plan.identity))
+        capture = Selection(whole, span(whole, plan.from_, plan.until), chosen)
         found = Accounts()
-        records = usable(capture.records(), encoder, found)
+        records = usable(capture.sifted(), encoder, found)
         # Most recordings show at once that they can be used; only one that can't is read to its end.
-        if next(filter(None, records), None) is None:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in found.skipped.items())
-            reasons = "; ".join([*([reasons] if reasons else []), *capture.damage[:5]]) or "it is empty"
-            raise UserError(f"{plan.recording} holds nothing that can be replayed: {reasons}")
+        first = next(filter(None, records), None)
+        if first is None:
+            raise UserError(_nothing(plan, whole, found))
+        capture = Selection(whole, capture.span, chosen, first[0])
         sample = Accounts()
-        for _ in usable(islice(capture.records(), SAMPLE), encoder, sample):
+        for _ in usable(islice(capture.sifted(), SAMPLE), encoder, sample):
             pass
     except CaptureError as error:
         raise UserError(str(error)) from None
     skipped = ", ".join(f"{count} {reason}" for reason, count in sample.skipped.items())
     return capture, f"; of the first {sample.read}, {skipped} will be skipped" if skipped else ""
+
+
+def _nothing(plan: Plan, whole: Capture, found: Accounts) -> str:
+    """Say why there is nothing to replay."""
+    reasons = [", ".join(f"{count} {reason}" for reason, count in found.skipped.items())] if found.skipped else []
+    asked = plan.from_ is not None or plan.until is not None
+    if not found.read and asked and whole.first_ns is not None and whole.last_ns is not None:
+        reasons.append(
+            f"no record lies between --from and --until; it holds {whole.count} from {iso(whole.first_ns)} "
+            f"to {iso(whole.last_ns)}"
+        )
+    return f"{plan.recording} holds nothing that can be replayed: " + (
+        "; ".join([*reasons, *whole.damage[:5]]) or "it is empty"
+    )
 
 
 async def _state(client: httpx.AsyncClient, url: str) -> State:

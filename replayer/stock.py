@@ -6,17 +6,18 @@ for milliseconds at a time, which is just what the schedule can't stand.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from captures.errors import CaptureError
-from captures.reader import Capture
 from captures.records import Record
 from replayer.accounts import Accounts
 from replayer.amplification import PATIENCE, amplify, squeeze
-from replayer.demand import Demand, Echo, Raise, Timeline, TopUp
+from replayer.demand import SECOND_NS, Demand, Echo, Raise, Steady, Timeline, TopUp
 from replayer.encoding import Encoder, Request
 from replayer.plan import Plan
-from rules.units import MILLION, Factor, Share
+from replayer.selection import Selection
 
 AHEAD = 1024
 """Requests to hold at most."""
@@ -34,38 +35,65 @@ LOW = 64
 """With fewer requests than this, reading goes on at once."""
 
 
-def usable(records: Iterable[Record], encoder: Encoder, accounts: Accounts) -> Iterator[tuple[int, Request] | None]:
-    """Encode records; leave out and count what can't be replayed. None: nothing yet, but there is more to read."""
+def usable(
+    records: Iterable[Record | None], encoder: Encoder, accounts: Accounts
+) -> Iterator[tuple[int, Request] | None]:
+    """Encode records; leave out and count what can't be replayed, and what was not chosen (a record that is None).
+
+    None: nothing yet, but there is more to read.
+    """
     left_out = 0
     for record in records:
         accounts.read += 1
-        request = encoder.encode(record)
-        if isinstance(request, Request):
+        request = "filtered" if record is None else encoder.encode(record)
+        if record is not None and isinstance(request, Request):
             left_out = 0
             yield record.arrival_ns, request
         else:
-            accounts.skipped[request] += 1
+            accounts.skipped[str(request)] += 1
             left_out += 1
             if left_out % PATIENCE == 0:
                 yield None
 
 
-def looped(capture: Capture, encoder: Encoder, accounts: Accounts) -> Iterator[Request | None]:
-    """Give the recording's requests in order, over and over. None: nothing yet.
+def rounds[T](
+    one: Callable[[], Iterator[tuple[int, T] | None]], accounts: Accounts, path: Path
+) -> Iterator[tuple[int, T] | None]:
+    """Give the arrivals that `one` round has, over and over.
 
-    Raises CaptureError if a whole round gives none.
+    A round begins one mean gap between two arrivals after the last arrival of the one before, so that at the seam
+    there is neither a clash nor a pause (with fewer than two instants to tell by: a second). Raises CaptureError if a
+    whole round gives none.
     """
+    begin: int | None = None
     while True:
-        empty = True
-        for arrival in usable(capture.records(), encoder, accounts):
+        first: int | None = None
+        last = shift = count = 0
+        for arrival in one():
             if arrival is None:
                 yield None
-            else:
-                empty = False
-                yield arrival[1]
-        if empty:
-            raise CaptureError(f"{capture.path} holds nothing that can be replayed any more")
+                continue
+            last, item = arrival
+            if first is None:
+                first = last
+                shift = 0 if begin is None else begin - first
+            count += 1
+            yield last + shift, item
+        if first is None:
+            raise CaptureError(f"{path} holds nothing that can be replayed any more")
+        begin = last + shift + ((last - first) // (count - 1) or 1 if last > first else SECOND_NS)
         accounts.rounds += 1
+
+
+def at_most[T](source: Iterator[T | None], count: int) -> Iterator[T | None]:
+    """Give the first so many items of a source, and the Nones between them."""
+    while count > 0:
+        try:
+            item = next(source)
+        except StopIteration:
+            return
+        count -= item is not None
+        yield item
 
 
 class Stock[T]:
@@ -116,14 +144,26 @@ class Stock[T]:
                     self._bytes += self._size(item)
 
 
-def stocked(plan: Plan, capture: Capture, encoder: Encoder, accounts: Accounts) -> Stock[Any]:
-    """Build what a plan takes its requests from: with their times for a recorded timeline, without for live traffic."""
-    if plan.of == "live":
-        return Stock(looped(capture, encoder, accounts), len)
-    arrivals = usable(capture.records(), encoder, accounts)
-    factor = plan.amplify or Factor(MILLION)
-    louder = squeeze(arrivals, factor, capture.first_ns or 0) if plan.squeeze else amplify(arrivals, factor, plan.seed)
-    return Stock(louder, lambda arrival: len(arrival[1]))
+def stocked(plan: Plan, selection: Selection, encoder: Encoder, accounts: Accounts) -> Stock[Any]:
+    """Build what a plan takes its requests from: with their times for a recorded timeline, without for any other."""
+    one = partial(_once, selection, encoder, accounts)
+    arrivals = rounds(one, accounts, selection.path) if plan.loops else one()
+    if plan.of == "live" or plan.rate is not None:
+        return Stock(_limited(plan, (arrival and arrival[1] for arrival in arrivals)), len)
+    begin_ns = selection.first_ns or 0
+    if plan.squeeze:
+        louder = squeeze(arrivals, plan.loudness.most, begin_ns)
+    else:
+        louder = amplify(arrivals, plan.loudness, plan.seed, begin_ns)
+    return Stock(_limited(plan, louder), lambda arrival: len(arrival[1]))
+
+
+def _once(selection: Selection, encoder: Encoder, accounts: Accounts) -> Iterator[tuple[int, Request] | None]:
+    return usable(selection.sifted(), encoder, accounts)
+
+
+def _limited[T](plan: Plan, source: Iterator[T | None]) -> Iterator[T | None]:
+    return source if plan.max_requests is None else at_most(source, plan.max_requests)
 
 
 class Supply(NamedTuple):
@@ -138,7 +178,9 @@ class Supply(NamedTuple):
 def supply(plan: Plan, stock: Stock[Any], first_ns: int, start_ns: int) -> Supply:
     """Build the demand on what `stocked` gave: a recorded timeline that began at `first_ns` begins at `start_ns`."""
     if plan.of == "live":
-        wants = TopUp(plan.top_up) if plan.top_up is not None else Raise(plan.extra or Share(0))
-        echo = Echo(wants, stock, int(plan.max_lag * 1e9))
+        wants = TopUp(plan.top_up) if plan.top_up is not None else Raise(plan.loudness, start_ns)
+        echo = Echo(wants, stock, int(plan.max_lag * 1e9), plan.max_requests)
         return Supply(echo, stock, echo)
+    if plan.rate is not None:
+        return Supply(Steady(stock, plan.rate, start_ns, None if plan.even else plan.seed), stock, None)
     return Supply(Timeline(stock, first_ns, start_ns), stock, None)

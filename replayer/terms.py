@@ -45,7 +45,7 @@ def _ceiling(plan: Plan, states: Mapping[str, State]) -> Share | None:
     ceiling = owner if plan.ceiling is None else plan.ceiling
     if plan.of == "live":
         try:
-            check_factor(plan.amplify, ceiling)
+            check_factor(plan.loudest, ceiling)
         except ValueError as error:
             raise UserError(str(error)) from None
     return ceiling

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from captures.moments import HOW
 from reamp.settings import effective
 from rules.exits import Exit
 
@@ -73,8 +74,61 @@ def replay(
     top_up: Annotated[
         str | None, typer.Option(help="Fill real traffic up to a rate, like 500/s.", rich_help_panel=_LOAD)
     ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            help="Send the recording's requests in their order at this rate, like 200/s, at random (Poisson) times.",
+            rich_help_panel=_LOAD,
+        ),
+    ] = None,
+    even: Annotated[
+        bool | None,
+        typer.Option("--even", help="The requests of --rate come evenly apart instead.", rich_help_panel=_LOAD),
+    ] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Factor for some time, like 5m:1.05x, or a ramp, 5m:1x..2x; repeat it for what follows.",
+            rich_help_panel=_LOAD,
+        ),
+    ] = None,
     duration: Annotated[
-        str | None, typer.Option(help="How long.", rich_help_panel=_LOAD, show_default="as long as the recording lasts")
+        str | None,
+        typer.Option(
+            help="How long.", rich_help_panel=_LOAD, show_default="as long as the stages or the recording last"
+        ),
+    ] = None,
+    max_requests: Annotated[
+        int | None, typer.Option(help="End after so many requests.", rich_help_panel=_LOAD, show_default="no bound")
+    ] = None,
+    loop: Annotated[
+        bool | None,
+        typer.Option("--loop", help="Play the recorded timeline over and over.", rich_help_panel=_LOAD),
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="TIME",
+            help=f"Replay only what arrived from then on. TIME is {HOW}.",
+            rich_help_panel=_REQUESTS,
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Replay only what arrived before then.", rich_help_panel=_REQUESTS),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILTER",
+            help="Replay only what matches, in mitmproxy's filter language: '~u /api & !~u /api/pay'.",
+            rich_help_panel=_REQUESTS,
+        ),
+    ] = None,
+    but: Annotated[
+        str | None,
+        typer.Option("--except", metavar="FILTER", help="Do not replay what matches.", rich_help_panel=_REQUESTS),
     ] = None,
     squeeze: Annotated[
         bool | None,
@@ -171,6 +225,11 @@ def replay(
 
         reamp replay recordings --to http://staging:8000 --idle-target --amplify 3x --key load.key
 
+    An hour of it, without health checks, over and over, louder in steps:
+
+        reamp replay recordings --to http://staging:8000 --idle-target --key load.key --from 14:00 --until 15:00
+        --except '~u /healthz' --loop --stage 10m:1x --stage 10m:2x --stage 20m:2x..5x
+
     See first what would happen: add **--dry-run**. Ctrl-C stops at once and still writes the report.
 
     Exit codes: 0 done; 90 live signal lost; 91 lever pulled; 93 invalid, the sender lagged; 104 a mistake in the
@@ -187,7 +246,16 @@ def replay(
         "amplify": amplify,
         "of": of,
         "top_up": top_up,
+        "rate": rate,
+        "even": even,
+        "stage": stage,
         "duration": duration,
+        "max_requests": max_requests,
+        "loop": loop,
+        "from_": from_,
+        "until": until,
+        "only": only,
+        "except_": but,
         "squeeze": squeeze,
         "seed": seed,
         "methods": methods,
@@ -242,13 +310,14 @@ def report(
 
 
 async def _replay(plan: "Plan", console: "Console") -> "tuple[Report, str | None] | None":
+    from reamp.commands.captures.shared import chosen
     from replayer.engine import replay as run_plan
     from replayer.folder import Folder
     from replayer.metrics import serving
     from replayer.prepare import describe, prepare
     from replayer.progress import Facts, shown
 
-    prepared = await prepare(plan)
+    prepared = await prepare(plan, chosen(plan.only, plan.except_))
     table = Facts(f"run {prepared.run_id}")
     for what, finding in describe(plan, prepared):
         table.add_row(what, finding)

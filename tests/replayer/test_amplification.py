@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from replayer import amplification
 from replayer.amplification import NEIGHBOURS, PATIENCE
+from replayer.stages import Loudness
 from rules.units import MILLION, Factor
 
 times = st.lists(st.integers(0, 10**12), max_size=120).map(sorted)
@@ -18,7 +19,7 @@ seeds = st.integers(0, 2**32)
 
 
 def amplify[T](given_arrivals: Iterable[tuple[int, T]], factor: Factor, seed: int) -> Iterator[tuple[int, T]]:
-    return (item for item in amplification.amplify(given_arrivals, factor, seed) if item is not None)
+    return (item for item in amplification.amplify(given_arrivals, Loudness.steady(factor), seed) if item is not None)
 
 
 def squeeze[T](given_arrivals: Iterable[tuple[int, T]], factor: Factor, start: int) -> Iterator[tuple[int, T]]:
@@ -123,7 +124,7 @@ def test_what_is_not_at_hand_yet_changes_nothing_but_is_passed_on(
     halting: list[tuple[int, int] | None] = []
     for number, arrival in enumerate(arrivals(at)):
         halting += [arrival] if number % every else [None, arrival]
-    found = list(amplification.amplify(halting, factor, seed))
+    found = list(amplification.amplify(halting, Loudness.steady(factor), seed))
     assert [item for item in found if item] == list(amplify(arrivals(at), factor, seed))
     assert found.count(None) >= halting.count(None)
     assert [item for item in amplification.squeeze(halting, factor, 0) if item] == list(
@@ -141,6 +142,6 @@ def test_a_small_factor_does_not_keep_its_reader() -> None:
             yield arrival
 
     before = 0
-    for _ in amplification.amplify(counted(), Factor.parse("0.0001x"), seed=1):
+    for _ in amplification.amplify(counted(), Loudness.steady(Factor.parse("0.0001x")), seed=1):
         assert read - before <= PATIENCE
         before = read

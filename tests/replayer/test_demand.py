@@ -1,5 +1,6 @@
 """What is wanted: the recording's own times, or an exact echo of live traffic."""
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 
@@ -8,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replayer.ceiling import Heard
-from replayer.demand import INTERVAL_NS, Echo, Raise, Timeline, TopUp
+from replayer.demand import INTERVAL_NS, Echo, Raise, Steady, Timeline, TopUp
+from replayer.stages import Loudness, Stage
 from replayer.stock import Stock
-from rules.units import MILLION, Rate, Share
+from rules.units import MILLION, Factor, Rate
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -21,8 +23,12 @@ def stock[T](source: Iterator[T | None]) -> Stock[T]:
     return Stock(source, lambda _: 1)
 
 
+def raising(share: int) -> Raise:
+    return Raise(Loudness.steady(Factor(MILLION + share)))
+
+
 def echo(share: int = 250_000) -> Echo[int]:
-    return Echo(Raise(Share(share)), stock(count()), MAX_LAG)
+    return Echo(raising(share), stock(count()), MAX_LAG)
 
 
 def drain(demand: Echo[int]) -> list[int]:
@@ -47,7 +53,7 @@ def test_while_nothing_is_at_hand_nothing_is_due_and_nothing_is_over() -> None:
     assert [(timeline.due(), timeline.exhausted) for _ in range(2)] == [(None, False)] * 2
     assert (timeline.due(), timeline.take()) == (0, "a")
     assert [(timeline.due(), timeline.exhausted) for _ in range(2)] == [(None, False), (None, True)]
-    demand = Echo(Raise(Share(MILLION)), stock(iter([None, 7])), MAX_LAG)
+    demand = Echo(raising(MILLION), stock(iter([None, 7])), MAX_LAG)
     demand.hear(Heard(1, 0, INTERVAL_NS), INTERVAL_NS)
     assert (demand.due(), demand.due(), demand.take(), demand.pending) == (None, INTERVAL_NS, 7, 0)
 
@@ -57,7 +63,7 @@ def test_an_error_of_the_recording_loses_no_request() -> None:
         yield 1
         raise OSError
 
-    demand = Echo(Raise(Share(MILLION)), stock(breaking()), MAX_LAG)
+    demand = Echo(raising(MILLION), stock(breaking()), MAX_LAG)
     demand.hear(Heard(2, 0, INTERVAL_NS), INTERVAL_NS)
     demand.due()
     demand.take()
@@ -165,3 +171,59 @@ def test_topping_up_owes_nothing_for_a_time_that_nobody_reported() -> None:
 def test_topping_up_wants_nothing_above_the_rate() -> None:
     wants = TopUp(Rate(100))
     assert sum(wants(Heard(50, i * INTERVAL_NS, (i + 1) * INTERVAL_NS)) for i in range(500)) == 0
+
+
+# --- a rate of our own ---
+
+
+def rated(rate: str, seed: int | None, seconds: int = 100) -> list[int]:
+    demand = Steady(stock(count()), Rate.parse(rate), 5 * SECOND, seed)
+    dues: list[int] = []
+    while (due := demand.due()) is not None and due < (5 + seconds) * SECOND:
+        assert demand.take() == len(dues)
+        dues.append(due)
+        assert demand.wanted == len(dues)
+    return dues
+
+
+@pytest.mark.parametrize("rate", ["0.1/s", "3/s", "333/s", "7/m"])
+def test_even_is_exactly_even_and_never_drifts(rate: str) -> None:
+    dues = rated(rate, None)
+    millionths = round(Rate.parse(rate) * MILLION)
+    assert dues == [5 * SECOND + k * SECOND * MILLION // millionths for k in range(len(dues))]
+    assert len(dues) == -(-100 * millionths // MILLION)
+
+
+def test_arrivals_at_random_are_those_of_a_poisson_process() -> None:
+    """Means, and variance over mean, in windows of three widths; bounds of four standard deviations."""
+    dues = rated("200/s", 3)
+    assert dues == rated("200/s", 3) != rated("200/s", 4)
+    assert dues == sorted(dues)
+    assert abs(len(dues) - 20_000) < 4 * 20_000**0.5
+    for width in (10 * MS, 100 * MS, SECOND):
+        windows = Counter((due - 5 * SECOND) // width for due in dues)
+        number = 100 * SECOND // width
+        mean = len(dues) / number
+        variance = sum((windows[n] - mean) ** 2 for n in range(number)) / (number - 1)
+        assert abs(variance / mean - 1) < 4 * (2 / number) ** 0.5
+
+
+def test_a_rate_ends_with_the_recording() -> None:
+    demand = Steady(stock(iter([None, "a", "b"])), Rate(10), 0, None)
+    assert [(demand.due(), demand.exhausted)] == [(None, False)]
+    assert (demand.due(), demand.take(), demand.due(), demand.take()) == (0, "a", SECOND // 10, "b")
+    assert (demand.due(), demand.exhausted, demand.wanted) == (None, True, 2)
+
+
+# --- a factor that changes ---
+
+
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=60))
+def test_a_staged_share_is_exact_in_each_stage(reals: list[int]) -> None:
+    loudness = Loudness([Stage.parse("1s:1.05x"), Stage.parse("1s:1x"), Stage.parse("60s:1.25x")])
+    wants, owed, wanted = Raise(loudness, 7), 0, 0
+    for number, real in enumerate(reals):
+        until = (number + 1) * INTERVAL_NS
+        wanted += wants(Heard(real, 7 + until - INTERVAL_NS, 7 + until))
+        owed += real * (loudness.at(until) - MILLION)
+    assert wanted == owed // MILLION

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from replayer.plan import Plan, check_factor
 from replayer.terms import agree
 from rules.exits import Exit, UserError
-from rules.units import MILLION, Factor, Share
+from rules.units import MILLION, Duration, Factor, Share
 from rules.wire import Accounting, Lever, Signal, State
 
 SIDECAR = "http://127.0.0.1:8901"
@@ -66,7 +66,7 @@ def test_the_factor_has_to_fit_under_the_ceiling() -> None:
     message = refusal(**LIVE | {"amplify": "1.5x"}, ceiling="25%")
     assert "1.5x of live traffic sends 50% of real traffic as extra; the ceiling is 25%" in message
     assert "lower --amplify to 1.25x" in message
-    assert plan(**LIVE | {"amplify": "1.1x"}, ceiling="10%").extra == Share.parse("10%")  # no float would say so
+    assert plan(**LIVE | {"amplify": "1.1x"}, ceiling="10%").loudest == Factor.parse("1.1x")  # no float would say so
 
 
 @given(st.integers(1, 10 * MILLION), st.integers(0, 10 * MILLION))
@@ -85,11 +85,31 @@ def test_a_factor_passes_exactly_if_its_extra_does(extra: int, ceiling: int) -> 
         ({**LIVE, "amplify": "1x"}, "adds nothing"),
         ({**LIVE, "amplify": "0.5x"}, "adds nothing"),
         ({"sidecars": [SIDECAR]}, "say how much"),
-        ({**LIVE, "top_up": "500/s"}, "one of the two"),
+        ({**LIVE, "top_up": "500/s"}, "--amplify and --top-up both say how much to send: give one"),
         ({**LIVE, "squeeze": True}, "--squeeze"),
         ({**IDLE, "top_up": "500/s"}, "--top-up"),
         ({**IDLE, "ceiling": "25%"}, "--sidecar"),
-        ({**IDLE, "amplify": "0x"}, "more than zero"),
+        ({**IDLE, "amplify": "0x"}, "too small: from 0.01x to 1000x"),
+        ({**IDLE, "amplify": "0.009x"}, "too small: from 0.01x to 1000x"),
+        ({**IDLE, "amplify": "1000.000001x"}, "too large: from 0.01x to 1000x"),
+        ({**IDLE, "stage": ["5m:1x..1001x"]}, "too large: from 0.01x to 1000x"),
+        ({**IDLE, "stage": ["5m"]}, "write it like 5m:1.25x, or 5m:1x..2x"),
+        ({**IDLE, "stage": ["5:1x"]}, "write it like 10s"),
+        ({**IDLE, "stage": ["100ms:2x"]}, "a second at least"),
+        ({**IDLE, "stage": ["5m:2x"], "amplify": "2x"}, "--amplify and --stage both say how much to send"),
+        ({**IDLE, "stage": ["5m:2x"], "duration": "6m"}, "the stages last 5m in all"),
+        ({**IDLE, "stage": ["5m:2x"], "squeeze": True}, "instead of --stage"),
+        ({**IDLE, "rate": "0/s"}, "more than zero"),
+        ({**IDLE, "rate": "5/s", "amplify": "2x"}, "--amplify and --rate both say how much to send"),
+        ({**IDLE, "rate": "5/s", "squeeze": True}, "--rate does not use them"),
+        ({**IDLE, "even": True}, "--even is how the requests of a --rate come"),
+        ({**IDLE, "loop": True}, "--loop has no end"),
+        ({**IDLE, "max_requests": 0}, "greater than or equal to 1"),
+        ({"sidecars": [SIDECAR], "of": "live", "rate": "5/s"}, "leave --of live out"),
+        ({**LIVE, "loop": True}, "over anyway"),
+        ({"sidecars": [SIDECAR], "stage": ["5m:0.5x"]}, "can't be made less"),
+        ({"sidecars": [SIDECAR], "stage": ["5m:1x"]}, "add nothing"),
+        ({"sidecars": [SIDECAR], "stage": ["5m:1x..1.5x"], "ceiling": "25%"}, "lower --amplify to 1.25x"),
         ({**IDLE, "amplify": 2}, "write it like 1.25x"),
         ({**IDLE, "duration": "10"}, "write it like 10s"),
         ({**IDLE, "to": "shop"}, "write it like http://"),
@@ -137,8 +157,28 @@ def test_a_sidecar_named_twice_grants_once() -> None:
     assert plan(sidecars=[SIDECAR, SIDECAR + "/"], amplify="1.1x").sidecars == (SIDECAR,)
 
 
+OTHERS = (
+    plan(**IDLE, stage=["5m:1.05x", "90s: 1x..2x"], loop=True, from_="-15m", until="20:48", only="~u /a", except_="~b"),
+    plan(sidecars=[SIDECAR], rate="200/s", even=True, max_requests=7),
+    plan(sidecars=[SIDECAR], stage="5m:1.05x,10m:1.1x"),
+)
+
+
+def test_what_follows_from_stages_and_rates() -> None:
+    stages, rate, live = OTHERS
+    assert (stages.of, stages.duration) == ("recording", Duration(390))
+    assert stages.stage == ("5m:1.05x", "1m30s:1x..2x")
+    assert (stages.amplify, str(stages.loudest)) == (None, "2x")
+    assert (rate.of, rate.amplify, rate.duration) == ("recording", None, None)
+    assert (live.of, live.duration, live.loudest) == ("live", Duration(900), Factor.parse("1.1x"))
+
+
 def test_the_plan_survives_its_own_file() -> None:
-    for given_plan in (plan(**LIVE, ceiling="25%", duration="90s"), plan(**IDLE, amplify="3x", methods="get,post")):
+    for given_plan in (
+        plan(**LIVE, ceiling="25%", duration="90s"),
+        plan(**IDLE, amplify="3x", methods="get,post"),
+        *OTHERS,
+    ):
         assert Plan.model_validate_json(given_plan.model_dump_json()) == given_plan
 
 

@@ -182,10 +182,11 @@ def choose(
     span = Span(_moment(capture, option, from_), _moment(capture, "--to", to))
     if span.start_ns is not None and span.end_ns is not None and span.start_ns >= span.end_ns:
         raise UserError(f"--from ({iso(span.start_ns)}) has to lie before --to ({iso(span.end_ns)})")
-    return Choice(capture, span, only, but, _matches(only, but))
+    return Choice(capture, span, only, but, chosen(only, but))
 
 
-def _matches(only: str | None, but: str | None) -> Callable[[Record], bool] | None:
+def chosen(only: str | None, but: str | None) -> Callable[[Record], bool] | None:
+    """Make the predicate of ``--only`` and ``--except``; None: all. Raises UserError for what is no filter."""
     if only is None and but is None:
         return None
     from addons.filtering import matcher  # brings mitmproxy, which takes its time
