@@ -5,6 +5,7 @@ Read in the order in which a request comes to be. Pure decisions, without clock,
 - `plan`: what was asked for, validated with the arithmetic shown; `terms`: what the sidecars' owners allow of it.
 - `rewriting`: fields set and left out, paths rewritten, as the user wants it.
 - `stages`: how loud a run is over time.
+- `writes`: the routes of requests that change things; only those may be sent.
 - `encoding`: a record becomes the bytes to send, or a reason why it must not be sent.
 - `amplification`: times a factor, keeping the time axis.
 - `demand`: which request is due when: the recording's own times, or an echo of live traffic.

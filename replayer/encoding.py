@@ -14,13 +14,15 @@ from typing import Literal
 
 import loadtag.headers
 from captures.records import Headers, Record
-from replayer.rewriting import FRAMING, HOP_BY_HOP, Rewriting
+from replayer.rewriting import FRAMING, HOP_BY_HOP, OVERRIDES, Rewriting
 from replayer.routes import Outline, Routes, outline
+from replayer.writes import Writes
 
 Skip = Literal["tagged", "unsafe", "connect", "upgrade", "truncated", "malformed", "rewrite"]
 """Why a record is not sent. `rewrite`: what the rules for paths make of its path can't be sent."""
 
 AS_RECORDED = Rewriting()
+NO_WRITES = Writes()
 
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 """May be sent twice without harm (RFC 9110, 9.2.1), so a lost one may be sent again."""
@@ -48,11 +50,12 @@ class _Kind(Enum):
     CONNECTION = 4
     UPGRADE = 5
     TAG = 6  # where a load tag may be: baggage, x-load-test and what could pass for them
-    MALFORMED = 7
+    OVERRIDE = 7  # makes another method of it
+    MALFORMED = 8
 
 
 # Looked up once: every field of every record is asked.
-_KEEP, _DROP, _COOKIE, _TAG = _Kind.KEEP, _Kind.DROP, _Kind.COOKIE, _Kind.TAG
+_KEEP, _DROP, _COOKIE, _OVERRIDE = _Kind.KEEP, _Kind.DROP, _Kind.COOKIE, _Kind.OVERRIDE
 
 
 def _kind(name: bytes, rewriting: Rewriting) -> _Kind:
@@ -66,6 +69,8 @@ def _kind(name: bytes, rewriting: Rewriting) -> _Kind:
         return _Kind.CONNECTION if lower == b"connection" else _Kind.UPGRADE
     if lower in HOP_BY_HOP or lower in FRAMING or rewriting.drops(name):
         return _Kind.DROP
+    if lower.replace(b"_", b"-") in OVERRIDES:
+        return _Kind.OVERRIDE
     return _Kind.COOKIE if lower == b"cookie" else _Kind.KEEP
 
 
@@ -99,14 +104,19 @@ class Encoder:
         host: str,
         recorded_host: bool = False,
         rewriting: Rewriting = AS_RECORDED,
+        writes: Writes = NO_WRITES,
     ) -> None:
-        """`host` goes into `Host`; with `recorded_host` only where none was recorded."""
+        """Send what has one of these `methods`, or is allowed by `writes`.
+
+        `host` goes into `Host`; with `recorded_host` only where none was recorded.
+        """
         self.routes = Routes()
         self._rewriting = rewriting
         self._new_path = rewriting.path if rewriting.paths else None
         self._drops_baggage = rewriting.drops(b"baggage")
         self._run_id = run_id
         self._methods = methods
+        self._writes = writes
         self._host = host
         self._recorded_host = recorded_host
         # Stands for the token while a request is encoded. Nothing recorded can hold it: it names this run.
@@ -119,12 +129,12 @@ class Encoder:
     def encode(self, record: Record) -> Request | Skip:
         """Give the request to send, or why it must not be sent."""
         method, path = record.method, record.path
-        if method not in self._methods:
-            return "connect" if method == "CONNECT" else "unsafe"
         if self._new_path is not None:
             path = self._new_path(path)
+        if method not in self._methods and not self._writes.allow(method, path):
+            return "connect" if method == "CONNECT" else "unsafe"
         lines, made, special = self._lines(record.headers)
-        tag = self._special(record.headers, special, lines) if special else self._tag
+        tag = self._special(record.headers, special, lines, path) if special else self._tag
         if isinstance(tag, str):
             return tag
         body = record.body
@@ -178,6 +188,8 @@ class Encoder:
                 made.append(value)
             elif kind is not _DROP:
                 special.append((kind, value))
+                if kind is _OVERRIDE:
+                    lines[place] = name + b": " + value
         return [line for line in lines if line is not None], made, special
 
     def _line(self, field: tuple[bytes, bytes]) -> bytes:
@@ -196,7 +208,9 @@ class Encoder:
             self._authorities.add(authority)
         return True
 
-    def _special(self, headers: Headers, special: list[tuple[_Kind, bytes]], lines: list[bytes]) -> _Spliced | Skip:
+    def _special(
+        self, headers: Headers, special: list[tuple[_Kind, bytes]], lines: list[bytes], path: str
+    ) -> _Spliced | Skip:
         """Look at the rare fields. Takes out of `lines` what `Connection` names."""
         found = {kind for kind, _ in special}
         if _Kind.MALFORMED in found:
@@ -207,11 +221,17 @@ class Encoder:
             return "upgrade"
         if not all(_is_line(value) for _, value in special):
             return "malformed"
+        if not all(self._may_be(value, path) for kind, value in special if kind is _Kind.OVERRIDE):
+            return "unsafe"
         options = b",".join(value for kind, value in special if kind is _Kind.CONNECTION).split(b",")
         named = {option.strip().lower() for option in options}
         lines[:] = [line for line in lines if line.partition(b":")[0].lower() not in named]
         baggage = [(b"baggage", value) for kind, value in special if kind is _Kind.TAG and not self._drops_baggage]
         return self._splice(baggage)
+
+    def _may_be(self, method: bytes, path: str) -> bool:
+        name = method.decode("latin-1").strip().upper()
+        return name in self._methods or self._writes.allow(name, path)
 
     def _learn(self, name: bytes) -> _Kind:
         if len(self._kinds) >= _KNOWN_NAMES:

@@ -8,10 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from replayer.rewriting import MOST_RULES, Names, PathRule, Rewriting, headers, name_pattern
 from replayer.stages import Loudness, Stage
+from replayer.writes import READING, SAFE_METHODS, RoutePattern, Writes
 from rules.units import MILLION, Duration, Factor, Rate, Share
-
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-"""Methods that only read (RFC 9110, 9.2.1; TRACE is left out: most servers refuse it)."""
 
 LEAST, MOST = Factor.parse("0.01x"), Factor.parse("1000x")
 """The factors that make sense of a recording: below, next to nothing of it is left; above, it is a benchmark."""
@@ -63,7 +61,8 @@ class Plan(BaseModel):
     loop: bool = Field(False, description="play the recorded timeline over and over")
     dry_run: bool = Field(False, description="check everything, send nothing")
 
-    methods: tuple[str, ...] = Field(SAFE_METHODS, description="methods that may be sent")
+    methods: tuple[str, ...] = Field(SAFE_METHODS, description="methods that may be sent; those that only read")
+    allow: tuple[str, ...] = Field((), description="routes of other methods that may be sent: POST /cart/{id}")
     host: str = Field("target", description="Host header: target, recorded, or a name")
     set_header: tuple[str, ...] = Field((), description="headers to send, like 'Accept-Language: de'")
     remove_header: tuple[str, ...] = Field((), description="names of headers to leave out, * allowed")
@@ -127,11 +126,16 @@ class Plan(BaseModel):
     def _are_methods(cls, value: Any) -> Any:
         names = value.split(",") if isinstance(value, str) else [name for item in value for name in item.split(",")]
         methods = tuple(dict.fromkeys(name.strip().upper() for name in names if name.strip()))
-        if not methods or not all(name.isascii() and name.isalpha() for name in methods):
-            raise ValueError("write methods like GET,HEAD,POST")
+        if not methods or not all(name.isascii() and name.replace("-", "").isalpha() for name in methods):
+            raise ValueError("write methods like GET,HEAD,OPTIONS")
+        if write := next((name for name in methods if name not in READING), None):
+            raise ValueError(
+                f"{write} may change things, so it is allowed route by route: --allow '{write} /cart/{{id}}' "
+                f"(--dry-run lists the routes there are), or for all of them --allow '{write} *'"
+            )
         return methods
 
-    @field_validator("set_header", "remove_header", "rewrite")
+    @field_validator("allow", "set_header", "remove_header", "rewrite")
     @classmethod
     def _are_rules(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if len(value) > MOST_RULES:
@@ -139,7 +143,9 @@ class Plan(BaseModel):
         if info.field_name == "set_header":
             headers(value)
         for text in value:
-            if info.field_name == "remove_header":
+            if info.field_name == "allow":
+                RoutePattern.parse(text)
+            elif info.field_name == "remove_header":
                 name_pattern(text)
             elif info.field_name == "rewrite":
                 PathRule.parse(text)
@@ -253,6 +259,11 @@ class Plan(BaseModel):
             raise ValueError("the stages add nothing to live traffic: real users send 1x already; say 5m:1.05x")
         if self.ceiling is not None:
             check_factor(self.loudest, self.ceiling)
+
+    @property
+    def writes(self) -> Writes:
+        """Which requests may be sent beside those of `methods`."""
+        return Writes(self.allow)
 
     @property
     def rewriting(self) -> Rewriting:

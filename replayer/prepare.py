@@ -13,17 +13,19 @@ from captures.errors import CaptureError
 from captures.keyring import load_identities
 from captures.moments import iso
 from captures.reader import Capture
+from captures.records import Record
 from loadtag import Signer
 from loadtag.keys import KeyFileError, load_private
 from replayer.accounts import Accounts
 from replayer.credits import RefusedError, grants
-from replayer.encoding import Encoder
+from replayer.encoding import Encoder, Request
 from replayer.folder import new_run_id
 from replayer.plan import Plan
 from replayer.selection import Chosen, Selection, span
 from replayer.stock import usable
 from replayer.tagging import Tag
 from replayer.terms import Terms, agree
+from replayer.writes import Seen
 from rules.exits import Exit, UserError
 from rules.units import MILLION, Duration, Share
 from rules.wire import State
@@ -53,6 +55,8 @@ class Prepared(NamedTuple):
     """How long that lasts."""
     skipped: str
     """What was skipped of the first records, for people."""
+    writes: Seen
+    """Requests that change things, among the first records."""
 
 
 async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
@@ -61,9 +65,9 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
     signer = _key(plan)
     encoder = Encoder(
         run_id, plan.methods, plan.to.split("//")[1] if plan.host in ("target", "recorded") else plan.host,
-        recorded_host=plan.host == "recorded", rewriting=plan.rewriting,
+        recorded_host=plan.host == "recorded", rewriting=plan.rewriting, writes=plan.writes,
     )  # fmt: skip
-    capture, skipped = _recording(plan, encoder, chosen)
+    capture, skipped, writes = _recording(plan, encoder, chosen)
     seconds = max(0, (capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9
     if plan.of == "live" and plan.duration is None and seconds < SHORTEST:
         raise UserError(f"the recording lasts {Duration(seconds)} only: say how long the run is to last, --duration")
@@ -74,7 +78,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
         tag = Tag(signer, run_id, terms.audience, plan.tag_lifetime)
         for url in states:
             await _try_subscribing(client, url, terms, run_id, tag)
-    return Prepared(run_id, capture, encoder, signer, tls, states, terms, seconds, skipped)
+    return Prepared(run_id, capture, encoder, signer, tls, states, terms, seconds, skipped, writes)
 
 
 def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
@@ -86,6 +90,7 @@ def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
         ("target", f"{plan.to}, idle" if plan.idle_target else plan.to),
         ("load tag", f"key {prepared.signer.key_id}, for {terms.audience}, valid {plan.tag_lifetime} at a time"),
     ]
+    lines += prepared.writes.lines()
     lines += [("damaged", f"{damage}; it is left out") for damage in capture.damage]
     rate = 0.0
     for url, state in prepared.states.items():
@@ -179,7 +184,7 @@ def _key(plan: Plan) -> Signer:
         raise UserError(str(error)) from None
 
 
-def _recording(plan: Plan, encoder: Encoder, chosen: Chosen | None) -> tuple[Selection, str]:
+def _recording(plan: Plan, encoder: Encoder, chosen: Chosen | None) -> tuple[Selection, str, Seen]:
     try:
         whole = Capture(plan.recording, load_identities(plan.identity))
         capture = Selection(whole, span(whole, plan.from_, plan.until), chosen)
@@ -190,13 +195,30 @@ def _recording(plan: Plan, encoder: Encoder, chosen: Chosen | None) -> tuple[Sel
         if first is None:
             raise UserError(_nothing(plan, whole, found))
         capture = Selection(whole, capture.span, chosen, first[0])
-        sample = Accounts()
-        for _ in usable(islice(capture.sifted(), SAMPLE), encoder, sample):
-            pass
+        sample, writes = Accounts(), Seen.none()
+        for record in islice(capture.sifted(), SAMPLE):
+            _look_at(record, encoder, plan, sample, writes)
     except CaptureError as error:
         raise UserError(str(error)) from None
     skipped = ", ".join(f"{count} {reason}" for reason, count in sample.skipped.items())
-    return capture, f"; of the first {sample.read}, {skipped} will be skipped" if skipped else ""
+    return capture, f"; of the first {sample.read}, {skipped} will be skipped" if skipped else "", writes
+
+
+def _look_at(record: Record | None, encoder: Encoder, plan: Plan, sample: Accounts, writes: Seen) -> None:
+    """Count what becomes of a record, and if it is a write that is allowed or left out, its route too."""
+    sample.read += 1
+    if record is None:
+        sample.skipped["filtered"] += 1
+        return
+    request = encoder.encode(record)
+    if isinstance(request, Request):
+        route = encoder.routes.all[request.route]
+        if route.method not in plan.methods:
+            writes.count(route.method, route.template, allowed=True)
+        return
+    sample.skipped[request] += 1
+    if request == "unsafe" and record.method not in plan.methods:
+        writes.count(record.method, plan.rewriting.path(record.path), allowed=False)
 
 
 def _nothing(plan: Plan, whole: Capture, found: Accounts) -> str:

@@ -22,6 +22,9 @@ HOP_BY_HOP = frozenset(
 )
 """Fields between two neighbours on the way, never for the far end (RFC 9110, 7.6.1; RFC 9113, 8.2.2)."""
 
+OVERRIDES = frozenset((b"x-http-method-override", b"x-http-method", b"x-method-override"))
+"""Fields by which a request asks to be taken for one of another method."""
+
 LONGEST_PATH = 8192
 """Characters of a path that is rewritten: more than common servers take. A search is linear in them, and there may be
 as many searches, so this bounds the time."""
@@ -47,7 +50,7 @@ class Names:
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns = tuple(patterns)
         expression = "|".join(re.escape(pattern).replace(r"\*", ".*") for pattern in self.patterns)
-        self._regex = _compiled(f"(?is:{expression})") if self.patterns else None
+        self._regex = compiled(f"(?is:{expression})") if self.patterns else None
 
     def __bool__(self) -> bool:
         return self._regex is not None
@@ -83,6 +86,8 @@ def header(text: str) -> tuple[bytes, bytes]:
         raise ValueError("--host says which Host is sent: target, recorded, or a name")
     if lower in FRAMING or lower in HOP_BY_HOP:
         raise ValueError(f"{name} belongs to the connection: the sender writes what the request needs")
+    if lower.replace(b"_", b"-") in OVERRIDES:
+        raise ValueError(f"{name} makes another method of every request, past --methods and --allow")
     return raw
 
 
@@ -114,7 +119,7 @@ class PathRule:
         if blank := _BLANK.search(replacement):
             raise ValueError(_pointed(replacement, blank.start(), "a path holds no blanks: write %20"))
         try:
-            regex = _compiled(expression)
+            regex = compiled(expression)
         except ValueError as error:
             # RE2 names the piece that it stumbled over last.
             words, _, piece = str(error).rpartition(": ")
@@ -201,7 +206,8 @@ class Rewriting:
         return raw.decode("utf-8", "surrogateescape") if len(raw) <= LARGEST_PATH else ""
 
 
-def _compiled(expression: str) -> Any:
+def compiled(expression: str) -> Any:
+    """Compile an expression of RE2 for bytes. Raises ValueError with RE2's words."""
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1  # bytes, as they are on the wire
     options.log_errors = False

@@ -139,7 +139,19 @@ def replay(
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(help="Methods that may be sent.", rich_help_panel=_REQUESTS, show_default="GET,HEAD,OPTIONS"),
+        typer.Option(
+            help="Methods that may be sent; those that only read.",
+            rich_help_panel=_REQUESTS,
+            show_default="GET,HEAD,OPTIONS",
+        ),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'METHOD ROUTE'",
+            help="Send writes of this route too: 'POST /cart/{id}', as --dry-run lists them; may be repeated.",
+            rich_help_panel=_REQUESTS,
+        ),
     ] = None,
     host: Annotated[
         str | None,
@@ -259,6 +271,7 @@ def replay(
         "squeeze": squeeze,
         "seed": seed,
         "methods": methods,
+        "allow": allow,
         "host": host,
         "set_header": set_header,
         "remove_header": remove_header,

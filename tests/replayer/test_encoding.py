@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from captures.records import Record
 from loadtag import headers
 from replayer.encoding import Encoder, Request
-from replayer.plan import SAFE_METHODS
 from replayer.rewriting import HOP_BY_HOP
+from replayer.writes import SAFE_METHODS
 from tests.support.recording import record
 
 RUN = "20261121-210305-k3f9"

@@ -118,6 +118,11 @@ def test_a_factor_passes_exactly_if_its_extra_does(extra: int, ceiling: int) -> 
         ({**IDLE, "host": "a b"}, "not a host"),
         ({**IDLE, "host": "a\r\nx: y"}, "not a host"),
         ({**IDLE, "methods": "GET,P0ST!"}, "write methods like"),
+        (
+            {**IDLE, "methods": "GET,POST"},
+            "POST may change things, so it is allowed route by route: --allow 'POST /cart/{id}'",
+        ),
+        ({**IDLE, "allow": ["POST"]}, "like 'POST /cart/{id}', or 'POST *' for all"),
         ({**IDLE, "set_header": ["Host: shop"]}, "--host says"),
         ({**IDLE, "set_header": ["A: 1", "a: 2"]}, "a is given twice"),
         ({**IDLE, "remove_header": ["a b"]}, "no name of a header"),
@@ -176,7 +181,7 @@ def test_what_follows_from_stages_and_rates() -> None:
 def test_the_plan_survives_its_own_file() -> None:
     for given_plan in (
         plan(**LIVE, ceiling="25%", duration="90s"),
-        plan(**IDLE, amplify="3x", methods="get,post"),
+        plan(**IDLE, amplify="3x", methods="get,head", allow=["POST *"]),
         *OTHERS,
     ):
         assert Plan.model_validate_json(given_plan.model_dump_json()) == given_plan

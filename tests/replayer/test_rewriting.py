@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from captures.records import Headers
 from replayer.encoding import Encoder, Request
-from replayer.plan import SAFE_METHODS
 from replayer.rewriting import LARGEST_PATH, LONGEST_PATH, Names, PathRule, Rewriting, header, headers, name_pattern
+from replayer.writes import SAFE_METHODS
 from tests.support.recording import record
 
 TOKEN = b"v1.key.run.1.shop.signature"

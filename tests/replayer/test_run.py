@@ -442,7 +442,8 @@ def test_mistakes_are_told_in_one_line_each(here: Field, tmp_path: Path) -> None
         (here.live("--ceiling", "90%"), "can only lower the ceiling"),
         (here.arguments("--idle-target", "--duration", "10"), "--duration: '10' is not a duration"),
         (["replay", str(tmp_path / "nothing"), *here.live()[2:]], "nothing"),
-        (here.arguments("--idle-target", "--methods", "POST"), "nothing that can be replayed: 300 unsafe"),
+        (here.arguments("--idle-target", "--methods", "POST"), "--allow 'POST /cart/{id}'"),
+        (here.arguments("--idle-target", "--methods", "OPTIONS"), "nothing that can be replayed: 300 unsafe"),
         (here.arguments("--idle-target", "--key", str(tmp_path / "load.pub")), "load.pub"),
         (["report", str(tmp_path)], "no report.json"),
     ):
