@@ -15,6 +15,7 @@ Read in the order in which a request comes to be. Pure decisions, without clock,
 - `vigil`: the watch over the live signal, and when to give up.
 - `routes`: which route a request belongs to, and what came back on each. `comparison`: is a change more than noise?
 - `accounts`, `latency`, `snapshot`, `report`: where each request went, how long it took, how things stand, the verdict.
+- `series`: what is written down of each second, and of each route. `bottleneck`: was it the sender?
 
 Edges:
 
@@ -22,6 +23,8 @@ Edges:
 - `stock`: reads the recording ahead of need, as the plan wants it. `alarm`: a timer finer than the event loop's.
 - `transport`: HTTP over a bounded pool of connections, and what can go wrong there, by name.
 - `credits`: the sidecars' grant streams.
+- `chronicle`: writes the books down while the run lasts. `cores`: how busy this process's busiest thread is.
+- `reporting`: from a run's folder to its report: by route, as a page, for CI, against another run.
 - `folder`: plan, journal, histograms and report on the disk. `metrics`: Prometheus. `progress`: the terminal.
 - `lanes`: how what is due and allowed leaves, and where its outcome is counted. A folder with a map of its own.
 - `engine`: puts them together into one run; `prepare` checks beforehand all that can be checked, for `--dry-run` too.

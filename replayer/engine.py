@@ -18,17 +18,20 @@ from prometheus_client import CollectorRegistry
 
 from captures.errors import CaptureError
 from replayer.accounts import Accounts
+from replayer.bottleneck import bottleneck
 from replayer.ceiling import Ceiling, Heard, Source, Unbounded
+from replayer.chronicle import Chronicle
 from replayer.credits import follow
 from replayer.folder import Folder
 from replayer.lanes.lane import Lane
 from replayer.lanes.ledger import Ledger
 from replayer.lanes.python import PythonLane
-from replayer.latency import quantiles
+from replayer.latency import quantiles, quantiles_of
 from replayer.metrics import RunCollector
 from replayer.plan import Plan
 from replayer.prepare import Prepared, control_client, run_seconds
 from replayer.report import Live, Report, Stop, exit_code, faults
+from replayer.reporting.findings import by_route, caveats
 from replayer.snapshot import Observer, Snapshot
 from replayer.stock import REFILL, Supply, stocked, supply
 from replayer.tagging import Tag
@@ -79,13 +82,15 @@ class Run:
         self._second_ns = 0
         self._stalled_ns = 0
         self._observer = Observer(self.ceiling)
+        self._chronicle = Chronicle(folder, prepared.encoder.routes, self.ledger, self.ceiling)
         self._vigil = Vigil(len(self.ceiling.sources), int(plan.signal_timeout * 1e9))
         self._ratios: dict[str, int] = {}
 
     async def run(self) -> Report:
         """Run to the end, however it comes, and write the report."""
         started = time.time()
-        self._note("plan", run=self.prepared.run_id, to=self.plan.to, ceiling=self.prepared.terms.ceiling)
+        terms = self.prepared.terms
+        self._note("plan", run=self.prepared.run_id, to=self.plan.to, ceiling=terms.ceiling, audience=terms.audience)
         for damage in self.prepared.capture.damage:
             self._note("damage", found=damage)
         with _calm():
@@ -244,8 +249,11 @@ class Run:
         if self._sending:
             self.lane.wake()  # whatever woke nobody up (a clock that was set, an alarm that was lost), this does
         self._note_loops()
-        if self._start_ns and now - self._second_ns >= 1_000_000_000:
-            self._tell(now)
+        if self._start_ns:
+            in_use = self.lane.in_flight + self.lane.waiting
+            self._chronicle.beat((now - self._start_ns) / 1e9, full=in_use >= self.plan.max_connections)
+            if now - self._second_ns >= 1_000_000_000:
+                self._tell(now)
 
     def _watch_signal(self, now: int) -> None:
         if self.ceiling.lever is not None:
@@ -271,13 +279,15 @@ class Run:
     def _tell(self, now: int) -> None:
         """Log a second's histograms and show how things stand."""
         start, end = (self._second_ns - self._start_ns) / 1e9, (now - self._start_ns) / 1e9
-        p95 = None
+        found = {}
         for tag, recorder in self.ledger.recorders:
+            recorder.digest()
+            found[tag] = quantiles_of(recorder.recent)
             values = recorder.interval()
             if values.total_count:
                 self.folder.interval(tag, values, start, end)
-                if tag == "latency":
-                    p95 = values.get_value_at_percentile(95) / 1e6
+        p95 = found["latency"].p95
+        self._chronicle.second(start, end, self.current(), found["latency"], found["lag"])
         self._second_ns = now
         left = max(0.0, run_seconds(self.plan, self.prepared) - end)
         if end - start < 1:
@@ -317,12 +327,17 @@ class Run:
         now = self._clock()
         if self._start_ns:
             self._tell(now)
+            self._chronicle.finish((now - self._start_ns) / 1e9)
         self._note_loops()
         accounts = self.current()
         lag = quantiles(self.ledger.lag.total)
         seconds = max(0, self._end_ns - self._start_ns) / 1e9 if self._start_ns else 0.0
         stalled = self._stalled_ns / 1e9
         invalid = faults(self.plan, accounts, lag, stalled, seconds, self.ledger.crowded)
+        shed = accounts.shed["connections"] + self.ledger.crowded
+        limit = bottleneck(
+            self._chronicle.strain, invalid, lag.p99, self.plan.lag_bound, self.plan.max_connections, shed
+        )
         return Report(
             run=self.prepared.run_id,
             plan=self.plan.model_dump(mode="json"),
@@ -347,6 +362,9 @@ class Run:
             reason=reason,
             valid=not invalid,
             invalid_because=invalid,
+            bottleneck=limit,
+            routes=by_route(self.prepared.encoder.routes, self.folder.path),
+            caveats=caveats(self.plan),
             exit_code=int(exit_code(stop, invalid, accounts)),
         )
 

@@ -4,7 +4,11 @@ runs/20261121-210305-k3f9/
     plan.json       the effective configuration
     journal.jsonl   every decision that changed the load; a line is on its way to the disk before the next one
     latency.hlog    HdrHistogram log 1.3, microseconds, each second a line for each of latency, service, lag, wait
+    seconds.jsonl   each second a line of counts (`series.Second`)
+    routes.jsonl    now and then a line for each route (`series.Stretch`)
     report.json     everything that came of the run; there only once it is whole
+    report.html     the same to look at, with charts; needs no network
+    junit.xml       the same for CI
 """
 
 import json
@@ -14,7 +18,7 @@ import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hdrh.histogram import HdrHistogram
 from pydantic import ValidationError
@@ -47,6 +51,8 @@ class Folder:
             (self.path / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n")
             self._journal = (self.path / "journal.jsonl").open("a", buffering=1)
             self._histograms = (self.path / "latency.hlog").open("w", buffering=1)  # a line each second
+            self._seconds = (self.path / "seconds.jsonl").open("w", buffering=1)
+            self._routes = (self.path / "routes.jsonl").open("w", buffering=1)
             self._write_header()
         except OSError as error:
             raise UserError(f"the run's folder {self.path} can't be written: {os.strerror(error.errno or 0)}") from None
@@ -81,13 +87,27 @@ class Folder:
         except OSError as error:
             self._warn("the histogram log", error)
 
+    def second(self, line: str) -> None:
+        """Add a second's counts."""
+        self._append(self._seconds, line, "the counts of each second")
+
+    def route(self, line: str) -> None:
+        """Add what came back on a route in a stretch of time."""
+        self._append(self._routes, line, "the counts of each route")
+
     def finish(self, report: Report) -> str | None:
         """Write the report and close; tell if the disk does not take it. A run is not undone by that."""
         missing = self._write_report(report)
-        for file in (self._journal, self._histograms):
+        for file in (self._journal, self._histograms, self._seconds, self._routes):
             with suppress(OSError):  # it was told of when the line was written
                 file.close()
         return missing
+
+    def _append(self, file: TextIO, line: str, what: str) -> None:
+        try:
+            file.write(line + "\n")
+        except OSError as error:
+            self._warn(what, error)
 
     def _warn(self, what: str, error: OSError) -> None:
         if what not in self._warned:
@@ -95,16 +115,21 @@ class Folder:
             logger.warning("%s in %s can't be written: %s", what, self.path, error.strerror)
 
     def _write_report(self, report: Report) -> str | None:
-        part = self.path / "report.json.part"
-        try:
-            with part.open("w") as file:
-                file.write(report.model_dump_json(indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.path / "report.json")
-        except OSError as error:
-            return f"{self.path}: the report can't be written: {os.strerror(error.errno or 0)}"
-        return None
+        return write_whole(self.path / "report.json", report.model_dump_json(indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> str | None:
+    """Write a file that is there only once it is whole; tell if the disk does not take it."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        return f"{path}: it can't be written: {os.strerror(error.errno or 0)}"
+    return None
 
 
 def read_report(run: Path) -> Report:

@@ -12,6 +12,9 @@ to a list and `Recorder.digest` counts, some times a second.
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
+from itertools import accumulate
+from math import ceil
 
 from hdrh.histogram import HdrHistogram
 from pydantic import BaseModel, Field
@@ -61,6 +64,22 @@ def quantiles(values: HdrHistogram) -> Quantiles:
     )
 
 
+def quantiles_of(counts: Mapping[int, int]) -> Quantiles:
+    """Sum up microseconds and how often they were, as `quantiles` does: exact if they have three digits.
+
+    A hundredth of what `hdrh` takes for it, which counts where it is asked for every route or every second.
+    """
+    if not counts:
+        return Quantiles()
+    values = sorted(counts)
+    below = list(accumulate(counts[value] for value in values))
+    count = below[-1]
+    ranks = (max(1, ceil(count * percentile / 100 - 1e-9)) for percentile in PERCENTILES)
+    p50, p90, p95, p99, p99_9, top = (values[bisect_left(below, rank)] / 1e6 for rank in ranks)
+    mean = sum(value * often for value, often in counts.items()) / count / 1e6
+    return Quantiles(count=count, mean=mean, p50=p50, p90=p90, p95=p95, p99=p99, p99_9=p99_9, max=top)
+
+
 class Recorder:
     """One quantity over a run: everything, and what came since the last interval was taken."""
 
@@ -69,6 +88,7 @@ class Recorder:
         self.total = histogram()
         self.buckets = [0] * (len(BUCKETS) + 1)
         self.sum = 0  # microseconds
+        self.recent: Counter[int] = Counter()  # what is in the interval, by value
         self._interval = histogram()
 
     def digest(self) -> None:
@@ -79,6 +99,7 @@ class Recorder:
         for value, count in Counter(pending).items():
             within = min(max(value, 0), HIGHEST)
             self._interval.record_value(within, count)
+            self.recent[within] += count
             self.buckets[bisect_left(BUCKETS, within / 1e6)] += count
             self.sum += within * count
 
@@ -86,6 +107,7 @@ class Recorder:
         """Take what came since the last time."""
         self.digest()
         taken, self._interval = self._interval, histogram()
+        self.recent = Counter()
         if taken.total_count:
             self.total.add(taken)
         return taken

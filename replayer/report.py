@@ -5,13 +5,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from replayer.accounts import Accounts
+from replayer.bottleneck import Bottleneck
+from replayer.comparison import Change
 from replayer.latency import Quantiles
 from replayer.plan import Plan
 from rules.exits import Exit
 from rules.units import MILLION, Share
 from rules.wire import Signal
 
-Stop = Literal["ended", "interrupted", "lever", "signal-lost", "failed"]
+Stop = Literal["ended", "interrupted", "lever", "signal-lost", "failed", "killed"]
 
 _EXITS = {
     "ended": Exit.DONE,
@@ -19,6 +21,7 @@ _EXITS = {
     "lever": Exit.LEVER,
     "signal-lost": Exit.SIGNAL_LOST,
     "failed": Exit.FAILED,
+    "killed": Exit.FAILED,
 }
 
 
@@ -31,6 +34,38 @@ class Live(BaseModel):
     spent: int = Field(description="credits spent by it")
     ceiling: Share
     signal: Signal | None = Field(None, description="what real users got at the end")
+
+
+class RecordedRoute(BaseModel):
+    """What the recording tells of the very records that were sent on a route, each as often as it was sent."""
+
+    count: int
+    statuses: dict[int, int] = Field(description="0: there was no answer")
+    failed: float = Field(description="share of them without an answer, or with one of 5xx")
+    bytes: int = Field(description="of bodies")
+    duration: Quantiles = Field(description="from the arrival at the sidecar to the last byte of the answer")
+    ttfb: Quantiles = Field(description="from the arrival at the sidecar to the first byte of the answer")
+
+
+class RouteReport(BaseModel):
+    """What came back on one route."""
+
+    method: str
+    template: str = Field(description="path, with {id} and the like for what identifies one thing")
+    wanted: int = Field(description="requests that fell due on it")
+    allowed: int = Field(description="of these, what was not withheld for want of credit, or of a signal")
+    sent: int
+    answered: int
+    withheld: int = Field(description="answered by the guard")
+    shed: dict[str, int] = Field(description="wanted and not sent, by reason")
+    statuses: dict[int, int]
+    errors: dict[str, int]
+    failed: float | None = Field(description="share of the requests not withheld without an answer, or with one of 5xx")
+    bytes_received: int = Field(description="heads and bodies")
+    latency: Quantiles = Field(description="from the intended send time to the last byte")
+    service: Quantiles = Field(description="from the actual send to the last byte")
+    recorded: RecordedRoute | None = None
+    changes: list[Change] = Field([], description="of service and failures, against the recording")
 
 
 class Report(BaseModel):
@@ -57,6 +92,9 @@ class Report(BaseModel):
     reason: str = Field(description="why it stopped, for people")
     valid: bool = Field(description="whether the sender kept to its schedule, so that the figures are the target's")
     invalid_because: list[str] = []
+    bottleneck: Bottleneck | None = Field(None, description="whether the sender held the run back, and not the target")
+    routes: list[RouteReport] = Field([], description="the busiest first")
+    caveats: list[str] = Field([], description="what lies between the recording and the replay")
     exit_code: int
 
 

@@ -22,7 +22,14 @@ ROOMS = {
 
 WATCHED = {*ROOMS, "mitmproxy"}
 
-FOLDERS = ("addons.fastlane", "addons.internals", "captures.exchange", "replayer.lanes", "replayer.transport")
+FOLDERS = (
+    "addons.fastlane",
+    "addons.internals",
+    "captures.exchange",
+    "replayer.lanes",
+    "replayer.reporting",
+    "replayer.transport",
+)
 """Folders inside a room that have a map of their own."""
 
 

@@ -312,10 +312,10 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json as it is.")] = False,
 ) -> None:
     """Print what came of a run, from its folder."""
-    from replayer.folder import read_report
     from replayer.progress import screen
+    from replayer.reporting.recovery import report_of
 
-    found = read_report(run)
+    found = report_of(run)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:

@@ -264,7 +264,7 @@ def test_a_full_disk_at_the_end_is_told_and_every_file_is_closed(tmp_path: Path)
     (folder.path / "report.json.part").mkdir()  # in the way
     missing = folder.finish(report())
     assert missing is not None
-    assert "the report can't be written" in missing
+    assert "report.json: it can't be written" in missing
     assert folder._journal.closed
     assert folder._histograms.closed
 

@@ -146,6 +146,8 @@ def test_the_run_folder_is_whole(here: Field) -> None:
         "latency.hlog",
         "plan.json",
         "report.json",
+        "routes.jsonl",
+        "seconds.jsonl",
     ]
     plan = Plan.model_validate_json((folder / "plan.json").read_text())
     assert (str(plan.amplify), str(plan.ceiling), plan.of) == ("1.25x", "25%", "live")

@@ -1,0 +1,92 @@
+"""Keeps a run's books on the disk while it lasts: a line a second, and each route's when its time has come.
+
+Driven by the run's beat. Between two requests there is little time, so a beat looks at a few routes only.
+"""
+
+from replayer.accounts import Accounts
+from replayer.bottleneck import Strain
+from replayer.ceiling import Ceiling, Unbounded
+from replayer.cores import Cores
+from replayer.folder import Folder
+from replayer.lanes.ledger import Ledger
+from replayer.latency import Quantiles
+from replayer.routes import Routes
+from replayer.series import Second, Tally, line_of, stretch
+
+AT_ONCE = 8
+"""Routes looked at in a beat: each takes some 0.1 ms to write."""
+
+SHORT = 0.5
+"""Seconds. What is shorter says nothing about how busy the sender was."""
+
+
+class Chronicle:
+    """Writes for one run. Times are seconds since its start."""
+
+    def __init__(self, folder: Folder, routes: Routes, ledger: Ledger, ceiling: Ceiling | Unbounded) -> None:
+        self.strain = Strain()
+        self._folder = folder
+        self._routes = routes
+        self._ledger = ledger
+        self._ceiling = ceiling
+        self._cores = Cores()
+        self._tally = Tally()
+        self._since: list[float] = []  # when each route was written last
+        self._next = 0
+        self._beats = self._full = 0
+        self._granted = 0
+        self._real: dict[str, int] = {}
+
+    def beat(self, now: float, full: bool) -> None:
+        """Look after the routes whose turn it is; `full`: all connections are in use."""
+        self._beats += 1
+        self._full += full
+        count = len(self._routes.all)
+        for _ in range(min(AT_ONCE, count)):
+            self._next = (self._next + 1) % count
+            self._look(self._next, now)
+
+    def _look(self, number: int, now: float) -> None:
+        self._since += [0.0] * (len(self._routes.all) - len(self._since))
+        self._routes.all[number].digest()
+        if now - self._since[number] >= stretch(now):
+            self._write(number, now)
+
+    def _write(self, number: int, now: float) -> None:
+        taken = self._routes.taken(number)
+        if taken is not None:
+            self._folder.route(line_of(taken, self._since[number], now))
+        self._since[number] = now
+
+    def second(self, start: float, end: float, accounts: Accounts, latency: Quantiles, lag: Quantiles) -> None:
+        """Write down a second."""
+        sources = self._ceiling.sources
+        real = {source.url: source.real for source in sources}
+        grown = {url: count - self._real.get(url, 0) for url, count in real.items()}
+        p95s = [source.signal.p95 for source in sources if source.signal and source.signal.p95 is not None]
+        second = Second(
+            start=round(start, 3),
+            end=round(end, 3),
+            granted=self._ceiling.granted - self._granted if sources else None,
+            real=sum(grown.values()) if sources else None,
+            ceiling=sum(grown[source.url] * int(source.ratio) / 1e6 for source in sources) if sources else None,
+            in_flight=accounts.in_flight,
+            waiting=accounts.waiting,
+            full=round(self._full / max(1, self._beats), 3),
+            cpu=round(self._cores.busiest(), 3),
+            latency=latency,
+            lag=lag,
+            real_p95=max(p95s, default=None),
+            **self._tally.growth(accounts),
+        )
+        self._real, self._granted = real, self._ceiling.granted
+        self._beats = self._full = 0
+        if end - start >= SHORT:
+            self.strain.add(second)
+        self._folder.second(second.model_dump_json(exclude_defaults=True))
+
+    def finish(self, now: float) -> None:
+        """Write what is left of every route."""
+        for number in range(len(self._routes.all)):
+            self._since += [0.0] * (len(self._routes.all) - len(self._since))
+            self._write(number, now)

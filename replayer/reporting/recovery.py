@@ -1,0 +1,113 @@
+"""The report of a run that wrote none: it was killed, or it still runs. Put together from what its folder holds.
+
+The last second may be missing, and of each route the last part of a line's time (a thirtieth of the run).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hdrh.histogram import HdrHistogram
+
+from replayer.bottleneck import Strain, bottleneck
+from replayer.folder import read_report
+from replayer.latency import Quantiles, histogram, quantiles
+from replayer.plan import Plan
+from replayer.report import Report, faults
+from replayer.reporting.findings import caveats, lines, recovered_routes, seconds
+from replayer.series import totals
+from rules.exits import Exit, UserError
+
+REASON = (
+    "the run wrote no report: it still runs, or it was killed. This was put together from what was written until then"
+)
+
+
+LONGEST = 1 << 16
+"""Characters of a histogram. One of a second has hundreds; what a forged one unpacks to must not fill the memory."""
+
+
+def report_of(run: Path) -> Report:
+    """Read a run's report, or put it together if the run wrote none. Raises UserError."""
+    if (run / "plan.json").is_file() and not (run / "report.json").exists():
+        return recovered(run)
+    return read_report(run)
+
+
+def recovered(folder: Path) -> Report:
+    """Put a report together. Raises UserError if the folder is not a run's."""
+    try:
+        given = json.loads((folder / "plan.json").read_bytes())
+        plan = Plan.model_validate(given)
+    except (OSError, ValueError, RecursionError):
+        raise UserError(f"{folder} holds neither a report.json nor a plan.json: is it a run's folder?") from None
+    journal = list(_journal(folder))
+    facts = next((entry for entry in journal if entry.get("event") == "plan"), {})
+    accounts = totals(seconds(folder))
+    ended = max((second.end for second in seconds(folder)), default=0.0)
+    found = histograms(folder)
+    stalled = sum(_number(entry.get("seconds")) for entry in journal if entry.get("event") == "stalled")
+    invalid = faults(plan, accounts, found["lag"], stalled, ended)
+    started = _number(facts.get("at"))
+    return Report(
+        run=str(facts.get("run") or folder.name),
+        plan=plan.model_dump(mode="json"),
+        ceiling=None,
+        audience=str(facts.get("audience") or ""),
+        started=started,
+        ended=started + ended,
+        seconds=ended,
+        stalled=stalled,
+        accounts=accounts,
+        latency=found["latency"],
+        service=found["service"],
+        lag=found["lag"],
+        wait=found["wait"],
+        stop="killed",
+        reason=REASON,
+        valid=not invalid,
+        invalid_because=invalid,
+        bottleneck=bottleneck(
+            Strain(seconds(folder)),
+            invalid,
+            found["lag"].p99,
+            plan.lag_bound,
+            plan.max_connections,
+            accounts.shed["connections"],
+        ),
+        routes=recovered_routes(folder),
+        caveats=caveats(plan),
+        exit_code=int(Exit.FAILED),
+    )
+
+
+def histograms(folder: Path) -> dict[str, Quantiles]:
+    """Merge the histogram log's seconds, quantity by quantity."""
+    found: dict[str, HdrHistogram] = {name: histogram() for name in ("latency", "service", "lag", "wait")}
+    for line in lines(folder / "latency.hlog"):
+        tag, _, rest = line.strip().partition(",")
+        into = found.get(tag.removeprefix("Tag="))
+        fields = rest.split(",")
+        if into is None or len(fields) != 4 or len(fields[3]) > LONGEST:
+            continue
+        try:
+            into.decode_and_add(fields[3])
+        except Exception:  # noqa: BLE001, S112 - whatever hdrh makes of a torn line, the others count
+            continue
+    return {name: quantiles(values) for name, values in found.items()}
+
+
+def _journal(folder: Path) -> list[dict[str, Any]]:
+    found = []
+    for line in lines(folder / "journal.jsonl"):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict):
+            found.append(entry)
+    return found
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
