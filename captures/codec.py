@@ -135,7 +135,7 @@ class Footer(BaseModel):
 
 
 class Compressor:
-    """Turns records into payloads. Holds compression state: one for each thread."""
+    """Turns records into payloads. Holds state: one thread at a time may pack with it, and one compress."""
 
     def __init__(self, level: int) -> None:
         self._compressor = zstandard.ZstdCompressor(level=level)
@@ -143,7 +143,14 @@ class Compressor:
 
     def payload(self, records: Sequence[Record]) -> bytes:
         """Pack and compress one block. Raises ValueError, TypeError or OverflowError for what no block can hold."""
-        parts = columns.encode(self._pack, records)
+        return self.compressed(columns.encode(self._pack, records))
+
+    def packing(self, records: Sequence[Record]) -> columns.Steps:
+        """Pack one block, step by step; `compressed` takes what comes of it. Raises as `payload` does."""
+        return columns.encoding(self._pack, records)
+
+    def compressed(self, parts: Sequence[bytes]) -> bytes:
+        """Compress what was packed: another thread can do that, and has the interpreter for moments only."""
         stream = self._compressor.compressobj(size=sum(map(len, parts)))
         compressed = []
         for part in parts:

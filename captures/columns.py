@@ -11,10 +11,10 @@ import math
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, count, islice, repeat
 from operator import add, itemgetter, sub
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgpack
 
@@ -44,6 +44,9 @@ _FEW = 16
 """A header with at most so many values in the sample does not vary."""
 
 _MOST_HOLES = 1024
+
+_TURN = 64
+"""Header sets that are stored in one step."""
 
 # What msgpack raises over broken bytes: its own exceptions, ValueError for bounds and text, TypeError for odd keys.
 _UNPACKING = (msgpack.UnpackException, ValueError, TypeError, OverflowError)
@@ -110,33 +113,59 @@ def check(record: Record) -> None:
         raise ValueError("headers and body have to be bytes")
 
 
+Steps = Generator[None, None, list[bytes]]
+"""Work in steps of a fraction of a millisecond, so that somebody else gets his turn in between; it gives parts."""
+
+
 def encode(pack: Pack, records: Sequence[Record]) -> list[bytes]:
     """Store `records`, at least one, as parts that joined are the block's bytes. Each part is of one kind of thing.
 
     Raises ValueError, TypeError or OverflowError for what the format cannot hold.
     """
+    return finished(encoding(pack, records))
+
+
+def finished[T](steps: Generator[None, None, T]) -> T:
+    """Take all steps at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("T", end.value)
+
+
+def encoding(pack: Pack, records: Sequence[Record]) -> Steps:
+    """Do what `encode` does, step by step."""
     if not 0 < len(records) <= MAX_RECORDS:
         raise ValueError(f"a block holds 1 to {MAX_RECORDS} records, not {len(records)}")
     columns: list[Any] = list(zip(*records, strict=True))
     arrivals, methods, schemes, authorities, paths, versions, headers, bodies = columns[:8]
     body_sizes, statuses, response_sizes, ttfbs, durations = columns[8:]
+    yield
     for name, column in zip(Record._fields, columns, strict=True):
         if name in _LEAST and not _LEAST[name] <= min(column) <= max(column) < MAX_TIME:
             raise ValueError(f"{name} is out of range")
     # msgpack's mark of an array of twelve, then its items
     start = b"\x9c" + pack(len(records)) + pack(_whole(arrivals[0]))
-    parts = [
-        start + _numbers(pack, list(map(sub, arrivals[1:], arrivals))),
-        _numbers(pack, _marked(ttfbs)),
-        _numbers(pack, list(map(sub, durations, map(max, ttfbs, repeat(0))))),
-        _either(pack, statuses),
-        _either(pack, response_sizes),
-        _numbers(pack, list(map(sub, body_sizes, map(len, bodies)))),
-        *_choices(pack, list(zip(methods, schemes, authorities, versions, strict=True)), _exact_line),
-        *_choices(pack, paths, _exact),
-        *_headers(pack, headers),
-        *_choices(pack, bodies, _bytes),
-    ]
+    parts = [start + _numbers(pack, list(map(sub, arrivals[1:], arrivals)))]
+    yield
+    parts.append(_numbers(pack, _marked(ttfbs)))
+    yield
+    parts.append(_numbers(pack, list(map(sub, durations, map(max, ttfbs, repeat(0))))))
+    yield
+    parts.append(_either(pack, statuses))
+    yield
+    parts.append(_either(pack, response_sizes))
+    yield
+    parts.append(_numbers(pack, list(map(sub, body_sizes, map(len, bodies)))))
+    yield
+    parts += _choices(pack, list(zip(methods, schemes, authorities, versions, strict=True)), _exact_line)
+    yield
+    parts += _choices(pack, paths, _exact)
+    yield
+    parts += yield from _headers(pack, headers)
+    yield
+    parts += _choices(pack, bodies, _bytes)
     if sum(map(len, parts)) > MAX_BLOCK:
         raise ValueError("the records are larger than a block may be")
     return parts
@@ -226,7 +255,7 @@ def _exact_line(line: tuple[Any, ...]) -> tuple[str | bytes, ...]:
     return tuple(map(_exact, line))
 
 
-def _headers(pack: Pack, column: Sequence[Headers]) -> list[bytes]:
+def _headers(pack: Pack, column: Sequence[Headers]) -> Steps:
     """Store header sets as ``[fields, templates, holes]``.
 
     A template lists fields by number. A field without a value is a hole: its values stand in a column of their own, or
@@ -238,7 +267,10 @@ def _headers(pack: Pack, column: Sequence[Headers]) -> list[bytes]:
     fillings: dict[bytes, list[bytes]] = {}
     numbers: list[int] = []
     known = fields.get
-    for headers in column:
+    yield
+    for turn, headers in enumerate(column, 1):
+        if not turn % _TURN:
+            yield
         template = list(map(known, headers))
         for place in [place for place, field in enumerate(template) if field is None]:
             name, value = headers[place]
@@ -255,6 +287,7 @@ def _headers(pack: Pack, column: Sequence[Headers]) -> list[bytes]:
     parts = [b"\x93" + pack(list(fields)), *_chosen(pack, numbers, list(templates))]
     parts.append(b"\xdc" + len(fillings).to_bytes(2))
     for values in fillings.values():
+        yield
         parts += _choices(pack, values, _bytes)
     return parts
 

@@ -1,12 +1,13 @@
 """Records in, segments out, off the hot path.
 
-    offer() -> open block -> sealed block -> (a thread) compressed -> (one task, another thread) append -> segment
-                  '------------ at most queue_size bytes of memory -----------'
+    offer() -> open block -> sealed, packed -> (a thread) compressed -> (one task, another thread) append -> segment
+                  '------------- at most queue_size bytes of memory -------------'
 
-`offer` runs on the proxy's event loop and only redacts and keeps. A full block is packed and compressed at once, in a
-thread that never waits for the disk. One task takes the blocks in order and has another thread write them. A block
-leaves the queue when it is in the kernel's hands, so a disk that fails or dawdles costs no record until the queue is
-full; from then on records are dropped and counted.
+`offer` runs on the proxy's event loop and only redacts and keeps. A full block is packed at once, in steps between
+which the loop serves requests: a thread that packs would take the interpreter from them for longer, and for as long as
+the kernel likes on a busy machine. It is compressed in a thread that never waits for the disk. One task takes the
+blocks in order and has another thread write them. A block leaves the queue when it is in the kernel's hands, so a disk
+that fails or dawdles costs no record until the queue is full; from then on records are dropped and counted.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -71,10 +72,28 @@ class WriterSettings(BaseModel):
         return self
 
 
+_TURN_NS = 200_000
+"""Of the loop's time for packing at a stretch."""
+
+
 class _Block:
     """Records on their way to the disk: first they themselves, then what they are compressed to."""
 
-    __slots__ = ("compressed", "count", "due_ns", "first_ns", "known", "last_ns", "payload", "records", "size", "why")
+    __slots__ = (
+        *(
+            "compressed",
+            "count",
+            "due_ns",
+            "first_ns",
+            "known",
+            "last_ns",
+            "parts",
+            "payload",
+            "records",
+            "size",
+            "why",
+        ),
+    )
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -86,28 +105,40 @@ class _Block:
         """When the first of them has to be in the file, by the monotonic clock."""
         self.known = False
         """Whether the books know what became of the packing, or need not any more."""
+        self.parts: list[bytes] = []
+        """The block as it was packed, until it is compressed."""
         self.payload = b""
         self.compressed: asyncio.Future[int] | None = None
         """Gives the number of records that are left out."""
         self.why = ""
         """Why the last of them is."""
 
-    def compress(self, compressor: codec.Compressor) -> int:
-        """Make the payload. Records that the format cannot hold are left out; gives their number."""
+    def pack(self, compressor: codec.Compressor) -> Generator[None, None, int]:
+        """Make the parts, step by step. Records that the format cannot hold are left out; gives their number."""
         records, self.records = self.records, []
         try:
-            self.payload = compressor.payload(records)
+            self.parts = yield from compressor.packing(records)
         except (ValueError, TypeError, OverflowError, AttributeError) as error:
-            sound = list(filter(self._sound, records))
+            sound = []
+            for record in records:
+                yield
+                if self._sound(record):
+                    sound.append(record)
             if len(sound) == len(records):
                 raise ValueError(f"together they do not fit ({error})") from None
             if sound:
-                self.payload = compressor.payload(sound)
+                self.parts = yield from compressor.packing(sound)
         else:
             sound = records
         arrivals = [record.arrival_ns for record in sound]
         self.first_ns, self.last_ns = min(arrivals, default=0), max(arrivals, default=0)
         return len(records) - len(sound)
+
+    def compress(self, compressor: codec.Compressor) -> None:
+        """Make the payload of the parts."""
+        parts, self.parts = self.parts, []
+        if parts:
+            self.payload = compressor.compressed(parts)
 
     def _sound(self, record: Record) -> bool:
         try:
@@ -203,7 +234,8 @@ class CaptureWriter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._worker: Worker | None = None
-        self._packer: Worker | None = None
+        self._compressing: Worker | None = None
+        self._packing = asyncio.Lock()
         self._compressor = codec.Compressor(settings.level)
 
     @property
@@ -340,17 +372,33 @@ class CaptureWriter:
         if block is not None:
             block.count = len(block.records)
             self._sealed.append(block)
-            # At once, and in a thread that never waits for the disk: compressed, far more of them can wait for it.
+            # At once, whatever the disk does: compressed, far more of them can wait for it.
             try:
-                self._packer = self._packer or Worker("reamp-packing")
+                self._compressing = self._compressing or Worker("reamp-compression")
             except RuntimeError as error:  # no thread is to be had
                 self._sealed.pop()
                 self._give_up(block)
                 self._failed(error)
                 return
-            block.compressed = asyncio.wrap_future(self._packer.submit(block.compress, self._compressor))
+            block.compressed = asyncio.ensure_future(self._compress(block, self._compressing))
             block.compressed.add_done_callback(lambda done: self._compressed(block, done))
             self._tell()
+
+    async def _compress(self, block: _Block, thread: Worker) -> int:
+        """Pack a block in turns with the loop's other work, and have it compressed. Gives how many were left out."""
+        async with self._packing:
+            steps = block.pack(self._compressor)
+            while True:
+                turn = time.monotonic_ns() + _TURN_NS
+                try:
+                    while time.monotonic_ns() < turn:
+                        next(steps)
+                except StopIteration as end:
+                    left_out: int = end.value
+                    break
+                await asyncio.sleep(0)
+        await asyncio.wrap_future(thread.submit(block.compress, self._compressor))
+        return left_out
 
     def _compressed(self, block: _Block, done: asyncio.Future[int]) -> None:
         """Let a block take its place among those that wait for the disk, by its new size: once."""
@@ -618,14 +666,16 @@ class CaptureWriter:
         self._tell()
         lost = sum(block.count for block in self._sealed)
         while self._sealed:
+            if (compressed := self._sealed[0].compressed) is not None:
+                compressed.cancel()
             self._drop()
         if self._segment is not None:
             log.warning("capture: the last segment was not closed, %d records could not be written", lost)
             await asyncio.wait({asyncio.ensure_future(self._segment.file.close())}, timeout=0.2)
             self._segment = None
-        for worker in filter(None, (self._worker, self._packer)):
+        for worker in filter(None, (self._worker, self._compressing)):
             worker.shutdown()
-        self._worker = self._packer = None
+        self._worker = self._compressing = None
 
 
 def _words(error: Exception) -> str:

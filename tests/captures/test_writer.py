@@ -668,7 +668,7 @@ async def test_an_error_in_the_writer_itself_costs_a_block_and_not_the_recording
     writer = making.writer(tmp_path, counts, flush=Duration(0.02))
     await writer.start()
     with monkeypatch.context() as broken:
-        broken.setattr(codec.Compressor, "payload", None)
+        broken.setattr(codec.Compressor, "compressed", None)
         _offer(writer, counts, record(NOON))
         await eventually(lambda: counts.dropped == 1)
     _offer(writer, counts, record(NOON + 1))
@@ -721,8 +721,8 @@ async def test_what_is_packed_after_the_end_is_not_counted_again(tmp_path: Path)
     writer = making.writer(tmp_path, counts)
     await writer.start()
     packs = threading.Event()
-    writer._packer = packer = Worker("slow")
-    packer.submit(packs.wait)
+    writer._compressing = thread = Worker("slow")
+    thread.submit(packs.wait)
     for _ in range(3):
         counts.seen += 2
         writer.offer(record(NOON))
