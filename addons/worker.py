@@ -39,8 +39,7 @@ POLL = 0.25
 
 SWITCH = 0.0005
 """Seconds that a thread may keep the interpreter to itself while another waits. Python's 5 ms are a long time for a
-request that comes while the capture log packs a block: with these, a loop beside it waits 1.1 ms in its worst of
-100 turns instead of 4.6, and packing takes a twentieth longer."""
+request that comes while the threads of the capture log compress, write and remove."""
 
 
 def main() -> None:

@@ -73,7 +73,8 @@ class WriterSettings(BaseModel):
 
 
 _TURN_NS = 200_000
-"""Of the loop's time for packing at a stretch."""
+_PAUSE = 0.001
+"""Of the loop's time for packing at a stretch, in nanoseconds, and how long it is left alone then, in seconds."""
 
 
 class _Block:
@@ -236,6 +237,7 @@ class CaptureWriter:
         self._worker: Worker | None = None
         self._compressing: Worker | None = None
         self._packing = asyncio.Lock()
+        self._unpacked = 0  # blocks that are being packed, or have to wait for it
         self._compressor = codec.Compressor(settings.level)
 
     @property
@@ -386,19 +388,26 @@ class CaptureWriter:
 
     async def _compress(self, block: _Block, thread: Worker) -> int:
         """Pack a block in turns with the loop's other work, and have it compressed. Gives how many were left out."""
-        async with self._packing:
-            steps = block.pack(self._compressor)
-            while True:
-                turn = time.monotonic_ns() + _TURN_NS
-                try:
-                    while time.monotonic_ns() < turn:
-                        next(steps)
-                except StopIteration as end:
-                    left_out: int = end.value
-                    break
-                await asyncio.sleep(0)
+        self._unpacked += 1
+        try:
+            async with self._packing:
+                left_out = await self._pack(block)
+        finally:
+            self._unpacked -= 1
         await asyncio.wrap_future(thread.submit(block.compress, self._compressor))
         return left_out
+
+    async def _pack(self, block: _Block) -> int:
+        steps = block.pack(self._compressor)
+        hurry_ns = block.due_ns - self._late_after_ns // 4  # the rest of the way has to be done in time too
+        while True:
+            now_ns = time.monotonic_ns()
+            try:
+                while time.monotonic_ns() - now_ns < _TURN_NS or now_ns > hurry_ns:
+                    next(steps)
+            except StopIteration as end:
+                return int(end.value)
+            await asyncio.sleep(0 if self._closing or self._unpacked > 1 else _PAUSE)
 
     def _compressed(self, block: _Block, done: asyncio.Future[int]) -> None:
         """Let a block take its place among those that wait for the disk, by its new size: once."""
