@@ -3,7 +3,8 @@
 Read in the order in which a request comes to be. Pure decisions, without clock, socket or file:
 
 - `plan`: what was asked for, validated with the arithmetic shown; `terms`: what the sidecars' owners allow of it.
-- `rewriting`: fields set and left out, paths rewritten, as the user wants it.
+- `fields`: what becomes of a header field, by its name; `rewriting`: what the user wants changed of fields and paths.
+- `renewal`: idempotency keys, new for every copy of a request.
 - `stages`: how loud a run is over time.
 - `writes`: the routes of requests that change things; only those may be sent.
 - `encoding`: a record becomes the bytes to send, or a reason why it must not be sent.

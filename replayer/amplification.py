@@ -11,7 +11,7 @@ whoever reads can turn to something else in between.
 import heapq
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from replayer.stages import Loudness
 from rules.units import MILLION, Factor
@@ -29,6 +29,7 @@ def amplify[T](
     seed: int,
     begin_ns: int = 0,
     neighbours: int = NEIGHBOURS,
+    another: Callable[[T], T] = lambda item: item,
 ) -> Iterator[tuple[int, T] | None]:
     """Multiply sorted `arrivals` (ns, whatever arrives) by `factor`; sorted again, the same for the same seed.
 
@@ -36,11 +37,12 @@ def amplify[T](
     probability of the fraction. An added one is placed at a position drawn evenly from ``[i - neighbours, i +
     neighbours]`` among the arrivals, and in time linearly between the two it falls between: the inverse of the local
     arrival intensity. Below 1x each is kept with that probability. Holds at most ``2 * neighbours`` arrivals.
+    `another` makes what is added of the one that it is a copy of.
     """
     draw = random.Random(seed)
     if loudness.most <= MILLION:
         return _thin(arrivals, loudness, begin_ns, draw)
-    return _add(arrivals, loudness, begin_ns, draw, neighbours)
+    return _add(arrivals, _Adding[T](loudness, begin_ns, draw, neighbours, another))
 
 
 def squeeze[T](
@@ -64,10 +66,7 @@ def _thin[T](
                 yield None
 
 
-def _add[T](
-    arrivals: Iterable[tuple[int, T] | None], loudness: Loudness, begin_ns: int, draw: random.Random, neighbours: int
-) -> Iterator[tuple[int, T] | None]:
-    adding = _Adding[T](loudness, begin_ns, draw, neighbours)
+def _add[T](arrivals: Iterable[tuple[int, T] | None], adding: "_Adding[T]") -> Iterator[tuple[int, T] | None]:
     for arrival in arrivals:
         if arrival is None:
             yield None
@@ -79,8 +78,11 @@ def _add[T](
 class _Adding[T]:
     """The arrivals around the one in hand, and those that are ready to go on."""
 
-    def __init__(self, loudness: Loudness, begin_ns: int, draw: random.Random, neighbours: int) -> None:
+    def __init__(
+        self, loudness: Loudness, begin_ns: int, draw: random.Random, neighbours: int, another: Callable[[T], T]
+    ) -> None:
         self._loudness, self._begin_ns = loudness, begin_ns
+        self._another = another
         self._draw = draw
         self._neighbours = neighbours
         self._window: deque[tuple[int, T]] = deque()  # in order
@@ -110,7 +112,7 @@ class _Adding[T]:
         if copies:
             self._push(at, item)
         for _ in range(copies - 1):
-            self._push(_place(window, here, self._neighbours, self._draw), item)
+            self._push(_place(window, here, self._neighbours, self._draw), self._another(item))
         # Whatever is added from now on falls on the first arrival still in reach of the next one, or later.
         if here == self._neighbours:
             window.popleft()

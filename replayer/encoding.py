@@ -9,14 +9,15 @@ the name of a field or by a path, and remembered: a plan without it costs nothin
 
 import re
 from collections.abc import Container
-from enum import Enum
 from typing import Literal
 
 import loadtag.headers
 from captures.records import Headers, Record
-from replayer.rewriting import FRAMING, HOP_BY_HOP, OVERRIDES, Rewriting
+from replayer.fields import Kind
+from replayer.renewal import renewed
+from replayer.rewriting import Rewriting
 from replayer.routes import Outline, Routes, outline
-from replayer.writes import Writes
+from replayer.writes import READING, Writes
 
 Skip = Literal["tagged", "unsafe", "connect", "upgrade", "truncated", "malformed", "rewrite"]
 """Why a record is not sent. `rewrite`: what the rules for paths make of its path can't be sent."""
@@ -27,7 +28,6 @@ NO_WRITES = Writes()
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 """May be sent twice without harm (RFC 9110, 9.2.1), so a lost one may be sent again."""
 
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"/[^\x00-\x20\x7f]*|\*")
 _AUTHORITY = re.compile(r"[^\x00-\x20\x7f/]*")
 _TOKEN_LENGTH = 300
@@ -41,48 +41,28 @@ _KNOWN_LINES, _KNOWN_LINE = 8192, 1024
 """So many fields are remembered with their lines, none longer than so many bytes: some 8 MiB at most."""
 
 
-class _Kind(Enum):
-    """What is done with a field, by its name alone."""
-
-    KEEP = 1
-    DROP = 2
-    COOKIE = 3
-    CONNECTION = 4
-    UPGRADE = 5
-    TAG = 6  # where a load tag may be: baggage, x-load-test and what could pass for them
-    OVERRIDE = 7  # makes another method of it
-    MALFORMED = 8
-
-
 # Looked up once: every field of every record is asked.
-_KEEP, _DROP, _COOKIE, _OVERRIDE = _Kind.KEEP, _Kind.DROP, _Kind.COOKIE, _Kind.OVERRIDE
-
-
-def _kind(name: bytes, rewriting: Rewriting) -> _Kind:
-    lower = name.lower()
-    if not _NAME.fullmatch(name):
-        return _Kind.MALFORMED
-    # These are looked at whatever the user wants left out: a tagged record is not sent, tag or no tag.
-    if loadtag.headers.find([(name, b"loadtest=v1")]):
-        return _Kind.TAG
-    if lower in (b"connection", b"upgrade"):
-        return _Kind.CONNECTION if lower == b"connection" else _Kind.UPGRADE
-    if lower in HOP_BY_HOP or lower in FRAMING or rewriting.drops(name):
-        return _Kind.DROP
-    if lower.replace(b"_", b"-") in OVERRIDES:
-        return _Kind.OVERRIDE
-    return _Kind.COOKIE if lower == b"cookie" else _Kind.KEEP
+_KEEP, _DROP, _COOKIE, _OVERRIDE = Kind.KEEP, Kind.DROP, Kind.COOKIE, Kind.OVERRIDE
+_RENEW, _RENEW_IN_WRITES = Kind.RENEW, Kind.RENEW_IN_WRITES
+_RENEWED = {_RENEW, _RENEW_IN_WRITES}
 
 
 class Request:
-    """A request ready to be sent, but for its token."""
+    """A request ready to be sent, but for its token. Sent again as it is only if it has no `keys`: see `another`."""
 
-    __slots__ = ("head", "prefix", "recorded", "route", "safe", "tail")
+    __slots__ = ("head", "keys", "prefix", "recorded", "route", "safe", "tail")
 
     def __init__(
-        self, prefix: bytes, tail: bytes, method: str, route: int = 0, recorded: Outline | None = None
+        self,
+        prefix: bytes,
+        tail: bytes,
+        method: str,
+        route: int = 0,
+        recorded: Outline | None = None,
+        keys: "Keys | None" = None,
     ) -> None:
         self.prefix = prefix
+        self.keys = keys
         self.tail = tail
         self.route = route  # its number in `routes.Routes`
         self.recorded = recorded  # what became of it when it was recorded
@@ -92,6 +72,41 @@ class Request:
     def __len__(self) -> int:
         """Tell the bytes it holds."""
         return len(self.prefix) + len(self.tail)
+
+    def another(self) -> "Request":
+        """Give another copy to send, with idempotency keys of its own: the same request if it has none."""
+        if self.keys is None:
+            return self
+        copy = object.__new__(type(self))
+        for slot in self.__slots__:
+            setattr(copy, slot, getattr(self, slot))
+        copy.prefix = self.keys.put(self.prefix)
+        copy.keys = None
+        return copy
+
+
+class Keys:
+    """The idempotency keys of a record, and how often they were given out."""
+
+    __slots__ = ("_copies", "_fields", "_round", "_run_id")
+
+    def __init__(self, run_id: str, round_: int, fields: list[tuple[bytes, bytes]]) -> None:
+        self._run_id = run_id
+        self._round = round_
+        self._fields = fields  # name and recorded value
+        self._copies = 0
+
+    def line(self, name: bytes, recorded: bytes, copy: int) -> bytes:
+        """Give the line of a key."""
+        return name + b": " + renewed(recorded, self._run_id, self._round, copy)
+
+    def put(self, prefix: bytes) -> bytes:
+        """Give the start of a request, which has the keys of the first copy, with those of the next one."""
+        self._copies += 1
+        for name, recorded in self._fields:
+            first, own = (self.line(name, recorded, copy) for copy in (0, self._copies))
+            prefix = prefix.replace(b"\r\n" + first + b"\r\n", b"\r\n" + own + b"\r\n", 1)
+        return prefix
 
 
 class Encoder:
@@ -111,6 +126,8 @@ class Encoder:
         `host` goes into `Host`; with `recorded_host` only where none was recorded.
         """
         self.routes = Routes()
+        self.round = 0
+        """How often the recording was read to its end: a key is new in every round."""
         self._rewriting = rewriting
         self._new_path = rewriting.path if rewriting.paths else None
         self._drops_baggage = rewriting.drops(b"baggage")
@@ -121,7 +138,7 @@ class Encoder:
         self._recorded_host = recorded_host
         # Stands for the token while a request is encoded. Nothing recorded can hold it: it names this run.
         self._place = run_id.ljust(_TOKEN_LENGTH, ".")
-        self._kinds: dict[bytes, _Kind] = {}
+        self._kinds: dict[bytes, Kind] = {}
         self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._authorities: set[str] = set()
         self._tag = self._splice([])
@@ -133,10 +150,15 @@ class Encoder:
             path = self._new_path(path)
         if method not in self._methods and not self._writes.allow(method, path):
             return "connect" if method == "CONNECT" else "unsafe"
-        lines, made, special = self._lines(record.headers)
-        tag = self._special(record.headers, special, lines, path) if special else self._tag
-        if isinstance(tag, str):
-            return tag
+        keys, tag = None, self._tag
+        lines, made, special = self._lines(record.headers, method not in READING)
+        if special:
+            found = self._special(record.headers, special, lines, path)
+            if isinstance(found, str):
+                return found
+            tag = found
+            if any(kind in _RENEWED for kind, _ in special):
+                keys = self._keys(record.headers, method)
         body = record.body
         if record.body_size > len(body):
             return "truncated"
@@ -160,9 +182,10 @@ class Encoder:
             method,
             self.routes.number(method, path),
             outline(record),
+            keys,
         )
 
-    def _lines(self, headers: Headers) -> tuple[list[bytes], list[bytes], list[tuple[_Kind, bytes]]]:
+    def _lines(self, headers: Headers, writes: bool) -> tuple[list[bytes], list[bytes], list[tuple[Kind, bytes]]]:
         """Give the lines of the end-to-end fields, which of them were made now, and what needs a closer look.
 
         That is (kind, value).
@@ -183,6 +206,10 @@ class Encoder:
                     line = self._line(field)
                 lines[place] = line
                 made.append(line)
+            elif kind is _RENEW_IN_WRITES and not writes:
+                line = name + b": " + value  # not remembered: in a write it would be another
+                lines[place] = line
+                made.append(line)
             elif kind is _COOKIE:
                 lines[cookie] = (lines[cookie] or b"") + b"; " + value
                 made.append(value)
@@ -190,6 +217,8 @@ class Encoder:
                 special.append((kind, value))
                 if kind is _OVERRIDE:
                     lines[place] = name + b": " + value
+                elif kind is _RENEW or kind is _RENEW_IN_WRITES:
+                    lines[place] = name + b": " + renewed(value, self._run_id, self.round, 0)
         return [line for line in lines if line is not None], made, special
 
     def _line(self, field: tuple[bytes, bytes]) -> bytes:
@@ -209,34 +238,39 @@ class Encoder:
         return True
 
     def _special(
-        self, headers: Headers, special: list[tuple[_Kind, bytes]], lines: list[bytes], path: str
+        self, headers: Headers, special: list[tuple[Kind, bytes]], lines: list[bytes], path: str
     ) -> _Spliced | Skip:
         """Look at the rare fields. Takes out of `lines` what `Connection` names."""
         found = {kind for kind, _ in special}
-        if _Kind.MALFORMED in found:
+        if Kind.MALFORMED in found:
             return "malformed"
-        if _Kind.TAG in found and loadtag.headers.find(headers):
+        if Kind.TAG in found and loadtag.headers.find(headers):
             return "tagged"  # synthetic traffic must never feed on itself
-        if _Kind.UPGRADE in found:
+        if Kind.UPGRADE in found:
             return "upgrade"
         if not all(_is_line(value) for _, value in special):
             return "malformed"
-        if not all(self._may_be(value, path) for kind, value in special if kind is _Kind.OVERRIDE):
+        if not all(self._may_be(value, path) for kind, value in special if kind is Kind.OVERRIDE):
             return "unsafe"
-        options = b",".join(value for kind, value in special if kind is _Kind.CONNECTION).split(b",")
+        options = b",".join(value for kind, value in special if kind is Kind.CONNECTION).split(b",")
         named = {option.strip().lower() for option in options}
         lines[:] = [line for line in lines if line.partition(b":")[0].lower() not in named]
-        baggage = [(b"baggage", value) for kind, value in special if kind is _Kind.TAG and not self._drops_baggage]
+        baggage = [(b"baggage", value) for kind, value in special if kind is Kind.TAG and not self._drops_baggage]
         return self._splice(baggage)
+
+    def _keys(self, headers: Headers, method: str) -> Keys:
+        kinds = _RENEWED if method not in READING else {_RENEW}
+        fields = [field for field in headers if (self._kinds.get(field[0]) or self._learn(field[0])) in kinds]
+        return Keys(self._run_id, self.round, fields)
 
     def _may_be(self, method: bytes, path: str) -> bool:
         name = method.decode("latin-1").strip().upper()
         return name in self._methods or self._writes.allow(name, path)
 
-    def _learn(self, name: bytes) -> _Kind:
+    def _learn(self, name: bytes) -> Kind:
         if len(self._kinds) >= _KNOWN_NAMES:
             self._kinds.clear()
-        kind = self._kinds[name] = _kind(name, self._rewriting)
+        kind = self._kinds[name] = self._rewriting.kind(name)
         return kind
 
     def _splice(self, baggage: list[tuple[bytes, bytes]]) -> _Spliced:

@@ -1,12 +1,14 @@
 """What a replay was asked to do: one frozen model, checked before anything is sent. Pure."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from replayer.rewriting import MOST_RULES, Names, PathRule, Rewriting, headers, name_pattern
+from replayer.fields import Names
+from replayer.rewriting import MOST_RULES, PathRule, Rewriting, header, name_pattern, once, token_source
 from replayer.stages import Loudness, Stage
 from replayer.writes import READING, SAFE_METHODS, RoutePattern, Writes
 from rules.units import MILLION, Duration, Factor, Rate, Share
@@ -29,6 +31,18 @@ def _factor(given: dict[str, Any]) -> Factor | None:
 def _duration(given: dict[str, Any]) -> Duration | None:
     stages = given.get("stage")
     return Duration(sum(Stage.parse(text).seconds for text in stages)) if stages else None
+
+
+_RULES: dict[str, Callable[[str], object]] = {
+    "allow": RoutePattern.parse,
+    "set_header": header,
+    "remove_header": name_pattern,
+    "keep_header": name_pattern,
+    "renew_header": name_pattern,
+    "token_from": token_source,
+    "rewrite": PathRule.parse,
+}
+"""Lists of texts, and what reads one of them. Raises ValueError."""
 
 
 class Plan(BaseModel):
@@ -66,6 +80,9 @@ class Plan(BaseModel):
     host: str = Field("target", description="Host header: target, recorded, or a name")
     set_header: tuple[str, ...] = Field((), description="headers to send, like 'Accept-Language: de'")
     remove_header: tuple[str, ...] = Field((), description="names of headers to leave out, * allowed")
+    keep_header: tuple[str, ...] = Field((), description="names of headers to send as recorded that would not be")
+    renew_header: tuple[str, ...] = Field((), description="names of headers to give a new value in every request")
+    token_from: tuple[str, ...] = Field((), description="environment variables with tokens: NAME, or 'Header: NAME'")
     rewrite: tuple[str, ...] = Field((), description="rules for paths, in order: regex => replacement")
     key: Path | None = Field(None, description="private key that signs the load tag")
     audience: str | None = Field(None, description="whom the tag is addressed to; None: what the sidecar says")
@@ -135,20 +152,18 @@ class Plan(BaseModel):
             )
         return methods
 
-    @field_validator("allow", "set_header", "remove_header", "rewrite")
+    @field_validator(*_RULES, mode="before")
+    @classmethod
+    def _is_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator(*_RULES)
     @classmethod
     def _are_rules(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if len(value) > MOST_RULES:
             raise ValueError(f"{len(value)} are too many: at most {MOST_RULES}")
-        if info.field_name == "set_header":
-            headers(value)
         for text in value:
-            if info.field_name == "allow":
-                RoutePattern.parse(text)
-            elif info.field_name == "remove_header":
-                name_pattern(text)
-            elif info.field_name == "rewrite":
-                PathRule.parse(text)
+            _RULES[info.field_name or ""](text)
         return value
 
     @field_validator("host")
@@ -178,6 +193,11 @@ class Plan(BaseModel):
         if isinstance(given, dict) and not (given.get("recording") and given.get("to")):
             raise ValueError("name the recording to play and the target to play it to: reamp replay DIR --to URL")
         return given
+
+    @model_validator(mode="after")
+    def _sets_each_header_once(self) -> Self:
+        once([*map(header, self.set_header), *((token_source(text)[0].encode(), b"") for text in self.token_from)])
+        return self
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -267,11 +287,12 @@ class Plan(BaseModel):
 
     @property
     def rewriting(self) -> Rewriting:
-        """What is changed of every request."""
+        """What is changed of every request, but for the tokens that the environment holds."""
+        removed, kept, renewed = (
+            Names(map(name_pattern, names)) for names in (self.remove_header, self.keep_header, self.renew_header)
+        )
         return Rewriting(
-            headers(self.set_header),
-            Names(map(name_pattern, self.remove_header)),
-            tuple(map(PathRule.parse, self.rewrite)),
+            once(map(header, self.set_header)), removed, kept, renewed, tuple(map(PathRule.parse, self.rewrite))
         )
 
     @property

@@ -1,5 +1,6 @@
 """Everything that can be checked before anything is sent. Edge: opens the recording and the key, asks the sidecars."""
 
+import os
 import ssl
 import time
 from contextlib import aclosing
@@ -21,6 +22,7 @@ from replayer.credits import RefusedError, grants
 from replayer.encoding import Encoder, Request
 from replayer.folder import new_run_id
 from replayer.plan import Plan
+from replayer.rewriting import Rewriting, token
 from replayer.selection import Chosen, Selection, span
 from replayer.stock import usable
 from replayer.tagging import Tag
@@ -65,7 +67,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
     signer = _key(plan)
     encoder = Encoder(
         run_id, plan.methods, plan.to.split("//")[1] if plan.host in ("target", "recorded") else plan.host,
-        recorded_host=plan.host == "recorded", rewriting=plan.rewriting, writes=plan.writes,
+        recorded_host=plan.host == "recorded", rewriting=_with_tokens(plan), writes=plan.writes,
     )  # fmt: skip
     capture, skipped, writes = _recording(plan, encoder, chosen)
     seconds = max(0, (capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9
@@ -182,6 +184,14 @@ def _key(plan: Plan) -> Signer:
         return load_private(plan.key)
     except KeyFileError as error:
         raise UserError(str(error)) from None
+
+
+def _with_tokens(plan: Plan) -> Rewriting:
+    """Add what the environment holds, which no plan that is written may have in it."""
+    try:
+        return plan.rewriting.with_fields(token(text, os.environ) for text in plan.token_from)
+    except ValueError as error:
+        raise UserError(f"--token-from: {error}") from None
 
 
 def _recording(plan: Plan, encoder: Encoder, chosen: Chosen | None) -> tuple[Selection, str, Seen]:

@@ -5,25 +5,12 @@ and a recording costs as much as it has different names and paths.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import re2
-
 import loadtag.headers
-
-FRAMING = frozenset((b"host", b"content-length", b"expect"))
-"""Fields that the sender writes anew for every request: they belong to this connection and this body."""
-
-HOP_BY_HOP = frozenset(
-    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding"
-    b" upgrade http2-settings".split()
-)
-"""Fields between two neighbours on the way, never for the far end (RFC 9110, 7.6.1; RFC 9113, 8.2.2)."""
-
-OVERRIDES = frozenset((b"x-http-method-override", b"x-http-method", b"x-method-override"))
-"""Fields by which a request asks to be taken for one of another method."""
+from replayer.fields import FRAMING, HOP_BY_HOP, LEFT_OUT, OVERRIDES, Kind, Names, compiled, is_name, kind_of
 
 LONGEST_PATH = 8192
 """Characters of a path that is rewritten: more than common servers take. A search is linear in them, and there may be
@@ -38,34 +25,20 @@ MOST_RULES = 100
 _KNOWN, _LONG = 1 << 14, 512
 """Paths whose outcome is remembered, and the characters of the longest one."""
 
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _REFERENCE = re.compile(r"\\(?:([0-9])|g<([A-Za-z_]\w*)>|([\\$])|(.?))|\$(\d)", re.DOTALL)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SHOWN = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 _BLANK = re.compile(r"[\x00-\x20\x7f]")
-
-
-class Names:
-    """Names of fields by patterns: ``X-Forwarded-*``. Letters large or small, ``*`` is any number of characters."""
-
-    def __init__(self, patterns: Iterable[str]) -> None:
-        self.patterns = tuple(patterns)
-        expression = "|".join(re.escape(pattern).replace(r"\*", ".*") for pattern in self.patterns)
-        self._regex = compiled(f"(?is:{expression})") if self.patterns else None
-
-    def __bool__(self) -> bool:
-        return self._regex is not None
-
-    def __contains__(self, name: bytes) -> bool:
-        return self._regex is not None and self._regex.fullmatch(name) is not None
 
 
 def name_pattern(text: str) -> str:
     """Check a pattern of `Names`. Raises ValueError."""
     pattern = text.strip()
-    if not _NAME.fullmatch(_bytes(pattern)):
+    if not is_name(_bytes(pattern)):
         raise ValueError(f"{text!r} is no name of a header: write it like Cookie, or X-Forwarded-* for several")
     lower = _bytes(pattern.lower())
-    if lower in FRAMING:
+    if lower in FRAMING or lower in HOP_BY_HOP:
         raise ValueError(f"{pattern} is not taken from the recording: the sender writes what the request needs")
     return pattern
 
@@ -76,12 +49,14 @@ def header(text: str) -> tuple[bytes, bytes]:
     if not colon:
         raise ValueError(f"{text!r} has no colon: write it like 'Accept-Language: de'")
     raw, lower = (_bytes(name), _bytes(value)), _bytes(name.lower())
-    if not _NAME.fullmatch(raw[0]):
+    if not is_name(raw[0]):
         raise ValueError(f"{name!r} is no name of a header: write it like 'Accept-Language: de'")
     if not _VALUE.fullmatch(raw[1]):
         raise ValueError(f"the value of {name} holds a line break or another control character")
     if loadtag.headers.find([raw]):
         raise ValueError(f"{name} is where the load tag stands, and only a signed one is sent")
+    if lower == b"authorization":
+        raise ValueError("what is given here is written into the run's folder: --token-from names a variable instead")
     if lower == b"host":
         raise ValueError("--host says which Host is sent: target, recorded, or a name")
     if lower in FRAMING or lower in HOP_BY_HOP:
@@ -91,9 +66,42 @@ def header(text: str) -> tuple[bytes, bytes]:
     return raw
 
 
-def headers(texts: Iterable[str]) -> tuple[tuple[bytes, bytes], ...]:
-    """Read several `header`. Raises ValueError if one is given twice."""
-    found = tuple(header(text) for text in texts)
+def token(text: str, environment: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """Read a header from the environment: ``NAME`` names a variable for `Authorization`, ``Header: NAME`` for another.
+
+    A token without a scheme before it is a bearer's (RFC 6750, 2.1). Raises ValueError, which never holds the value.
+    """
+    field, variable = token_source(text)
+    value = environment.get(variable, "").strip()
+    if not value:
+        # Somebody may have given the token itself, which is not to be shown.
+        shown = variable if _SHOWN.fullmatch(variable) else "variable of this name"
+        raise ValueError(f"the environment has no {shown}, or it is empty: export it first")
+    if field.lower() == "authorization" and " " not in value:
+        value = f"Bearer {value}"
+    raw = _bytes(value)
+    if not _VALUE.fullmatch(raw):
+        raise ValueError("the variable holds a line break or another control character")
+    if loadtag.headers.find([(_bytes(field), raw)]):
+        raise ValueError(f"{field} is where the load tag stands, and only a signed one is sent")
+    return _bytes(field), raw
+
+
+def token_source(text: str) -> tuple[str, str]:
+    """Take apart what `token` reads: (header, variable). Raises ValueError."""
+    field, colon, variable = (part.strip() for part in text.rpartition(":"))
+    if not _VARIABLE.fullmatch(variable) or (colon and not field):
+        raise ValueError(
+            "write the name of an environment variable, like SHOP_TOKEN, or 'X-Api-Key: SHOP_KEY' for another header"
+        )
+    if colon:
+        header(f"{field}:") if field.lower() != "authorization" else None
+    return field or "Authorization", variable
+
+
+def once(fields: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+    """Give the fields. Raises ValueError if one is there twice."""
+    found = tuple(fields)
     names = [name.lower() for name, _ in found]
     for name in names:
         if names.count(name) > 1:
@@ -170,21 +178,40 @@ def _pieces(replacement: str, regex: Any) -> Iterable[bytes | int]:
         yield _bytes(replacement[end:])
 
 
+NONE = Names()
+
+
 @dataclass(frozen=True, slots=True)
 class Rewriting:
     """What is changed of every request. Nothing, by default."""
 
     fields: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
     """Put in; recorded ones of the same names are left out."""
-    removed: Names = field(default_factory=lambda: Names(()))
+    removed: Names = NONE
     """Left out."""
+    kept: Names = NONE
+    """Sent as recorded, though they would be left out or renewed."""
+    renewed: Names = NONE
+    """Given a new value for every request, as idempotency keys are."""
     paths: tuple[PathRule, ...] = ()
     """Applied one after the other, each to what the one before gave."""
     _known: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
+    def kind(self, name: bytes) -> Kind:
+        """Say what is done with recorded fields of this name."""
+        return kind_of(name, dropped=self.drops(name), kept=name in self.kept, renewed=name in self.renewed)
+
     def drops(self, name: bytes) -> bool:
-        """Whether a recorded field of this name is left out."""
+        """Whether the user wants a recorded field of this name left out."""
         return name in self.removed or any(name.lower() == own.lower() for own, _ in self.fields)
+
+    def with_fields(self, fields: Iterable[tuple[bytes, bytes]]) -> "Rewriting":
+        """Give the same with more fields. Raises ValueError if one is there twice."""
+        return replace(self, fields=once((*self.fields, *fields)))
+
+    def after_plugin(self) -> "Rewriting":
+        """Give what is left to do with a request that a plugin made of one: what it put in is meant to be there."""
+        return Rewriting(kept=Names((*LEFT_OUT, *self.kept.patterns)), renewed=self.renewed)
 
     def path(self, path: str) -> str:
         """Give the path (with its query) to send; empty if it or what the rules make of it is too long."""
@@ -204,18 +231,6 @@ class Rewriting:
                 return ""
             raw = rule(raw)
         return raw.decode("utf-8", "surrogateescape") if len(raw) <= LARGEST_PATH else ""
-
-
-def compiled(expression: str) -> Any:
-    """Compile an expression of RE2 for bytes. Raises ValueError with RE2's words."""
-    options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1  # bytes, as they are on the wire
-    options.log_errors = False
-    try:
-        return re2.compile(_bytes(expression), options)
-    except re2.error as error:
-        said = error.args[0] if error.args else error
-        raise ValueError(said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)) from None
 
 
 def _pointed(text: str, place: int, message: str) -> str:

@@ -154,11 +154,12 @@ def stocked(plan: Plan, selection: Selection, encoder: Encoder, accounts: Accoun
     if plan.squeeze:
         louder = squeeze(arrivals, plan.loudness.most, begin_ns)
     else:
-        louder = amplify(arrivals, plan.loudness, plan.seed, begin_ns)
+        louder = amplify(arrivals, plan.loudness, plan.seed, begin_ns, another=Request.another)
     return Stock(_limited(plan, louder), lambda arrival: len(arrival[1]))
 
 
 def _once(selection: Selection, encoder: Encoder, accounts: Accounts) -> Iterator[tuple[int, Request] | None]:
+    encoder.round = accounts.rounds
     return usable(selection.sifted(), encoder, accounts)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from captures.templates import DATE, EMAIL, HASH, ID, REST, SLUG, template
-from replayer.rewriting import compiled
+from replayer.fields import compiled
 from replayer.routes import Route, Routes
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

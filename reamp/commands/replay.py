@@ -175,6 +175,30 @@ def replay(
             rich_help_panel=_REQUESTS,
         ),
     ] = None,
+    keep_header: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Send this header as recorded, though it would be left out or renewed (traceparent); may be repeated.",
+            rich_help_panel=_REQUESTS,
+        ),
+    ] = None,
+    renew_header: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Give this header a new value in every request, as idempotency keys have it; may be repeated.",
+            rich_help_panel=_REQUESTS,
+        ),
+    ] = None,
+    token_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VARIABLE",
+            help="Authorize with the token in this environment variable; 'X-Api-Key: VARIABLE' for another header.",
+            rich_help_panel=_REQUESTS,
+        ),
+    ] = None,
     rewrite: Annotated[
         list[str] | None,
         typer.Option(
@@ -275,6 +299,9 @@ def replay(
         "host": host,
         "set_header": set_header,
         "remove_header": remove_header,
+        "keep_header": keep_header,
+        "renew_header": renew_header,
+        "token_from": token_from,
         "rewrite": rewrite,
         "key": key,
         "audience": audience,

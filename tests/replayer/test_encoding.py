@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from captures.records import Record
 from loadtag import headers
 from replayer.encoding import Encoder, Request
-from replayer.rewriting import HOP_BY_HOP
+from replayer.fields import HOP_BY_HOP
 from replayer.writes import SAFE_METHODS
 from tests.support.recording import record
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from captures.records import Headers
 from replayer.encoding import Encoder, Request
-from replayer.rewriting import LARGEST_PATH, LONGEST_PATH, Names, PathRule, Rewriting, header, headers, name_pattern
+from replayer.fields import Names
+from replayer.rewriting import LARGEST_PATH, LONGEST_PATH, PathRule, Rewriting, header, name_pattern, once
 from replayer.writes import SAFE_METHODS
 from tests.support.recording import record
 
@@ -18,6 +19,10 @@ TOKEN = b"v1.key.run.1.shop.signature"
 
 def paths(*rules: str) -> Rewriting:
     return Rewriting(paths=tuple(map(PathRule.parse, rules)))
+
+
+def set_(texts: list[str]) -> tuple[tuple[bytes, bytes], ...]:
+    return once(map(header, texts))
 
 
 def fields(sent: list[tuple[bytes, bytes]], rewriting: Rewriting) -> list[bytes]:
@@ -36,7 +41,7 @@ TAG = [b"baggage: loadtest=" + TOKEN, b"x-load-test: run"]
 
 def test_a_field_that_is_set_stands_in_the_place_of_all_recorded_ones() -> None:
     recorded = [(b"accept-language", b"de"), (b"accept", b"*/*"), (b"ACCEPT-LANGUAGE", b"fr")]
-    rewriting = Rewriting(headers(["Accept-Language: en", "X-New:1"]))
+    rewriting = Rewriting(set_(["Accept-Language: en", "X-New:1"]))
     assert fields(recorded, rewriting) == [b"accept: */*", b"Accept-Language: en", b"X-New: 1", *TAG]
 
 
@@ -54,12 +59,12 @@ def test_a_pattern_is_no_regular_expression() -> None:
 
 
 def test_what_the_connection_names_does_not_take_out_what_is_set() -> None:
-    assert fields([(b"connection", b"x-new")], Rewriting(headers(["X-New: 1"]))) == [b"X-New: 1", *TAG]
+    assert fields([(b"connection", b"x-new")], Rewriting(set_(["X-New: 1"]))) == [b"X-New: 1", *TAG]
 
 
 def test_baggage_can_be_set_and_left_out_and_still_bears_the_tag() -> None:
     recorded = [(b"baggage", b"user=7")]
-    (baggage, _) = fields(recorded, Rewriting(headers(["Baggage: tier=gold"])))
+    (baggage, _) = fields(recorded, Rewriting(set_(["Baggage: tier=gold"])))
     assert baggage == b"baggage: tier=gold,loadtest=" + TOKEN
     assert fields(recorded, Rewriting(removed=Names(["baggage"]))) == TAG
 
@@ -105,7 +110,7 @@ def test_what_can_be_set(text: str, part: str | None) -> None:
 
 def test_a_header_is_set_once() -> None:
     with pytest.raises(ValueError, match="accept is given twice"):
-        headers(["Accept: a", "accept: b"])
+        set_(["Accept: a", "accept: b"])
 
 
 @pytest.mark.parametrize(
@@ -223,7 +228,7 @@ def test_whatever_the_rules_do_it_is_one_request_or_none(rules: list[str], path:
 def test_removed_names_never_go_out_and_set_ones_always_do(
     recorded: list[tuple[bytes, bytes]], removed: list[str], given_headers: list[str]
 ) -> None:
-    rewriting = Rewriting(headers(given_headers), Names(removed))
+    rewriting = Rewriting(set_(given_headers), Names(removed))
     sent: Headers = tuple(recorded)
     request = Encoder("run", SAFE_METHODS, "target", rewriting=rewriting).encode(record(headers=list(sent)))
     if isinstance(request, str):
