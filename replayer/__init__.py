@@ -8,7 +8,8 @@ Read in the order in which a request comes to be. Pure decisions, without clock,
 - `stages`: how loud a run is over time.
 - `writes`: the routes of requests that change things; only those may be sent.
 - `encoding`: a record becomes the bytes to send, or a reason why it must not be sent.
-- `amplification`: times a factor, keeping the time axis.
+- `intensity`: where arrivals get denser or sparser, and where that is only chance.
+- `amplification`: times a factor, keeping the time axis and the bursts.
 - `demand`: which request is due when: the recording's own times, or an echo of live traffic.
 - `pacing`: a due request is waited for, sent or shed. There is no catching up.
 - `ceiling`: credit that sidecars granted; the only way out.

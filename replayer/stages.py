@@ -45,6 +45,7 @@ class Loudness:
         self._stages = stages
         self._ends = list(accumulate(round(stage.seconds * SECOND_NS) for stage in stages))
         self.most = Factor(max(max(stage.begin, stage.end) for stage in stages))
+        self.least = Factor(min(min(stage.begin, stage.end) for stage in stages))
         self.end_ns = self._ends[-1]
 
     @classmethod
@@ -54,6 +55,8 @@ class Loudness:
 
     def at(self, ns: int) -> Factor:
         """Give the factor so long after the start. The first one holds before, the last one afterwards."""
+        if self.least == self.most:
+            return self.most
         number = min(bisect_right(self._ends, ns), len(self._ends) - 1)
         stage = self._stages[number]
         if stage.begin == stage.end:

@@ -154,7 +154,7 @@ def stocked(plan: Plan, selection: Selection, encoder: Encoder, accounts: Accoun
     if plan.squeeze:
         louder = squeeze(arrivals, plan.loudness.most, begin_ns)
     else:
-        louder = amplify(arrivals, plan.loudness, plan.seed, begin_ns, another=Request.another)
+        louder = amplify(arrivals, plan.loudness, plan.seed, begin_ns, len, Request.another)
     return Stock(_limited(plan, louder), lambda arrival: len(arrival[1]))
 
 

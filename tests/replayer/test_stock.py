@@ -36,7 +36,11 @@ def first(capture: Capture, count: int = 8, **changes: Any) -> list[tuple[int, s
     if ready.echo is not None:
         ready.echo.hear(Heard(8, 1_000_000_000 - INTERVAL_NS, 1_000_000_000), 1_000_000_000)
     found: list[tuple[int, str]] = []
-    while len(found) < count and (due := ready.demand.due()) is not None:
+    while len(found) < count and not ready.demand.exhausted:
+        if (due := ready.demand.due()) is None:
+            if ready.echo is not None:
+                break
+            continue  # none is at hand yet
         path = ready.demand.take().prefix.split(b" ")[1].decode()
         found.append(((due - 1_000_000_000) // MS, path))
     return found
@@ -157,3 +161,10 @@ def test_stages_change_the_factor_while_the_time_axis_stays(tmp_path: Path) -> N
     assert counts[0] == pytest.approx(1000, abs=40)
     assert counts[1] == pytest.approx(3000, abs=60)
     assert counts[2] == pytest.approx(500, abs=60)
+
+
+def test_a_ramp_rises_evenly(tmp_path: Path) -> None:
+    recording = Capture(write(tmp_path / "recordings", (record(i * 0.01) for i in range(2000))))
+    counts = Counter(at // 1000 for at, _ in everything(recording, stage=["20s:1x..5.75x"]))
+    for second in range(20):
+        assert counts[second] == pytest.approx(100 * (1 + second / 4), abs=60)

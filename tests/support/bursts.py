@@ -1,0 +1,136 @@
+"""Arrivals of known intensity, what people do to make them more, and how evenly the outcome comes.
+
+Every kind of traffic is a Poisson process whose rate follows a path (a Cox process). So what factor times as many users
+would have sent is known: another draw along the same path, times the factor. Seeded, and without any clock.
+"""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from replayer.amplification import amplify, squeeze
+from replayer.stages import Loudness
+from rules.units import MILLION, Factor
+
+SECOND = 1_000_000_000
+MS = 1_000_000
+
+
+class Stretch(NamedTuple):
+    """A time with one rate."""
+
+    begin: float
+    end: float
+    rate: float
+
+
+Path = list[Stretch]
+
+
+def steady(seconds: float, rate: float = 200.0) -> Path:
+    """Many users who know nothing of each other."""
+    return [Stretch(0.0, seconds, rate)]
+
+
+def on_off(seconds: float, seed: int = 5, high: float = 600.0, low: float = 20.0) -> Path:
+    """Bursts of 300 ms on average, with 700 ms on average between them, both of exponential length."""
+    draw, path, at, on = random.Random(seed), [], 0.0, True
+    while at < seconds:
+        length = draw.expovariate(1 / (0.3 if on else 0.7))
+        path.append(Stretch(at, min(seconds, at + length), high if on else low))
+        at, on = at + length, not on
+    return path
+
+
+def diurnal(seconds: float, mean: float = 200.0, period: float = 300.0) -> Path:
+    """A day, compressed to five minutes: a sine between a tenth and nearly twice the mean."""
+    steps = [n / 4 for n in range(round(seconds * 4))]
+    return [Stretch(at, at + 0.25, mean * (1 + 0.9 * math.sin(2 * math.pi * at / period))) for at in steps]
+
+
+def drawn(path: Path, seed: int, factor: float = 1.0) -> list[int]:
+    """Draw arrivals (ns) along a path, `factor` times as many."""
+    draw, found = random.Random(seed), []
+    for begin, end, rate in path:
+        at = begin + draw.expovariate(rate * factor)
+        while at < end:
+            found.append(int(at * SECOND))
+            at += draw.expovariate(rate * factor)
+    return found
+
+
+def pages(seconds: float, seed: int, rate: float = 20.0) -> list[int]:
+    """Pages at random times, each with nine requests more within 100 ms: clusters that overlap."""
+    draw, found = random.Random(seed), []
+    for page in drawn(steady(seconds, rate), seed):
+        found += [page, *(page + draw.randrange(100 * MS) for _ in range(9))]
+    return sorted(at for at in found if at < seconds * SECOND)
+
+
+# --- ways to make it more ---
+
+
+def _times(arrivals: Iterator[tuple[int, int] | None]) -> list[int]:
+    return [arrival[0] for arrival in arrivals if arrival is not None]
+
+
+def amplified(at: Sequence[int], factor: Factor, seed: int) -> list[int]:
+    """Ours."""
+    return _times(amplify(zip(at, range(len(at)), strict=True), Loudness.steady(factor), seed))
+
+
+def squeezed(at: Sequence[int], factor: Factor) -> list[int]:
+    """Times divided by the factor."""
+    return _times(squeeze(zip(at, range(len(at)), strict=True), factor, 0))
+
+
+def duplicated(at: Sequence[int], factor: Factor, seed: int) -> list[int]:
+    """Each sent k times at once; a fraction by chance."""
+    draw = random.Random(seed)
+    whole, fraction = divmod(factor, MILLION)
+    return [one for one in at for _ in range(whole + (draw.random() * MILLION < fraction))]
+
+
+# --- how evenly it comes ---
+
+
+def counted(at: Sequence[int], width_ns: int, length_ns: int) -> list[int]:
+    """Count arrivals in each whole window of `width_ns` up to `length_ns`."""
+    counts = [0] * (length_ns // width_ns)
+    for one in at:
+        if (window := one // width_ns) < len(counts):
+            counts[window] += 1
+    return counts
+
+
+def dispersion(counts: Sequence[int]) -> float:
+    """Variance over mean: the index of dispersion of counts (Cox and Lewis, 1966)."""
+    mean = sum(counts) / len(counts)
+    return sum((count - mean) ** 2 for count in counts) / (len(counts) - 1) / mean
+
+
+def autocorrelation(counts: Sequence[int]) -> float:
+    """How much a window tells of the next one: the correlation at lag one."""
+    mean = sum(counts) / len(counts)
+    whole = sum((count - mean) ** 2 for count in counts)
+    return sum((one - mean) * (two - mean) for one, two in pairwise(counts)) / whole
+
+
+def expected_dispersion(before: float, factor: float) -> float:
+    """Give the index of dispersion of a Cox process whose intensity was multiplied.
+
+    Of a count in a window with (random) integrated intensity L the variance is E[L] + Var[L], so the index is
+    1 + Var[L] / E[L]; with f L instead of L it is 1 + f (I - 1).
+    """
+    return 1 + factor * (before - 1)
+
+
+def expected_autocorrelation(before: float, dispersion_before: float, factor: float) -> float:
+    """Give the autocorrelation of counts of a Cox process whose intensity was multiplied.
+
+    The covariance of two windows is that of their intensities, so it grows by f squared; the variance is
+    f E[L] + f^2 Var[L].
+    """
+    return before * factor * dispersion_before / expected_dispersion(dispersion_before, factor)
