@@ -3,6 +3,7 @@
 Read in the order in which a request comes to be. Pure decisions, without clock, socket or file:
 
 - `plan`: what was asked for, validated with the arithmetic shown; `terms`: what the sidecars' owners allow of it.
+- `addresses`: where to connect to instead of where a name leads.
 - `fields`: what becomes of a header field, by its name; `rewriting`: what the user wants changed of fields and paths.
 - `renewal`: idempotency keys, new for every copy of a request.
 - `stages`: how loud a run is over time.

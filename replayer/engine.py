@@ -35,7 +35,7 @@ from replayer.reporting.findings import by_route, caveats
 from replayer.snapshot import Observer, Snapshot
 from replayer.stock import REFILL, Supply, stocked, supply
 from replayer.tagging import Tag
-from replayer.transport import Target
+from replayer.transport import target
 from replayer.vigil import Vigil
 from rules.exits import Exit
 
@@ -155,19 +155,7 @@ class Run:
         return self._tag.token(time.time())
 
     def _lane(self) -> Lane:
-        plan = self.plan
-        host, port = plan.address
-        target = Target(
-            host,
-            port,
-            self.prepared.tls,
-            plan.server_name,
-            plan.connect_timeout,
-            plan.timeout,
-            plan.max_connections,
-            guarded=bool(plan.sidecars),
-        )
-        return PythonLane(self, plan, target, self._clock)
+        return PythonLane(self, self.plan, target(self.plan, self.prepared.tls), self._clock)
 
     # --- the beginning ---
 

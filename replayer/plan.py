@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from replayer import addresses
 from replayer.fields import Names
 from replayer.rewriting import MOST_RULES, PathRule, Rewriting, header, name_pattern, once, token_source
 from replayer.stages import Loudness, Stage
@@ -89,8 +90,17 @@ class Plan(BaseModel):
     tag_lifetime: Duration = Field(Duration(60), description="how long a tag is valid; renewed at half time")
 
     connect_timeout: Duration = Field(Duration(5), description="longest wait for a connection")
+    first_byte_timeout: Duration | None = Field(
+        None, description="longest wait for an answer to begin; None: `timeout`"
+    )
     timeout: Duration = Field(Duration(30), description="longest wait for a whole answer")
     max_connections: int = Field(256, ge=1, le=60_000, description="most connections to the target")
+    http2: Literal["never", "auto", "always"] = Field(
+        "auto", description="HTTP/2: auto where TLS agrees to it (ALPN); always, without TLS by prior knowledge; never"
+    )
+    resolve: tuple[str, ...] = Field((), description="HOST:PORT:ADDRESS: connect there for that host, as with curl")
+    cert: Path | None = Field(None, description="PEM file of the client certificate to show, with its chain")
+    cert_key: Path | None = Field(None, description="PEM file of its key; None: it is in the same file")
     ca: Path | None = Field(None, description="PEM file of certificate authorities to trust; None: the system's")
     insecure: bool = Field(False, description="do not verify the target's certificate")
 
@@ -166,6 +176,18 @@ class Plan(BaseModel):
             _RULES[info.field_name or ""](text)
         return value
 
+    @field_validator("http2", mode="before")
+    @classmethod
+    def _is_yes_or_no(cls, value: Any) -> Any:
+        return ("always" if value else "never") if isinstance(value, bool) else value
+
+    @field_validator("resolve", mode="before")
+    @classmethod
+    def _are_addresses(cls, value: Any) -> Any:
+        rules = (value,) if isinstance(value, str) else tuple(value)
+        addresses.parse(map(str, rules))
+        return rules
+
     @field_validator("host")
     @classmethod
     def _is_host(cls, value: str) -> str:
@@ -173,7 +195,16 @@ class Plan(BaseModel):
             raise ValueError(f"{value!r} is not a host: write target, recorded, or a name")
         return value
 
-    @field_validator("rate", "top_up", "duration", "connect_timeout", "timeout", "max_lag", "signal_timeout")
+    @field_validator(
+        "rate",
+        "top_up",
+        "duration",
+        "connect_timeout",
+        "first_byte_timeout",
+        "timeout",
+        "max_lag",
+        "signal_timeout",
+    )
     @classmethod
     def _is_positive(cls, value: Any) -> Any:
         if value is not None and value <= 0:
@@ -197,6 +228,33 @@ class Plan(BaseModel):
     @model_validator(mode="after")
     def _sets_each_header_once(self) -> Self:
         once([*map(header, self.set_header), *((token_source(text)[0].encode(), b"") for text in self.token_from)])
+        return self
+
+    @model_validator(mode="after")
+    def _connects(self) -> Self:
+        if self.first_byte_timeout is not None and self.first_byte_timeout > self.timeout:
+            raise ValueError(
+                f"--first-byte-timeout {self.first_byte_timeout} is never reached: --timeout ends the wait for the "
+                f"whole answer after {self.timeout}"
+            )
+        if self.cert_key is not None and self.cert is None:
+            raise ValueError("--cert-key is the key of a client certificate: name that too, --cert")
+        if self.cert is not None and not self.tls:
+            raise ValueError(
+                "--cert shows a client certificate, which only a target with TLS asks for: --to https://..."
+            )
+        host, port = self.address
+        others = [f"{name}:{number}" for name, number in self.addresses if (name, number) != (host, port)]
+        if others and self.host != "recorded":
+            raise ValueError(
+                f"--resolve {others[0]}: nothing is sent there. All goes to {host}:{port}, unless --host recorded has "
+                "each request go to the host that it was recorded for"
+            )
+        if others and self.sidecars:
+            raise ValueError(
+                f"--resolve {others[0]}: with a --sidecar all goes to {host}:{port}, where that sidecar sees it; "
+                "another host's real traffic is not known here"
+            )
         return self
 
     @model_validator(mode="after")
@@ -317,6 +375,11 @@ class Plan(BaseModel):
         """Host and port of the target."""
         parts = urlsplit(self.to)
         return parts.hostname or "", parts.port or (443 if self.tls else 80)
+
+    @property
+    def addresses(self) -> addresses.Addresses:
+        """What `resolve` says, by host and port."""
+        return addresses.parse(self.resolve)
 
     @property
     def server_name(self) -> str | None:

@@ -27,6 +27,7 @@ from replayer.selection import Chosen, Selection, span
 from replayer.stock import usable
 from replayer.tagging import Tag
 from replayer.terms import Terms, agree
+from replayer.transport.tls import to_target, verified
 from replayer.writes import Seen
 from rules.exits import Exit, UserError
 from rules.units import MILLION, Duration, Share
@@ -73,7 +74,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
     seconds = max(0, (capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9
     if plan.of == "live" and plan.duration is None and seconds < SHORTEST:
         raise UserError(f"the recording lasts {Duration(seconds)} only: say how long the run is to last, --duration")
-    tls = _tls(plan)
+    tls = to_target(plan)
     async with control_client(plan) as client:
         states = {url: await _state(client, url) for url in plan.sidecars}
         terms = agree(plan, states)
@@ -282,23 +283,5 @@ async def _try_subscribing(client: httpx.AsyncClient, url: str, terms: Terms, ru
 
 def control_client(plan: Plan) -> httpx.AsyncClient:
     """Make a client for control ports. Whoever grants is verified, even where the target (`insecure`) is not."""
-    verify = _context(plan) if any(url.startswith("https:") for url in plan.sidecars) else False
+    verify = verified(plan) if any(url.startswith("https:") for url in plan.sidecars) else False
     return httpx.AsyncClient(timeout=CONTROL_TIMEOUT, trust_env=False, verify=verify)
-
-
-def _tls(plan: Plan) -> ssl.SSLContext | None:
-    if not plan.tls:
-        return None
-    context = _context(plan)
-    if plan.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _context(plan: Plan) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=plan.ca)
-    except (OSError, ssl.SSLError) as error:
-        raise UserError(f"--ca {plan.ca}: {error}") from None

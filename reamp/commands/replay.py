@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from replayer.plan import Plan
     from replayer.report import Report
 
-_TARGET, _LOAD, _REQUESTS, _SENDER = "Target and ceiling", "How much", "Requests", "Sender"
+_TARGET, _LOAD, _REQUESTS = "Target and ceiling", "How much", "Requests"
+_WIRE, _SENDER = "Connections", "Sender"
 
 
 def replay(
@@ -219,20 +220,50 @@ def replay(
         str | None, typer.Option(help="How long a load tag is valid.", rich_help_panel=_REQUESTS, show_default="1m")
     ] = None,
     connect_timeout: Annotated[
-        str | None, typer.Option(help="Longest wait for a connection.", rich_help_panel=_SENDER, show_default="5s")
+        str | None, typer.Option(help="Longest wait for a connection.", rich_help_panel=_WIRE, show_default="5s")
+    ] = None,
+    first_byte_timeout: Annotated[
+        str | None,
+        typer.Option(
+            help="Longest wait for an answer to begin.", rich_help_panel=_WIRE, show_default="none but --timeout"
+        ),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="Longest wait for a whole answer.", rich_help_panel=_SENDER, show_default="30s")
+        str | None, typer.Option(help="Longest wait for a whole answer.", rich_help_panel=_WIRE, show_default="30s")
     ] = None,
     max_connections: Annotated[
-        int | None, typer.Option(help="Most connections to the target.", rich_help_panel=_SENDER, show_default="256")
+        int | None, typer.Option(help="Most connections to the target.", rich_help_panel=_WIRE, show_default="256")
+    ] = None,
+    http2: Annotated[
+        bool | None,
+        typer.Option(
+            "--http2/--no-http2",
+            help="Demand HTTP/2 (of http:// by prior knowledge), or keep to HTTP/1.1.",
+            rich_help_panel=_WIRE,
+            show_default="where TLS agrees to it",
+        ),
+    ] = None,
+    resolve: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT:ADDRESS",
+            help="Connect to this address for that host, as with curl; may be repeated.",
+            rich_help_panel=_WIRE,
+        ),
+    ] = None,
+    cert: Annotated[
+        Path | None, typer.Option(help="Client certificate to show (PEM, with its chain).", rich_help_panel=_WIRE)
+    ] = None,
+    cert_key: Annotated[
+        Path | None,
+        typer.Option(help="Key of the client certificate.", rich_help_panel=_WIRE, show_default="in the same file"),
     ] = None,
     ca: Annotated[
-        Path | None, typer.Option(help="Certificate authorities to trust (PEM).", rich_help_panel=_SENDER)
+        Path | None, typer.Option(help="Certificate authorities to trust (PEM).", rich_help_panel=_WIRE)
     ] = None,
     insecure: Annotated[
         bool | None,
-        typer.Option("--insecure", help="Do not verify the target's certificate.", rich_help_panel=_SENDER),
+        typer.Option("--insecure", help="Do not verify the target's certificate.", rich_help_panel=_WIRE),
     ] = None,
     max_lag: Annotated[
         str | None,
@@ -307,10 +338,15 @@ def replay(
         "audience": audience,
         "tag_lifetime": tag_lifetime,
         "connect_timeout": connect_timeout,
+        "first_byte_timeout": first_byte_timeout,
         "timeout": timeout,
         "max_connections": max_connections,
         "ca": ca,
         "insecure": insecure,
+        "http2": http2,
+        "resolve": resolve,
+        "cert": cert,
+        "cert_key": cert_key,
         "max_lag": max_lag,
         "metrics": metrics,
         "runs": runs,

@@ -19,7 +19,7 @@ from replayer.pacing import Pace, pace
 from replayer.plan import Plan
 from replayer.routes import rounded
 from replayer.stock import REFILL, Supply
-from replayer.transport import Answer, Failure, Pool, Target, Withdrawal
+from replayer.transport import Answer, Failure, Target, Withdrawal, connections
 
 BATCH = 64
 """Requests sent before answers get their turn."""
@@ -38,7 +38,7 @@ class PythonLane:
         self._ceiling = host.ceiling
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._pool = Pool(target, self, clock)
+        self._pool = connections(target, self, clock)
         self._alarm = alarm(self._loop, self._pump)
         self._max_lag_ns = int(plan.max_lag * 1e9)
         self._lag_bound_ns = int(plan.lag_bound * 1e9)

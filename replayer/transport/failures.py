@@ -9,7 +9,10 @@ Without a connection (nothing was sent):
     tls                 no TLS handshake; also what breaks the TLS of a connection later, such as a client certificate
                         that is asked for and missing (TLS 1.3 tells that after the handshake)
     certificate         the target's certificate does not verify: expired, another name, an unknown authority
-    alpn                HTTP/2 was demanded, and the target does not speak it
+    alpn                HTTP/2 was demanded, and the target does not agree to it
+
+(With HTTP/2, a connection is there once the target's settings are. What ends it before is `closed`, `reset`, `protocol`
+or `connect-timeout`, and nothing was sent either.)
 
 Without any byte of the answer:
 
@@ -34,23 +37,37 @@ Failure = Literal[Unconnected, "closed", "reset", "first-byte-timeout", "truncat
 FAILURES: tuple[Failure, ...] = get_args(Failure)
 
 
-class AlpnError(ConnectionError):
-    """The target does not agree to HTTP/2, which was demanded."""
+class UnusableError(ConnectionError):
+    """A connection is there, and can't be used."""
+
+    def __init__(self, failure: "Failure", why: str) -> None:
+        super().__init__(why)
+        self.failure = failure
 
 
 _UNCONNECTED: tuple[tuple[type[Exception], Unconnected], ...] = (
-    (AlpnError, "alpn"),
     (TimeoutError, "connect-timeout"),
     (ssl.SSLCertVerificationError, "certificate"),
     (ssl.SSLError, "tls"),
     (ValueError, "tls"),  # a name that no certificate can bear
     (socket.gaierror, "dns"),
     (ConnectionRefusedError, "refused"),
+    # Only a connection that is there can be reset, so it was in the handshake.
+    (ConnectionResetError, "tls"),
+    (ConnectionAbortedError, "tls"),
+    (BrokenPipeError, "tls"),
 )
 
 
-def to_connect(error: BaseException) -> Unconnected:
+_NO_PROTOCOL = ("TLSV1_ALERT_NO_APPLICATION_PROTOCOL", "NO_APPLICATION_PROTOCOL")
+
+
+def to_connect(error: BaseException) -> Failure:
     """Name the reason why there is no connection."""
+    if isinstance(error, UnusableError):
+        return error.failure
+    if isinstance(error, ssl.SSLError) and error.reason in _NO_PROTOCOL:
+        return "alpn"
     for kind, failure in _UNCONNECTED:
         if isinstance(error, kind):
             return failure

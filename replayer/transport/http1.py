@@ -5,55 +5,23 @@ end and dropped, and of a head no more than `MAX_HEAD` is held.
 """
 
 import asyncio
-from typing import Protocol, cast
+from typing import cast
 
 import httptools
 
 from replayer.encoding import Request
 from replayer.transport import failures
+from replayer.transport.carrier import NEVER, Owner
 from replayer.transport.failures import Failure
 from replayer.transport.heads import HEAD_END, MAX_HEAD, Head, final_head, withheld
-from replayer.transport.outcomes import Answer, Outcomes, Target
-
-NEVER = 1 << 63
-"""When an idle connection's request was sent: after every limit."""
+from replayer.transport.outcomes import Answer
 
 LARGE = 65_536
 """A request larger than this may be answered before it is sent whole: no socket's buffer is sure to take it at once."""
 
 
-class Owner(Protocol):
-    """What a connection asks and tells of its pool."""
-
-    target: Target
-    outcomes: Outcomes
-    sent_bytes: int
-    in_flight: int
-
-    def clock(self) -> int:
-        """Give the time, in monotonic nanoseconds."""
-
-    def connected(self, connection: "Connection") -> None:
-        """Take a connection that is there."""
-
-    def release(self, connection: "Connection") -> None:
-        """Take back a connection that can serve again."""
-
-    def forget(self, connection: "Connection") -> None:
-        """Drop a connection that can't."""
-
-    def retry(self, request: Request, due_ns: int, sent_ns: int) -> bool:
-        """Send again, over another connection, what a stale one lost."""
-
-    def explain(self, failure: Failure, why: object) -> None:
-        """Keep the first reason of each kind of failure, in words."""
-
-    def hold_off(self, failure: Failure, why: object) -> None:
-        """Wait before the next connection is tried: this one came to nothing."""
-
-
 class Connection(asyncio.Protocol):
-    """One connection and the request that is on it. `request` is None while it is idle."""
+    """One connection and the request that is on it: None while it is idle. `up` is done when it is there."""
 
     __slots__ = (
         "_begun",
@@ -69,19 +37,23 @@ class Connection(asyncio.Protocol):
         "_size",
         "_status",
         "_transport",
+        "_up",
         "_watch",
         "due_ns",
         "first_ns",
         "request",
+        "room",
         "sent_ns",
     )
 
-    def __init__(self, pool: Owner) -> None:
+    def __init__(self, pool: Owner, up: asyncio.Future[None]) -> None:
+        self.room = False
         self.request: Request | None = None
         self.due_ns = 0
         self.sent_ns = NEVER
         self.first_ns = 0
         self._pool = pool
+        self._up = up
         self._transport: asyncio.Transport | None = None
         self._retried = False
         self._rested = False  # whether it has been idle, so that the other end may have closed it meanwhile
@@ -101,16 +73,17 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Come into service (with TLS, this comes after the handshake)."""
         self._transport = cast("asyncio.Transport", transport)
+        if self._up.done():
+            self.abort()  # it comes too late
+            return
+        self._up.set_result(None)
+        self.room = True
         self._pool.connected(self)
-
-    @property
-    def made(self) -> bool:
-        """Whether it ever was one."""
-        return self._transport is not None
 
     def send(self, request: Request, due_ns: int, ready_ns: int, now_ns: int) -> None:
         """Send the next request over a connection that is idle."""
         pool = self._pool
+        self.room = False
         self.request = request
         self.due_ns = due_ns
         self.sent_ns = now_ns
@@ -121,6 +94,7 @@ class Connection(asyncio.Protocol):
 
     def send_again(self, request: Request, due_ns: int, sent_ns: int) -> None:
         """Send what another connection lost; it was counted then."""
+        self.room = False
         self.request = request
         self.due_ns = due_ns
         self.sent_ns = sent_ns
@@ -141,7 +115,7 @@ class Connection(asyncio.Protocol):
         request = self.request
         if request is None:
             # Nobody asked: a parting message of a server that closes, or garbage. Either way it is of no more use.
-            self.abort()
+            self.drop()
             self._pool.forget(self)
             return
         if not self._size:
@@ -219,7 +193,7 @@ class Connection(asyncio.Protocol):
         self.sent_ns = NEVER
         pool.in_flight -= 1
         if self._keep and not (self._large and self._transport.get_write_buffer_size()):  # type: ignore[union-attr]
-            self._rested = True
+            self._rested = self.room = True
             self._status = self._size = self._begun = 0
             self._head = b""
             if self._watch is not None:
@@ -237,6 +211,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Find out what the end of the connection means for the request on it."""
         request, pool = self.request, self._pool
+        self.room = False
         if request is None:
             pool.forget(self)
         elif not self._size:
@@ -290,6 +265,7 @@ class Connection(asyncio.Protocol):
 
     def drop(self) -> None:
         """Close at once, and say nothing of the request."""
+        self.room = False
         self.request = None
         self.sent_ns = NEVER
         self.abort()

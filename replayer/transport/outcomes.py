@@ -1,6 +1,5 @@
-"""What the pool is told of its target, and what it tells of each request. Pure."""
+"""What a pool tells of each request. Pure."""
 
-import ssl
 from typing import Literal, NamedTuple, Protocol
 
 from replayer.encoding import Request
@@ -8,7 +7,7 @@ from replayer.transport.failures import Failure
 from rules.wire import Withheld
 
 Shortage = Literal["connections", "backoff"]
-Withdrawal = Literal["signal", "lever", "connecting", "backoff"]
+Withdrawal = Literal["signal", "lever", "connecting", Shortage]
 
 
 class Answer(NamedTuple):
@@ -53,19 +52,3 @@ class Outcomes(Protocol):
 
     def ready(self) -> None:
         """Take the news that a connection is free again, or may be opened again."""
-
-
-class Target(NamedTuple):
-    """Where to connect to, and how."""
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None = None
-    server_name: str | None = None
-    connect_timeout: float = 5.0
-    timeout: float = 30.0
-    max_connections: int = 256
-    guarded: bool = True
-    """Whether a sidecar stands before it, so that an answer may be the guard's."""
-    first_byte_timeout: float | None = None
-    """Longest wait for the first byte of the answer; None: as long as for the whole one."""

@@ -11,13 +11,20 @@ from typing import NamedTuple
 
 from replayer.encoding import Request
 from replayer.transport import failures
+from replayer.transport.carrier import NEVER, Carrier
 from replayer.transport.failures import Failure
-from replayer.transport.http1 import Connection
-from replayer.transport.outcomes import Outcomes, Shortage, Target
+from replayer.transport.greeter import Greeter
+from replayer.transport.http2 import Connection as Http2
+from replayer.transport.outcomes import Outcomes, Shortage
+from replayer.transport.target import Target
 
 FIRST_PAUSE_NS = 10_000_000
 LONGEST_PAUSE_NS = 1_000_000_000
 """After a connection that failed, the next one is tried alone after the first pause, doubled each time."""
+
+
+EXPECTED_STREAMS = 100
+"""Requests that may wait for one connection of HTTP/2: no other end should allow fewer streams (RFC 9113, 6.5.2)."""
 
 
 class _Waiting(NamedTuple):
@@ -33,11 +40,18 @@ class _Waiting(NamedTuple):
 class Pool:
     """The connections to one target. One event loop owns it; `clock` gives monotonic nanoseconds."""
 
-    def __init__(self, target: Target, outcomes: Outcomes, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        outcomes: Outcomes,
+        clock: Callable[[], int],
+        full: Callable[[], bool] | None = None,
+    ) -> None:
+        """`full` tells whether no connection may be opened any more; None: by the target's bound alone."""
         self.target = target
         self.outcomes = outcomes
         self.clock = clock
-        self.idle: dict[Connection, None] = {}  # last in, first out: few connections stay warm, the others run out
+        self.idle: dict[Carrier, None] = {}  # last in, first out: few connections stay warm, the others run out
         self.opened = 0
         self.retried = 0
         self.sent_bytes = 0
@@ -45,13 +59,19 @@ class Pool:
         self.waiting = 0  # requests that wait for a connection and were never sent
         self.turned_away = False  # whether somebody was, and wants to hear of `ready`
         self.reasons: dict[Failure, str] = {}  # the first reason of each kind of failure, in words
-        self._all: set[Connection] = set()
+        self._all: set[Carrier] = set()
         self._queue: deque[_Waiting] = deque()
         self._opening: set[asyncio.Task[None]] = set()
+        self._tried = 0  # connections, in all
         self._attempts = 0  # connections that are being opened
         self._failures = 0  # connections that failed in a row
         self._not_before_ns = 0
         self._closed = False
+        self._full = full or self._has_all
+        self._addresses = target.resolve.get((target.host, target.port), (target.host,))
+        # How many may wait for one connection. Where nobody knows yet what will be spoken, one is opened to find out.
+        unknown = target.http2 == "always" or (target.http2 == "auto" and target.tls is not None)
+        self._each = EXPECTED_STREAMS if unknown else 1
 
     @property
     def connections(self) -> int:
@@ -65,7 +85,9 @@ class Pool:
         if self._failures and (self._attempts or now_ns < self._not_before_ns):
             self.turned_away = True
             return "backoff"
-        if self.connections >= self.target.max_connections:
+        if len(self._queue) < self._attempts * self._each:
+            return None
+        if self._full():
             self.turned_away = True
             return "connections"
         return None
@@ -87,6 +109,9 @@ class Pool:
         limit = max(whole, first)
         for connection in [c for c in self._all if c.sent_ns < limit]:
             connection.expire(whole, first)
+        patience = now_ns - int(target.connect_timeout * 1e9)
+        while self._queue and self._queue[0].ready_ns < patience:
+            self._give_up("connect-timeout")
         if self._queue and now_ns >= self._not_before_ns:
             self._open_enough()
         if self.turned_away and self.shortage(now_ns) is None:
@@ -111,9 +136,19 @@ class Pool:
         self.idle.clear()
         return unanswered
 
+    def give_up_idle(self) -> bool:
+        """Close a connection that carries nothing, the one that has been idle longest; False if there is none."""
+        connection = next((idle for idle in self.idle if idle.sent_ns == NEVER), None)
+        if connection is None:
+            return False
+        connection.drop()
+        self._all.discard(connection)
+        self.idle.pop(connection, None)
+        return True
+
     # --- called by connections ---
 
-    def connected(self, connection: Connection) -> None:
+    def connected(self, connection: Carrier) -> None:
         """Take a connection that is there."""
         self._attempts -= 1
         if self._closed:
@@ -121,22 +156,23 @@ class Pool:
             return
         self._failures = 0
         self.opened += 1
+        self._each = EXPECTED_STREAMS if isinstance(connection, Http2) else 1
         self._all.add(connection)
         self.release(connection)
         self._open_enough()
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: Carrier) -> None:
         """Take back a connection that can serve again, and give it to whoever waits for one."""
         if self._closed:
             return
-        while self._queue:
-            if self._hand_over(self._queue.popleft(), connection):
-                return
-        self.idle[connection] = None
-        if self.turned_away:
-            self._announce()
+        while self._queue and connection.room:
+            self._hand_over(self._queue.popleft(), connection)
+        if connection.room:
+            self.idle[connection] = None
+            if self.turned_away:
+                self._announce()
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: Carrier) -> None:
         """Drop a connection that can't serve any more."""
         if connection not in self._all:
             return
@@ -172,8 +208,8 @@ class Pool:
 
     # --- inside ---
 
-    def _hand_over(self, item: _Waiting, connection: Connection) -> bool:
-        """Send what waited; False if it must not be sent any more."""
+    def _hand_over(self, item: _Waiting, connection: Carrier) -> None:
+        """Send what waited, if it still may be sent."""
         request, due_ns, ready_ns, sent_ns = item
         again = sent_ns is not None
         withdrawal = self.outcomes.withdrawal(ready_ns if again else due_ns)
@@ -184,52 +220,68 @@ class Pool:
                 self.outcomes.failed(request, sent_ns, "closed")  # as it was when it was lost
             else:
                 self.outcomes.withdrawn(withdrawal)
-            return False
-        if sent_ns is not None:
+        elif sent_ns is not None:
             connection.send_again(request, due_ns, sent_ns)
         else:
             connection.send(request, due_ns, ready_ns, self.clock())
-        return True
+
+    def _give_up(self, failure: Failure) -> None:
+        """Give up the request that has waited longest."""
+        item = self._queue.popleft()
+        if item.sent_ns is None:
+            self.waiting -= 1
+        else:
+            self.in_flight -= 1
+        self.outcomes.failed(item.request, item.sent_ns, failure)
 
     def _announce(self) -> None:
         self.turned_away = False
         self.outcomes.ready()
 
+    def _has_all(self) -> bool:
+        return self.connections >= self.target.max_connections
+
     def _open_enough(self) -> None:
-        """Open a connection for each request that waits for one."""
-        while len(self._queue) > self._attempts and self.connections < self.target.max_connections:
+        """Open connections for the requests that wait for one."""
+        while len(self._queue) > self._attempts * self._each and not self._full():
             self._attempts += 1
             task = asyncio.get_running_loop().create_task(self._connect())
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
 
     async def _connect(self) -> None:
-        target = self.target
-        connection = Connection(self)
+        target, loop = self.target, asyncio.get_running_loop()
+        up: asyncio.Future[None] = loop.create_future()
+        greeter = Greeter(self, up)
+        address = self._addresses[self._tried % len(self._addresses)]
+        self._tried += 1
+        why: Exception | None = None
         try:
             async with asyncio.timeout(target.connect_timeout):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: connection,
-                    target.host,
+                await loop.create_connection(
+                    lambda: greeter,
+                    address,
                     target.port,
                     ssl=target.tls,
                     server_hostname=(target.server_name or target.host) if target.tls else None,
                 )
+                await up
         except Exception as error:  # noqa: BLE001 - whatever it is, it is an outcome of the request, not of the run
-            if not connection.made:
-                self._missed(error)
+            why = error
+        finally:
+            there = up.done() and not up.cancelled() and up.exception() is None
+            up.cancel()
+            if not there and greeter.carrier is not None:
+                greeter.carrier.drop()
+        if not there and why is not None:
+            self._missed(why)
 
     def _missed(self, error: Exception) -> None:
-        """Take note that a connection failed, and give up the request that it was for."""
+        """Take note that a connection failed, and give up the requests that it was for."""
         failure = failures.to_connect(error)
         self._attempts -= 1
         self.hold_off(failure, error)
-        while len(self._queue) > self._attempts:
-            item = self._queue.popleft()
-            if item.sent_ns is None:
-                self.waiting -= 1
-            else:
-                self.in_flight -= 1
-            self.outcomes.failed(item.request, item.sent_ns, failure)
+        while len(self._queue) > self._attempts * self._each:
+            self._give_up(failure)
         if self.turned_away and self.shortage(self.clock()) is None:
             self._announce()

@@ -223,3 +223,34 @@ def test_audiences() -> None:
         agree(plan(**LIVE, audience="other"), {SIDECAR: state()})
     with pytest.raises(UserError, match="different targets"):
         agree(plan(**LIVE), {SIDECAR: state(), "http://127.0.0.1:8902": state(audience="other")})
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"first_byte_timeout": "40s"}, "never reached"),
+        ({"cert_key": "key.pem"}, "--cert"),
+        ({"cert": "cert.pem"}, "https://"),
+        ({"resolve": "shop.example:443"}, "HOST:PORT:ADDRESS"),
+        ({"resolve": "shop.example:0:10.0.0.5"}, "no port 0"),
+        ({"resolve": "shop.example:443:staging.example"}, "no IP address"),
+        ({"resolve": ["a:1:::1", "a:1:10.0.0.5"]}, "by commas"),
+        ({"resolve": "shop.example:443:10.0.0.5"}, "--host recorded"),
+    ],
+)
+def test_what_makes_no_sense_of_connections_is_explained(changes: dict[str, Any], advice: str) -> None:
+    assert advice in refusal(**IDLE, **changes)
+
+
+def test_addresses_for_hosts() -> None:
+    made = plan(**IDLE, host="recorded", resolve=["Shop.Example:443:10.0.0.5,[::1]", "[2001:db8::1]:80:::1"])
+    assert made.addresses == {("shop.example", 443): ("10.0.0.5", "::1"), ("2001:db8::1", 80): ("::1",)}
+    own = plan(**IDLE, to="http://shop.example", resolve="shop.example:80:10.0.0.5")
+    assert own.addresses == {("shop.example", 80): ("10.0.0.5",)}
+    # Beside a sidecar nothing may go where it does not look.
+    assert "sidecar" in refusal(**LIVE, host="recorded", resolve="other.example:443:10.0.0.5")
+
+
+@pytest.mark.parametrize(("told", "understood"), [(True, "always"), (False, "never"), ("auto", "auto")])
+def test_http_2_is_yes_no_or_what_the_target_agrees_to(told: object, understood: str) -> None:
+    assert plan(**IDLE, http2=told).http2 == understood

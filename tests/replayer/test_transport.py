@@ -70,8 +70,13 @@ class Sender:
 
     def __init__(self, port: int, **options: Any) -> None:
         self.outcomes = Outcomes()
-        settings = {"connect_timeout": 2.0, "timeout": 5.0, "max_connections": 4} | options
-        self.pool = Pool(Target("127.0.0.1", port, **settings), self.outcomes, time.monotonic_ns)
+        settings: dict[str, Any] = {
+            "host": "127.0.0.1",
+            "connect_timeout": 2.0,
+            "timeout": 5.0,
+            "max_connections": 4,
+        } | options
+        self.pool = Pool(Target(port=port, **settings), self.outcomes, time.monotonic_ns)
 
     async def send(self, request: Request | None = None) -> int | str:
         now = time.monotonic_ns()
@@ -102,7 +107,7 @@ def exchange(script: Script, *requests: Request, **options: Any) -> tuple[list[i
         async with origin(script) as here:
             sender = Sender(here.port, **options)
             outcomes = [await sender.send(request) for request in requests]
-            left = len(sender.pool._all)
+            left = sender.pool.connections
             assert sender.pool.in_flight == 0
             sender.pool.close()
             return outcomes, here.connections, left
@@ -383,8 +388,7 @@ def test_without_a_sidecar_nobody_else_speaks_for_the_guard() -> None:
 
 def test_a_name_without_an_address() -> None:
     async def main() -> None:
-        sender = Sender(80)
-        sender.pool.target = sender.pool.target._replace(host="nowhere.invalid")
+        sender = Sender(80, host="nowhere.invalid")
         assert await sender.send() == "dns"
 
     run(main)

@@ -1,0 +1,61 @@
+"""TLS towards the target and towards control ports: verified unless the plan says otherwise. Edge: reads files."""
+
+import ssl
+from pathlib import Path
+
+from replayer.plan import Plan
+from rules.exits import UserError
+
+_ALPN = {"never": ["http/1.1"], "auto": ["h2", "http/1.1"], "always": ["h2"]}
+
+
+def to_target(plan: Plan) -> ssl.SSLContext | None:
+    """Make the context for connections to the target, None if it speaks no TLS. Raises UserError."""
+    if not plan.tls:
+        return None
+    context = verified(plan)
+    if plan.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if plan.cert is not None:
+        _show(context, plan.cert, plan.cert_key)
+    context.set_alpn_protocols(_ALPN[plan.http2])
+    return context
+
+
+def verified(plan: Plan) -> ssl.SSLContext:
+    """Make a context that trusts whom the plan trusts. Raises UserError."""
+    try:
+        return ssl.create_default_context(cafile=plan.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise UserError(f"--ca {plan.ca}: {error}") from None
+
+
+def _show(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
+    try:
+        context.load_cert_chain(cert, key, password=_ask)
+    except _EncryptedError:
+        raise UserError(
+            f"--cert-key {key or cert}: the key is encrypted, and nobody is there to be asked for its pass phrase: "
+            "decrypt it first (openssl pkey), into a file that only you can read"
+        ) from None
+    except FileNotFoundError:
+        missing = next(path for path in (cert, key or cert) if not path.exists())
+        raise UserError(f"--{'cert' if missing == cert else 'cert-key'} {missing}: there is no such file") from None
+    except ssl.SSLError as error:
+        why = {
+            "KEY_VALUES_MISMATCH": "the key does not belong to the certificate",
+            "NO_START_LINE": "there is no certificate, or no key, in PEM form",
+        }.get(error.reason or "", str(error))
+        hint = "" if key else "; a key in a file of its own is named with --cert-key"
+        raise UserError(f"--cert {cert}: {why}{hint}") from None
+    except OSError as error:
+        raise UserError(f"--cert {cert}: {error}") from None
+
+
+class _EncryptedError(Exception):
+    pass
+
+
+def _ask() -> str:
+    raise _EncryptedError
