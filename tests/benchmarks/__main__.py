@@ -22,6 +22,7 @@ from tests.benchmarks import (
     pacing,
     payloads,
     peers,
+    replay_memory,
     replayer,
     sidecar,
 )
@@ -41,6 +42,7 @@ class Benchmark(NamedTuple):
 BENCHMARKS = {
     "replayer": Benchmark(replayer.run, replayer.PEERS),
     "pacing": Benchmark(pacing.run, pacing.PEERS, 4.0),
+    "replay_memory": Benchmark(replay_memory.run, replay_memory.PEERS),
     "sidecar": Benchmark(sidecar.run, contenders.PEERS, 0.8),
     "latency": Benchmark(latency.run, contenders.PEERS, 2.0),
     "capture_share": Benchmark(capture_share.run, contenders.PEERS),

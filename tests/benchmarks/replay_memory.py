@@ -1,0 +1,133 @@
+"""Memory of `reamp replay`, by the length of the recording: it is streamed from the disk, so length should not matter.
+
+Flat out, so that reading ahead, sorting into histograms and writing the journal are as busy as they can be; the process
+tree is looked at twice a second. Beside it stock `mitmdump --client-replay`, which holds all flows, for recordings that
+it can play within a minute.
+"""
+
+import time
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from replayer.folder import read_report
+from tests.benchmarks import target
+from tests.benchmarks.measuring import Bench, pinned
+from tests.benchmarks.memory import Memory
+from tests.benchmarks.peers import find
+from tests.benchmarks.tables import figure, markdown
+from tests.benchmarks.target import Nginx
+from tests.support.processes import Process, eventually, reamp
+from tests.support.processes import run as run_reamp
+from tests.support.recording import record, write
+
+PEERS = ("nginx", "mitmdump", "taskset")
+
+RECORDS = (20_000, 200_000, 2_000_000)
+FLOWS = (1_000, 10_000)
+"""For mitmdump."""
+BOUND = 200
+"""MiB that the replay may take, however long the recording."""
+
+_RATE = 150_000
+"""Recorded requests per second: more than a core can send."""
+_EVERY = 0.5
+"""Seconds from one look to the next, once there were some."""
+_LIMIT = 900.0
+
+
+class _Ran(NamedTuple):
+    records: int
+    seconds: float
+    seen: list[Memory]
+
+
+def run(bench: Bench) -> str:
+    """Measure, and give the table. Raises RuntimeError if not all of a recording was sent."""
+    share = 100 if bench.quick else 1
+    if run_reamp("keygen", "load", "--out", str(bench.folder)).returncode:
+        raise RuntimeError("reamp keygen failed")
+    rows = []
+    with target.serving(bench.folder / "nginx", pinned(bench.cores.other, [])) as nginx:
+        for count in RECORDS:
+            rows.append(_row("reamp replay", _replay(bench, nginx, count // share)))
+        for count in FLOWS:
+            rows.append(_row("mitmdump --client-replay", _flows(bench, nginx, count // share)))
+    head = ["sender", "records", "seconds", "RSS MiB, first third", "last third", "most", "PSS MiB, most"]
+    return f"{markdown(head, rows)}\n\nThe bound for the replay: {BOUND} MiB."
+
+
+def _replay(bench: Bench, nginx: Nginx, count: int) -> _Ran:
+    folder = _recording(bench, nginx, count)
+    key = str(bench.folder / "load.key")
+    command = reamp(
+        "replay", str(folder / "recording"), "--to", nginx.url, "--idle-target", "--key", key,
+        "--runs", str(folder / "runs"), "--max-connections", "32", "--max-lag", "1h",
+    )  # fmt: skip
+    ran = _watch(bench, command, folder, nginx, count)
+    (made,) = (folder / "runs").iterdir()
+    accounts = read_report(made).accounts
+    if not accounts.reconciles() or accounts.answered != count:
+        raise RuntimeError(f"{accounts.answered} of {count} were answered: {accounts}")
+    return ran
+
+
+def _flows(bench: Bench, nginx: Nginx, count: int) -> _Ran:
+    folder = _recording(bench, nginx, count)
+    flows = folder / "flows"
+    done = run_reamp("captures", "export", str(folder / "recording"), "--to", "mitmproxy", "-o", str(flows))
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    confdir = ["--set", f"confdir={folder / 'mitmproxy'}"]
+    command = [find("mitmdump") or "mitmdump", "-n", "-q", "--client-replay", str(flows), *confdir]
+    return _watch(bench, command, folder, nginx, count)
+
+
+def _recording(bench: Bench, nginx: Nginx, count: int) -> Path:
+    bench.say(f"  writing a recording of {count:,} requests")
+    folder = bench.folder / f"{count}-{time.monotonic_ns()}"
+    authority = nginx.url.removeprefix("http://")
+    headers = [(b"host", authority.encode()), (b"user-agent", b"a small client/1.0"), (b"accept", b"*/*")]
+    one = record(headers=headers, authority=authority)
+    write(
+        folder / "recording",
+        (
+            one._replace(arrival_ns=one.arrival_ns + number * 1_000_000_000 // _RATE, path=f"/item/{number}")
+            for number in range(count)
+        ),
+    )
+    return folder
+
+
+def _watch(bench: Bench, command: list[str], folder: Path, nginx: Nginx, count: int) -> _Ran:
+    before, seen = nginx.requests(), list[Memory]()
+    with Process(pinned(bench.cores.measured, command), folder / "out") as process:
+        eventually(lambda: nginx.requests() > before or not process.running(), 60)
+        began = time.monotonic()
+        while process.running() and time.monotonic() < began + _LIMIT:
+            seen.append(Memory.of(process.pid))
+            time.sleep(min(_EVERY, 0.01 * len(seen)))  # a short run is over before long
+        if process.running():
+            raise RuntimeError(f"not over within {_LIMIT:g} s:\n{process.output}")
+        ended, output = time.monotonic(), process.output
+    arrived = nginx.requests() - before
+    if arrived != count:
+        raise RuntimeError(f"{arrived} of {count} arrived:\n{output}")
+    ran = _Ran(count, ended - began, [memory for memory in seen if memory.rss])
+    most = max(memory.rss for memory in ran.seen)
+    bench.say(f"  {Path(command[0]).name}: {count:,} in {ran.seconds:.1f} s, RSS {most:.0f} MiB at most")
+    return ran
+
+
+def _row(name: str, ran: _Ran) -> list[str]:
+    third = max(1, len(ran.seen) // 3)
+    rss = [memory.rss for memory in ran.seen]
+    return [
+        name,
+        f"{ran.records:,}",
+        figure(ran.seconds),
+        figure(median(rss[:third])),
+        figure(median(rss[-third:])),
+        figure(max(rss)),
+        figure(max(memory.pss for memory in ran.seen)),
+    ]
