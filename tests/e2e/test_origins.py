@@ -82,22 +82,26 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 
 @pytest.mark.parametrize(
-    ("start", "program"),
+    ("start", "program", "protocol"),
     [
-        pytest.param(origins.nginx, "nginx", id="nginx"),
-        pytest.param(origins.asgi, None, id="python"),
-        pytest.param(origins.node, "node", id="node"),
+        pytest.param(origins.nginx, "nginx", "HTTP/1.1", id="nginx"),
+        pytest.param(origins.asgi, None, "HTTP/1.1", id="python"),
+        pytest.param(origins.node, "node", "HTTP/1.1", id="node"),
+        pytest.param(origins.nginx_http2, "nginx", "HTTP/2.0", id="nginx-http2"),
+        pytest.param(origins.nginx_tls, "nginx", "HTTP/2.0", id="nginx-http2-tls"),
+        pytest.param(origins.node_http2, "node", "HTTP/2.0", id="node-http2"),
     ],
 )
 def test_every_record_arrives_once_and_in_the_order_of_its_session(
-    recorded: Recorded, tmp_path: Path, start: Start, program: str | None
+    recorded: Recorded, tmp_path: Path, start: Start, program: str | None, protocol: str
 ) -> None:
     if program is not None and origins.found(program) is None:
         pytest.skip(f"{program} is not there: apt-get install {program.replace('node', 'nodejs')}")
     with start(tmp_path) as server:
-        report = replay(recorded, tmp_path, server.url)
+        report = replay(recorded, tmp_path, server.url, *server.options)
         lines = server.lines()
     agree(report, recorded, lines)
+    assert {line.protocol for line in lines} == {protocol}
     in_order(report, recorded, lines)
 
 

@@ -1,8 +1,9 @@
-"""Real servers, each with an access log of its own: a line for each request with its `x-record` field and its status.
+"""Real servers, each with an access log of its own: of each request its `x-record` field, status and HTTP version.
 
 - `nginx`: the line is written by nginx itself, with the answer, which it gives at once.
 - `asgi`: uvicorn and a small ASGI app, which writes the line when it takes the request up. `node`: Node's own server,
   the same.
+- `nginx_http2`, `nginx_tls`, `node_http2`: HTTP/2, by prior knowledge, by TLS (ALPN), and by prior knowledge again.
 
 All know the same paths: `/item/N` gives 200 and a body whose length depends on N, `/missing/N` 404, `/broken/N` 500,
 `/empty/N` 204.
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.origin import certificate
 from tests.support.processes import Process, free_port, python
 
 STATUSES = {"item": 200, "missing": 404, "broken": 500, "empty": 204}
@@ -28,7 +30,7 @@ pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
 events {{ worker_connections 4096; }}
 http {{
-    log_format lines '$http_x_record $status';
+    log_format lines '$http_x_record $status $server_protocol';
     access_log {folder}/access.log lines;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -36,7 +38,8 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port} {how};
+        {more}
         location /item {{ return 200 '$request_uri, one of many'; }}
         location /missing {{ return 404; }}
         location /broken {{ return 500; }}
@@ -52,6 +55,8 @@ class Line(NamedTuple):
     number: int
     """Which record it was."""
     status: int
+    protocol: str
+    """Like HTTP/1.1 or HTTP/2.0."""
 
 
 class Served(NamedTuple):
@@ -59,10 +64,13 @@ class Served(NamedTuple):
 
     url: str
     log: Path
+    options: tuple[str, ...] = ()
+    """Of `reamp replay`, to reach it."""
 
     def lines(self) -> list[Line]:
         """All requests so far, in the order of the log."""
-        return [Line(*map(int, line.split())) for line in self.log.read_text().splitlines()]
+        lines = (line.split() for line in self.log.read_text().splitlines())
+        return [Line(int(number), int(status), protocol) for number, status, protocol in lines]
 
 
 def found(name: str) -> str | None:
@@ -73,10 +81,32 @@ def found(name: str) -> str | None:
 @contextlib.contextmanager
 def nginx(folder: Path) -> Iterator[Served]:
     """Start nginx as it comes: it closes each connection after its thousandth request, for one thing."""
+    with _nginx(folder) as served:
+        yield served
+
+
+@contextlib.contextmanager
+def nginx_http2(folder: Path) -> Iterator[Served]:
+    """Start nginx for clients that know it speaks HTTP/2."""
+    with _nginx(folder, "http2") as served:
+        yield served._replace(options=("--http2",))
+
+
+@contextlib.contextmanager
+def nginx_tls(folder: Path) -> Iterator[Served]:
+    """Start nginx for clients that agree on HTTP/2 in the TLS handshake."""
+    trust, _ = certificate(folder, "127.0.0.1")
+    pem = folder / "server.pem"
+    with _nginx(folder, "ssl http2", f"ssl_certificate {pem}; ssl_certificate_key {pem};") as served:
+        yield served._replace(url=served.url.replace("http:", "https:"), options=("--ca", str(trust)))
+
+
+@contextlib.contextmanager
+def _nginx(folder: Path, how: str = "", more: str = "") -> Iterator[Served]:
     port, config = free_port(), folder / "nginx.conf"
     # Started by root, its worker would be nobody, who may not write in here.
     user = "" if os.geteuid() else "user root root;"
-    config.write_text(_NGINX.format(folder=folder, port=port, user=user))
+    config.write_text(_NGINX.format(folder=folder, port=port, user=user, how=how, more=more))
     with _running([found("nginx") or "nginx", "-p", str(folder), "-c", str(config)], folder, port) as served:
         yield served
 
@@ -96,9 +126,22 @@ def asgi(folder: Path) -> Iterator[Served]:
 @contextlib.contextmanager
 def node(folder: Path) -> Iterator[Served]:
     """Start Node."""
+    with _node(folder, "http") as served:
+        yield served
+
+
+@contextlib.contextmanager
+def node_http2(folder: Path) -> Iterator[Served]:
+    """Start Node for clients that know it speaks HTTP/2."""
+    with _node(folder, "http2") as served:
+        yield served._replace(options=("--http2",))
+
+
+@contextlib.contextmanager
+def _node(folder: Path, module: str) -> Iterator[Served]:
     port = free_port()
     script = Path(__file__).with_name("server.js")
-    with _running([found("node") or "node", str(script), str(port)], folder, port) as served:
+    with _running([found("node") or "node", str(script), module, str(port)], folder, port) as served:
         yield served
 
 

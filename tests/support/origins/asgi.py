@@ -16,7 +16,7 @@ async def app(
         return
     number = dict(scope["headers"]).get(b"x-record", b"-1").decode()
     status = STATUSES.get(scope["path"].split("/")[1], 404)
-    _log.write(f"{number} {status}\n")
+    _log.write(f"{number} {status} HTTP/{scope['http_version']}\n")
     body = b"" if status == 204 else scope["raw_path"] + b", one of many"
     length = [] if status == 204 else [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": length})
