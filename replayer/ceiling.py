@@ -37,6 +37,16 @@ class Heard(NamedTuple):
     until_ns: int
 
 
+class Earned(NamedTuple):
+    """What one grant did to the bucket, for whoever keeps another one like it."""
+
+    cleared: bool
+    """Whether all that was there before counts no more."""
+    amount: int
+    """Millionths of a credit."""
+    at_ns: int
+
+
 class Source:
     """What one sidecar granted and what was spent of it. Times are the replayer's monotonic nanoseconds."""
 
@@ -51,8 +61,9 @@ class Source:
         self.ratio = ceiling  # in force now
         self.heard_ns: int | None = None  # when the newest grant was made
         self.refused = ""  # why the sidecar grants this run nothing, in its words
+        self.earned = Earned(cleared=False, amount=0, at_ns=0)  # by the newest grant
+        self.allowance = 0  # own check: what may have been spent since the start, in millionths of a credit
         self._bucket = Bucket(SPENDABLE_NS)
-        self._allowance = 0  # own check, in millionths of a credit
         self._last: Grant | None = None
         self._offset = 0  # own clock minus the sidecar's
 
@@ -74,16 +85,18 @@ class Source:
         span = max(0, grant.elapsed_ns - last.elapsed_ns)
         self._last = grant
         self.refused = ""
-        if not self.fresh(now_ns):
+        silent = not self.fresh(now_ns)
+        if silent:
             self._bucket.clear()  # what was granted before the silence counts no more
         self.signal, self.lever, self.heard_ns = grant.signal, grant.lever, made_ns
         self.ratio = min(self.ceiling, grant.ratio)
         self.real += real
         self.granted += granted
-        self._allowance += real * self.ratio
+        self.allowance += real * self.ratio
         fresh = max(0, SPENDABLE_NS - (now_ns - made_ns))
         credit = granted * CREDIT
-        self._bucket.earn(credit * fresh // span if span > fresh else credit, now_ns)
+        self.earned = Earned(silent, credit * fresh // span if span > fresh else credit, now_ns)
+        self._bucket.earn(self.earned.amount, now_ns)
         return Heard(real, made_ns - span, made_ns)
 
     def spend(self, now_ns: int) -> Refusal | None:
@@ -92,7 +105,7 @@ class Source:
             return "lever"
         if not self.fresh(now_ns):
             return "signal"
-        if (self.spent + 1) * CREDIT > self._allowance or not self._bucket.spend(now_ns):
+        if (self.spent + 1) * CREDIT > self.allowance or not self._bucket.spend(now_ns):
             return "credit"
         self.spent += 1
         return None

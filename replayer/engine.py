@@ -25,6 +25,7 @@ from replayer.credits import follow
 from replayer.folder import Folder
 from replayer.lanes.lane import Lane
 from replayer.lanes.ledger import Ledger
+from replayer.lanes.native import NativeLane
 from replayer.lanes.python import PythonLane
 from replayer.latency import quantiles, quantiles_of
 from replayer.metrics import RunCollector
@@ -154,8 +155,22 @@ class Run:
         """Give the load tag's token, valid now (called by the lane)."""
         return self._tag.token(time.time())
 
+    def token_until(self) -> tuple[bytes, int]:
+        """Give a token that is valid for some beats, and until when it may be sent (called by the lane)."""
+        now, now_ns = time.time(), self._clock()
+        token = self._tag.token(now + 2 * BEAT)
+        return token, now_ns + int((self._tag.until - now) * 1e9)
+
     def _lane(self) -> Lane:
-        return PythonLane(self, self.plan, target(self.plan, self.prepared.tls), self._clock)
+        plan = self.plan
+        there = target(plan, self.prepared.tls)
+        choice = self.prepared.lane
+        if choice.name == "native":
+            try:
+                return NativeLane(self, plan, there, self._clock, choice.addresses)
+            except OSError as error:
+                self._note("lane", taken="python", because=str(error))
+        return PythonLane(self, plan, there, self._clock)
 
     # --- the beginning ---
 
@@ -198,6 +213,7 @@ class Run:
 
     def _hear(self, source: Source, heard: Heard) -> None:
         """Take in what a sidecar reported."""
+        self.lane.heard(source)
         if source.lever.engaged:
             self._pulled(source)
         if self._ratios.get(source.url) != source.ratio:

@@ -96,7 +96,11 @@ class Recorder:
         if not self.pending:
             return
         pending, self.pending = self.pending, []
-        for value, count in Counter(pending).items():
+        self.count(Counter(pending))
+
+    def count(self, values: Mapping[int, int]) -> None:
+        """Take in values, in microseconds, each with how often it came."""
+        for value, count in values.items():
             within = min(max(value, 0), HIGHEST)
             self._interval.record_value(within, count)
             self.recent[within] += count

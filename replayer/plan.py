@@ -109,6 +109,10 @@ class Plan(BaseModel):
     late_bound: Share = Field(Share(10_000), description="a run that sheds more than this share as late is invalid")
     signal_timeout: Duration = Field(Duration(10), description="how long to wait for a lost signal to come back")
 
+    lane: Literal["auto", "native", "python"] = Field(
+        "auto", description="what sends: native C code, Python, or what fits"
+    )
+
     metrics: str | None = Field(None, description="HOST:PORT to serve Prometheus metrics at")
     runs: Path = Field(Path("runs"), description="where run folders go")
 

@@ -21,6 +21,7 @@ from replayer.accounts import Accounts
 from replayer.credits import RefusedError, grants
 from replayer.encoding import Encoder, Request
 from replayer.folder import new_run_id
+from replayer.lanes.choice import Choice, choose
 from replayer.plan import Plan
 from replayer.rewriting import Rewriting, token
 from replayer.selection import Chosen, Selection, span
@@ -56,6 +57,8 @@ class Prepared(NamedTuple):
     terms: Terms
     seconds: float
     """How long that lasts."""
+    lane: Choice
+    """How requests will leave."""
     skipped: str
     """What was skipped of the first records, for people."""
     writes: Seen
@@ -81,7 +84,8 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
         tag = Tag(signer, run_id, terms.audience, plan.tag_lifetime)
         for url in states:
             await _try_subscribing(client, url, terms, run_id, tag)
-    return Prepared(run_id, capture, encoder, signer, tls, states, terms, seconds, skipped, writes)
+    lane = await choose(plan)
+    return Prepared(run_id, capture, encoder, signer, tls, states, terms, seconds, lane, skipped, writes)
 
 
 def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
@@ -91,6 +95,7 @@ def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
     lines = [
         ("recording", f"{held}{_part(plan, prepared)}{prepared.skipped}"),
         ("target", f"{plan.to}, idle" if plan.idle_target else plan.to),
+        ("lane", f"{prepared.lane.name}: {prepared.lane.why}"),
         ("load tag", f"key {prepared.signer.key_id}, for {terms.audience}, valid {plan.tag_lifetime} at a time"),
     ]
     lines += prepared.writes.lines()

@@ -14,13 +14,18 @@ class Tag:
         self._run_id = run_id
         self._audience = audience
         self._lifetime = lifetime
-        self._renew_at = self._signed_at = 0.0
+        self._renew_at = self._signed_at = self._until = 0.0
         self._token = b""
 
     @property
     def key_id(self) -> str:
         """Tell by which name the key is known."""
         return self._signer.key_id
+
+    @property
+    def until(self) -> float:
+        """Until when the newest token may be sent (unix time)."""
+        return self._until
 
     def token(self, now: float) -> bytes:
         """Give a token that is valid at `now` (unix time, seconds).
@@ -31,5 +36,6 @@ class Tag:
             expires = int(now + self._lifetime)
             self._token = self._signer.sign(self._run_id, expires, self._audience).encode("ascii")
             self._signed_at = now
-            self._renew_at = min(now + self._lifetime / 2, expires - MARGIN)
+            self._until = expires - MARGIN
+            self._renew_at = min(now + self._lifetime / 2, self._until)
         return self._token

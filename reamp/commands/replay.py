@@ -269,6 +269,14 @@ def replay(
         str | None,
         typer.Option(help="Shed a request that is later than this.", rich_help_panel=_SENDER, show_default="100ms"),
     ] = None,
+    lane: Annotated[
+        str | None,
+        typer.Option(
+            help="What sends: native (C, plain HTTP/1.1 only), python (all there is), auto.",
+            rich_help_panel=_SENDER,
+            show_default="auto",
+        ),
+    ] = None,
     metrics: Annotated[
         str | None, typer.Option(help="Serve Prometheus metrics at HOST:PORT.", rich_help_panel=_SENDER)
     ] = None,
@@ -348,6 +356,7 @@ def replay(
         "cert": cert,
         "cert_key": cert_key,
         "max_lag": max_lag,
+        "lane": lane,
         "metrics": metrics,
         "runs": runs,
         "dry_run": dry_run,

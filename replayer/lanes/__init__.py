@@ -7,5 +7,7 @@ sends it, and counts what became of it.
 
 - `lane`: what a run asks of a lane, and a lane of its run.
 - `ledger`: where a lane counts: accounts, the run's histograms, its routes.
+- `choice`: which lane a plan gets, and why.
+- `native`: plain HTTP/1.1 by a small C library, in a thread that never waits for Python; `build` makes the library.
 - `python`: on the event loop, over `replayer.transport`. Can do everything.
 """

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from replayer.ceiling import Ceiling, Unbounded
+from replayer.ceiling import Ceiling, Source, Unbounded
 from replayer.lanes.ledger import Ledger
 from replayer.report import Stop
 from replayer.stock import Supply
@@ -31,7 +31,10 @@ class Lane(Protocol):
         """Send what `supply` holds as it falls due, but nothing after `deadline_ns` (0: no such time)."""
 
     def wake(self) -> None:
-        """Look again: more is wanted, or a sidecar was heard of. Called after every grant, too, and on each beat."""
+        """Look again: more may be wanted. Called after every grant and on each beat."""
+
+    def heard(self, source: Source) -> None:
+        """Take in that a sidecar granted something, or that it pulled its lever: after each `Source.take`."""
 
     def beat(self, now_ns: int) -> None:
         """Look after what takes no part in sending: time-outs, and the ledger's histograms."""
@@ -60,6 +63,9 @@ class Host(Protocol):
 
     def token(self) -> bytes:
         """Give the load tag's token, valid now."""
+
+    def token_until(self) -> tuple[bytes, int]:
+        """Give a token that is valid for the next moments, and until when it may be sent (monotonic ns)."""
 
     def stop(self, why: Stop, reason: str) -> None:
         """End the run; `Lane.halt` is called before this returns, unless it was before."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from captures.errors import CaptureError
 from replayer.accounts import Shed
 from replayer.alarm import alarm
+from replayer.ceiling import Source
 from replayer.demand import Demand
 from replayer.encoding import Request
 from replayer.lanes.lane import Host
@@ -77,6 +78,9 @@ class PythonLane:
         if self._sending:
             self._refill()
             self._pump()
+
+    def heard(self, source: Source) -> None:
+        """Take in a grant: each request asks the ceiling itself."""
 
     def beat(self, now_ns: int) -> None:
         """Give up what has waited too long, and draw up the histograms."""

@@ -1,0 +1,395 @@
+"""The native lane: a small C library (`native/`) sends, and this hands it requests, credit and the tag. Edge.
+
+    supply -> batches -> [sender: pace, credit, connections, answers] -> counts -> ledger
+
+The sender has a thread of its own, which knows nothing of Python and never waits for it. What happens here is by the
+batch: requests are loaded some seconds ahead, grants are handed on as they are heard, counts are fetched.
+"""
+
+import asyncio
+import ctypes
+import os
+import threading
+from array import array
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from ctypes import POINTER, Structure, c_bool, c_char_p, c_int32, c_int64, c_uint8, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+from typing import Any
+
+from captures.errors import CaptureError
+from replayer.ceiling import SPENDABLE_NS, STALE_NS, Source
+from replayer.lanes.build import library
+from replayer.lanes.lane import Host
+from replayer.plan import Plan
+from replayer.stock import Supply
+from replayer.transport import Target
+
+AHEAD = 8192
+"""Requests to hold loaded at most."""
+
+LOW = AHEAD // 2
+"""With fewer than this, loading goes on."""
+
+AHEAD_BYTES = 16 << 20
+AHEAD_NS = 5_000_000_000
+"""Nothing is loaded that is due later than this."""
+
+LOAD = 128
+"""Requests loaded at a time: a millisecond."""
+
+DRAIN_NS = 200_000_000
+"""Between two times that the histograms are fetched."""
+
+SHEDS = ("credit", "signal", "lever", "connections", "backoff", "connecting", "late")
+FAILURES = ("refused", "connect", "connect-timeout", "closed", "reset", "truncated", "timeout", "protocol")
+"""As `enum shed` and `enum failure` number them."""
+
+NEWS_DEADLINE, NEWS_EXHAUSTED, NEWS_LEVER, NEWS_SETTLED, NEWS_BROKEN = 2, 4, 8, 16, 32
+LATENCY, SERVICE, LAG, WAIT, STATUS, ERROR, WITHHELD, BYTES = range(1, 9)
+HEAD, SAFE = 1, 2
+
+
+class _Settings(Structure):
+    _fields_ = (
+        *((name, c_int64) for name in ("max_lag", "lag_bound", "connect_timeout", "timeout")),
+        *((name, c_int32) for name in ("max_connections", "guarded", "news_fd", "low")),
+    )
+
+
+_COUNTS = (
+    *("taken", "queued", "queued_bytes", "sent", "answered", "in_flight", "waiting", "open"),
+    *("retried", "crowded", "bytes_sent", "bytes_received", "news"),
+)
+
+
+class _Look(Structure):
+    _fields_ = (
+        *((name, c_int64) for name in _COUNTS),
+        ("shed", c_int64 * len(SHEDS)),
+        ("withheld", c_int64 * 2),
+        ("errors", c_int64 * len(FAILURES)),
+        ("reasons", c_int64 * len(FAILURES)),
+        ("statuses", c_int64 * 1000),
+    )
+
+
+_FUNCTIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
+    "ceiling_new": (c_void_p, c_int32, c_int64, c_int64),
+    "ceiling_free": (None, c_void_p),
+    "ceiling_hear": (None, c_void_p, c_int32, c_int64, c_bool, c_int64, c_int64, c_int64, c_bool),
+    "ceiling_spend": (c_int32, c_void_p, c_int64),
+    "ceiling_open": (c_int32, c_void_p, c_int64),
+    "pace": (c_int32, c_int64, c_int64, c_int64),
+    "rounded": (c_int64, c_int64),
+    "sender_new": (c_void_p, POINTER(_Settings), c_void_p),
+    "sender_run": (c_int32, c_void_p),
+    "sender_address": (c_int32, c_void_p, c_char_p, c_uint32, c_bool),
+    "sender_begin": (None, c_void_p, c_int64),
+    "sender_load": (c_int32, c_void_p, c_uint32, *[c_void_p] * 5, c_char_p, c_uint64),
+    "sender_last": (None, c_void_p),
+    "sender_token": (c_int32, c_void_p, c_char_p, c_uint32, c_int64),
+    "sender_hear": (None, c_void_p, c_int32, c_int64, c_bool, c_int64, c_int64, c_int64, c_bool),
+    "sender_halt": (c_int64, c_void_p),
+    "sender_withdraw": (c_int64, c_void_p),
+    "sender_look": (None, c_void_p, POINTER(_Look), POINTER(c_int64)),
+    "sender_news": (c_int64, c_void_p),
+    "sender_turn": (c_uint64, c_void_p),
+    "sender_tallied": (None, c_void_p, c_void_p, c_void_p),
+    "sender_close": (c_int64, c_void_p),
+    "sender_free": (None, c_void_p),
+}
+
+
+def load(path: Path | None = None) -> Any:
+    """Load the library, by default the one that was built from these sources. Raises OSError, in words."""
+    path = path or library()
+    if not path.exists():
+        raise OSError("it is not built: python -m replayer.lanes.build")
+    found = ctypes.CDLL(str(path))
+    for name, (result, *arguments) in _FUNCTIONS.items():
+        function = getattr(found, name)
+        function.restype, function.argtypes = result, arguments
+    return found
+
+
+class NativeLane:
+    """Sends for one run over plain HTTP/1.1. Raises OSError if it can't be set up."""
+
+    name = "native"
+
+    def __init__(
+        self,
+        host: Host,
+        plan: Plan,
+        target: Target,
+        clock: Callable[[], int],
+        addresses: Sequence[bytes],
+        code: Any = None,
+    ) -> None:
+        self._host = host
+        self._ledger = host.ledger
+        self._accounts = host.ledger.accounts
+        self._routes = host.ledger.routes
+        self._sources = host.ceiling.sources
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._code = code or load()
+        self._lock = threading.Lock()  # metrics are asked for from a thread of their own
+        self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        settings = _Settings(
+            max_lag=int(plan.max_lag * 1e9),
+            lag_bound=int(plan.lag_bound * 1e9),
+            connect_timeout=int(target.connect_timeout * 1e9),
+            timeout=int(target.timeout * 1e9),
+            max_connections=target.max_connections,
+            guarded=target.guarded,
+            news_fd=self._news,
+            low=LOW,
+        )
+        ceiling = self._code.ceiling_new(len(self._sources), SPENDABLE_NS, STALE_NS)
+        self._sender = self._code.sender_new(ctypes.byref(settings), ceiling)
+        if not self._sender:
+            os.close(self._news)
+            raise OSError("this system is too old for it")
+        for number, address in enumerate(addresses):
+            self._code.sender_address(self._sender, address, len(address), not number)
+        self._supply: Supply | None = None
+        self._sending = self._said_last = self._loading = False
+        self._loaded = 0
+        self._seen = [0] * len(SHEDS)
+        self._drained_ns = 0
+        self._found = _Look()
+        self._spent = (c_int64 * max(1, len(self._sources)))()
+        self._loop.add_reader(self._news, self._take_news)
+        self._thread = threading.Thread(target=self._code.sender_run, args=(self._sender,), name="sender", daemon=True)
+        self._thread.start()
+
+    # --- what the run asks ---
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were sent and have no outcome yet."""
+        self.look()
+        return int(self._found.in_flight)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a connection of their own."""
+        self.look()
+        return int(self._found.waiting)
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Of each kind of connection that failed, the first error in words."""
+        return {
+            kind: f"[Errno {number}] {os.strerror(number)}"
+            for kind, number in zip(FAILURES, self._found.reasons, strict=True)
+            if number
+        }
+
+    def begin(self, supply: Supply, deadline_ns: int) -> None:
+        """Send what falls due."""
+        self._supply = supply
+        self._sending = True
+        self._renew()
+        self._load()
+        self._code.sender_begin(self._sender, deadline_ns)
+
+    def wake(self) -> None:
+        """Load what is wanted."""
+        if self._sending and not self._loading:
+            self._load()
+
+    def heard(self, source: Source) -> None:
+        """Hand on what a sidecar granted."""
+        if self._sender:
+            cleared, amount, at_ns = source.earned
+            self._hand_on(source, at_ns, cleared, amount)
+
+    def beat(self, now_ns: int) -> None:
+        """Renew the tag, take note of sidecars that refuse, fetch the histograms."""
+        if not self._sender:
+            return
+        for source in self._sources:
+            self._hand_on(source, now_ns)
+        self._renew()
+        if now_ns - self._drained_ns >= DRAIN_NS:
+            self._drained_ns = now_ns
+            self._drain()
+
+    def look(self) -> None:
+        """Bring the accounts up to date."""
+        with self._lock:
+            if self._sender:
+                self._code.sender_look(self._sender, ctypes.byref(self._found), self._spent)
+                self._copy(self._found)
+
+    def halt(self) -> int:
+        """Begin nothing any more."""
+        if not self._sending or self._supply is None:
+            return 0
+        self._sending = False
+        left = self._code.sender_halt(self._sender)
+        self._loaded -= left
+        # What a recording holds is not wanted before it is due; what live traffic asked for is.
+        return self._supply.demand.pending + left if self._supply.echo is not None else 0
+
+    def withdraw(self) -> int:
+        """Give up what waits for a connection."""
+        return self._code.sender_withdraw(self._sender) if self._sender else 0
+
+    def close(self) -> int:
+        """Close every connection and end the thread."""
+        if not self._sender:
+            return 0
+        self._sending = False
+        unanswered: int = self._code.sender_close(self._sender)
+        self._thread.join()
+        self._drain()
+        self.look()
+        with self._lock:
+            self._code.sender_free(self._sender)
+            self._sender = None
+        self._loop.remove_reader(self._news)
+        os.close(self._news)
+        return unanswered
+
+    # --- handing down ---
+
+    def _hand_on(self, source: Source, at_ns: int, cleared: bool = False, amount: int = 0) -> None:
+        heard = -1 if source.heard_ns is None else source.heard_ns
+        place = self._sources.index(source)
+        self._code.sender_hear(
+            self._sender, place, at_ns, cleared, amount, source.allowance, heard, source.lever.engaged
+        )
+
+    def _renew(self) -> None:
+        token, until_ns = self._host.token_until()
+        self._code.sender_token(self._sender, token, len(token), until_ns)
+
+    def _load(self) -> None:
+        """Load some of what is wanted, and go on with that when others had their turn."""
+        self._loading = False
+        if not self._sending or self._supply is None:
+            return
+        self.look()
+        room = min(LOAD, AHEAD - self._found.queued)
+        if room <= 0 or self._found.queued_bytes >= AHEAD_BYTES:
+            return
+        try:
+            loaded = self._load_some(self._supply, room)
+        except CaptureError as error:
+            self._host.stop("failed", str(error))
+            return
+        demand, stock = self._supply.demand, self._supply.stock
+        if demand.exhausted:
+            if not self._said_last:
+                self._said_last = True
+                self._code.sender_last(self._sender)
+        elif loaded == room or stock.low:
+            self._loading = True
+            self._loop.call_soon(self._load)
+
+    def _load_some(self, supply: Supply, count: int) -> int:
+        demand, stock = supply.demand, supply.stock
+        stock.fill(count)
+        until = self._clock() + AHEAD_NS
+        dues, befores, afters, routes, flags = array("q"), array("I"), array("I"), array("H"), bytearray()
+        pieces: list[bytes] = []
+        while len(dues) < count and (due := demand.due()) is not None and due <= until:
+            request = demand.take()
+            prefix, tail = request.prefix, request.tail
+            dues.append(due)
+            befores.append(len(prefix))
+            afters.append(len(tail))
+            routes.append(request.route)
+            flags.append(HEAD * request.head + SAFE * request.safe)
+            pieces += (prefix, tail)
+        if dues:
+            content = b"".join(pieces)
+            addresses = (column.buffer_info()[0] for column in (dues, befores, afters, routes))
+            flagged = (c_uint8 * len(flags)).from_buffer(flags)
+            if not self._code.sender_load(self._sender, len(dues), *addresses, flagged, content, len(content)):
+                raise CaptureError("there is no memory to load requests")
+            self._loaded += len(dues)
+        return len(dues)
+
+    # --- hearing of ---
+
+    def _take_news(self) -> None:
+        os.eventfd_read(self._news)
+        news = self._code.sender_news(self._sender) if self._sender else 0
+        if news & NEWS_LEVER:
+            self._host.refused_by_lever()
+        if news & NEWS_BROKEN:
+            self._host.stop("failed", "the native sender has no memory, or its system fails")
+        if news & NEWS_DEADLINE:
+            self._host.stop("ended", "the time was up")
+        if news & NEWS_EXHAUSTED:
+            self._host.stop("ended", "the recording was played to its end")
+        if news & NEWS_SETTLED:
+            self._host.settled()
+        self.wake()
+
+    def _copy(self, found: _Look) -> None:
+        accounts, supply = self._accounts, self._supply
+        if supply is not None:
+            ahead = self._loaded - found.taken
+            if supply.echo is None:
+                accounts.wanted = supply.demand.wanted - ahead
+                accounts.waiting = found.waiting
+            else:
+                accounts.wanted = supply.demand.wanted
+                accounts.waiting = found.waiting + ((supply.demand.pending + ahead) if self._sending else 0)
+        for place, (kind, count) in enumerate(zip(SHEDS, found.shed, strict=True)):
+            if count != self._seen[place]:
+                accounts.shed[kind] += count - self._seen[place]
+                self._seen[place] = count
+        accounts.sent, accounts.answered = found.sent, found.answered
+        accounts.in_flight, accounts.retried = found.in_flight, found.retried
+        accounts.bytes_sent, accounts.bytes_received = found.bytes_sent, found.bytes_received
+        accounts.withheld = Counter(_named(("credit", "lever"), found.withheld))
+        accounts.errors = Counter(_named(FAILURES, found.errors))
+        accounts.statuses = Counter({status: count for status, count in enumerate(found.statuses) if count})
+        self._ledger.crowded = found.crowded
+        for source, spent in zip(self._sources, self._spent, strict=False):
+            source.spent = spent
+
+    def _drain(self) -> None:
+        """Take what was counted by value since the last time."""
+        entries = self._code.sender_turn(self._sender)
+        keys, counts = array("Q", bytes(8 * entries)), array("Q", bytes(8 * entries))
+        self._code.sender_tallied(self._sender, keys.buffer_info()[0], counts.buffer_info()[0])
+        whole: dict[int, Counter[int]] = {kind: Counter() for kind in (LATENCY, SERVICE, LAG, WAIT)}
+        for key, count in zip(keys, counts, strict=True):
+            kind, value = key >> 60, key & 0xFFFFFFFFFF
+            if kind in whole:
+                whole[kind][value] += count
+                if kind in (LAG, WAIT):
+                    continue
+            route = self._routes[key >> 40 & 0xFFFF]
+            match kind:
+                case _ if kind == LATENCY:
+                    route.latency[value] += count
+                case _ if kind == SERVICE:
+                    route.service[value] += count
+                case _ if kind == STATUS:
+                    route.sent += count
+                    route.answered += count
+                    route.statuses[value] += count
+                case _ if kind == ERROR:
+                    route.sent += count
+                    route.errors[FAILURES[value]] += count
+                case _ if kind == WITHHELD:
+                    route.sent += count
+                    route.withheld += count
+                case _:
+                    route.bytes_received += count
+        ledger = self._ledger
+        for kind, recorder in zip(whole, (ledger.latency, ledger.service, ledger.lag, ledger.wait), strict=True):
+            recorder.count(whole[kind])
+
+
+def _named(names: tuple[str, ...], counts: Any) -> dict[str, int]:
+    return {name: count for name, count in zip(names, counts, strict=True) if count}

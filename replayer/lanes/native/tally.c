@@ -1,0 +1,65 @@
+/* Pacing's decision, and counts of values: an open-addressed table, so that two thousand routes cost what was met on
+ * them and not two thousand whole histograms. */
+#include "sender.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int32_t pace(int64_t now, int64_t due, int64_t max_lag) {
+    if (due > now)
+        return PACE_WAIT;
+    return now - due <= max_lag ? PACE_SEND : PACE_SHED;
+}
+
+int64_t rounded(int64_t microseconds) {
+    if (microseconds < 2048)
+        return microseconds < 0 ? 0 : microseconds;
+    int spare = 53 - __builtin_clzll((unsigned long long)microseconds); /* all but the leading eleven bits */
+    return microseconds >> spare << spare;
+}
+
+static size_t place(const struct tally *tally, uint64_t key) {
+    size_t at = (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> 20) & (tally->room - 1);
+    while (tally->keys[at] != 0 && tally->keys[at] != key)
+        at = (at + 1) & (tally->room - 1);
+    return at;
+}
+
+static bool grow(struct tally *tally) {
+    struct tally wider = {.room = tally->room ? 2 * tally->room : 4096, .used = tally->used};
+    wider.keys = calloc(wider.room, sizeof *wider.keys);
+    wider.counts = calloc(wider.room, sizeof *wider.counts);
+    if (wider.keys == NULL || wider.counts == NULL) {
+        tally_free(&wider);
+        return false;
+    }
+    for (size_t i = 0; i < tally->room; i++) {
+        if (tally->keys[i] == 0)
+            continue;
+        size_t at = place(&wider, tally->keys[i]);
+        wider.keys[at] = tally->keys[i];
+        wider.counts[at] = tally->counts[i];
+    }
+    tally_free(tally);
+    *tally = wider;
+    return true;
+}
+
+bool tally_add(struct tally *tally, enum tallied kind, uint32_t route, uint64_t value, uint64_t count) {
+    if (2 * tally->used >= tally->room && !grow(tally))
+        return false;
+    uint64_t key = (uint64_t)kind << 60 | (uint64_t)(route & 0xffff) << 40 | (value & ((UINT64_C(1) << 40) - 1));
+    size_t at = place(tally, key);
+    if (tally->keys[at] == 0) {
+        tally->keys[at] = key;
+        tally->used++;
+    }
+    tally->counts[at] += count;
+    return true;
+}
+
+void tally_free(struct tally *tally) {
+    free(tally->keys);
+    free(tally->counts);
+    memset(tally, 0, sizeof *tally);
+}

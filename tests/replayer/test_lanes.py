@@ -1,0 +1,351 @@
+"""Both lanes against an origin that behaves, and one that does not: the same outcomes, the same accounts."""
+
+import asyncio
+import socket
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+import uvloop
+
+from replayer.accounts import Accounts
+from replayer.ceiling import Ceiling, Source
+from replayer.encoding import Request
+from replayer.lanes.build import build
+from rules.units import Share
+from rules.wire import Grant, Lever, Signal
+from tests.support.origin import Connection, Origin, Script, answering, once, origin
+from tests.support.processes import free_port
+from tests.support.sending import LANES, Host, get, lane, play
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+GUARD = b"HTTP/1.1 429 No\r\nContent-Length: 0\r\nReamp-Withheld: credit\r\n\r\n"
+LEVER = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nreamp-withheld:  LEVER \r\n\r\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _built() -> None:
+    try:
+        build()
+    except OSError as error:
+        pytest.skip(str(error))
+
+
+def run[T](main: Callable[[], Awaitable[T]]) -> T:
+    async def bounded() -> T:
+        async with asyncio.timeout(30):
+            return await main()
+
+    return uvloop.run(bounded())
+
+
+def paced(*requests: Request, gap: float = 0.04) -> list[tuple[float, Request]]:
+    """One after the other, with time enough for each."""
+    return [(number * gap, request) for number, request in enumerate(requests)]
+
+
+def exchange(
+    name: str, script: Script, requests: Sequence[tuple[float, Request]], **options: Any
+) -> tuple[Accounts, int, Host]:
+    """Send by one lane: (accounts, connections that the origin saw, the run)."""
+
+    async def main() -> tuple[Accounts, int, Host]:
+        async with origin(script) as here:
+            host = Host()
+            lane(name, host, here.port, **options)
+            return await play(host, requests), here.connections, host
+
+    return run(main)
+
+
+def told(accounts: Accounts) -> dict[str, Any]:
+    """What the accounts say, but for what depends on the moment."""
+    return {
+        name: getattr(accounts, name)
+        for name in ("wanted", "sent", "answered", "unanswered", "retried", "bytes_sent", "bytes_received")
+    } | {name: +getattr(accounts, name) for name in ("shed", "withheld", "errors", "statuses")}
+
+
+def closing_after_one(end: str) -> Script:
+    """Answer one request, and lose the next one on the same connection, as a server does that gives up idle ones."""
+
+    async def script(connection: Connection, here: Origin) -> None:
+        here.requests.append(await connection.request())
+        await connection.say(OK)
+        await connection.request()
+        connection.reset() if end == "reset" else connection.close()
+
+    return script
+
+
+def _head(*fields: bytes, status: bytes = b"200 OK", version: bytes = b"1.1") -> bytes:
+    return b"HTTP/" + version + b" " + status + b"\r\n" + b"".join(field + b"\r\n" for field in fields) + b"\r\n"
+
+
+GET, TWO, THREE = paced(get()), paced(get(), get()), paced(get(), get(), get())
+HEADS = paced(get("HEAD"), get("HEAD"))
+
+SCRIPTS: dict[str, tuple[Script, Sequence[tuple[float, Request]], dict[str, Any]]] = {
+    # answers over one kept connection
+    "length": (answering(OK), THREE, {}),
+    "empty": (answering(_head(b"Content-Length: 0")), THREE, {}),
+    "chunked": (answering(CHUNKED), THREE, {}),
+    "chunk-extension": (answering(_head(b"Transfer-Encoding: chunked") + b"5;a=b\r\nhello\r\n0\r\n\r\n"), THREE, {}),
+    "trailers": (answering(CHUNKED[:-2] + b"Trailer: x\r\n\r\n"), THREE, {}),
+    "dribble": (answering(*[bytes([byte]) for byte in CHUNKED]), paced(get(), get(), gap=1.0), {}),
+    "dribbled-head": (answering(*[bytes([byte]) for byte in OK]), paced(get(), get(), gap=1.0), {}),
+    "continue": (answering(_head(status=b"100 Continue"), OK), THREE, {}),
+    "hints": (answering(_head(b"Link: </a>", status=b"103 Early Hints") + _head(status=b"100 Continue") + OK), TWO, {}),
+    "large": (answering(_head(b"Content-Length: 300000"), b"x" * 300_000), TWO, {}),
+    "old-keep-alive": (answering(_head(b"Connection: keep-alive", b"Content-Length: 0", version=b"1.0")), THREE, {}),
+    "204": (answering(_head(status=b"204 No Content")), TWO, {}),
+    "304": (answering(_head(b"Content-Length: 500", status=b"304 Not Modified")), TWO, {}),
+    "404": (answering(_head(b"Content-Length: 0", status=b"404 Not Found")), TWO, {}),
+    "odd-status": (answering(_head(b"Content-Length: 0", status=b"599")), TWO, {}),
+    "head-length": (answering(_head(b"Content-Length: 5")), HEADS, {}),
+    "head-chunked": (answering(_head(b"Transfer-Encoding: chunked")), HEADS, {}),
+    "head-with-body": (answering(OK), HEADS, {}),
+    # answers that end their connection
+    "close-delimited": (once(_head(), b"until the end"), TWO, {}),
+    "1.0": (once(_head(version=b"1.0")), TWO, {}),
+    "close": (once(_head(b"Connection: close", b"Content-Length: 5") + b"hello"), TWO, {}),
+    "close-listed": (once(_head(b"Connection: x, Close", b"Content-Length: 0"), end="hang"), TWO, {}),
+    "continue-close": (once(_head(status=b"100 Continue") + _head() + b"body"), TWO, {}),
+    "coded-to-the-end": (once(_head(b"Transfer-Encoding: chunked, gzip") + b"body"), TWO, {}),
+    "more-than-asked": (answering(OK + OK), TWO, {}),
+    "garbage-after": (answering(OK + b"garbage"), TWO, {}),
+    # the guard
+    "withheld": (answering(GUARD), TWO, {}),
+    "withheld-in-pieces": (answering(GUARD[:40], GUARD[40:]), TWO, {}),
+    "lever": (answering(LEVER), GET, {}),
+    "nobody-else-is-the-guard": (answering(LEVER), TWO, {"guarded": False}),
+    "not-the-guards-status": (answering(LEVER.replace(b"503", b"500")), TWO, {}),
+    # failures
+    "closed": (once(), TWO, {}),
+    "reset": (once(end="reset"), TWO, {}),
+    "cut-head": (once(b"HTTP/1.1 200 OK\r\nContent-"), TWO, {}),
+    "cut-body": (once(_head(b"Content-Length: 10") + b"hel"), TWO, {}),
+    "reset-body": (once(_head(b"Content-Length: 10") + b"hel", end="reset"), TWO, {}),
+    "reset-close-delimited": (once(_head() + b"until the end", end="reset"), TWO, {}),
+    "cut-chunks": (once(CHUNKED[:-5]), TWO, {}),
+    "ssh": (once(b"SSH-2.0-OpenSSH\r\n", end="hang"), TWO, {}),
+    "tls": (once(b"\x16\x03\x01\x02\x00", end="hang"), TWO, {}),
+    "two-lengths": (once(_head(b"Content-Length: 1", b"Content-Length: 2") + b"x", end="hang"), TWO, {}),
+    "no-number": (once(_head(b"Content-Length: x"), end="hang"), TWO, {}),
+    "huge-number": (once(_head(b"Content-Length: 99999999999999999999999"), end="hang"), TWO, {}),
+    "minus": (once(_head(b"Content-Length: -1"), end="hang"), TWO, {}),
+    "both-lengths": (once(_head(b"Content-Length: 5", b"Transfer-Encoding: chunked"), end="hang"), TWO, {}),
+    "no-chunk": (once(_head(b"Transfer-Encoding: chunked") + b"ZZ\r\n", end="hang"), TWO, {}),
+    "huge-chunk": (once(_head(b"Transfer-Encoding: chunked") + b"f" * 20 + b"\r\n", end="hang"), TWO, {}),
+    "chunk-without-end": (once(_head(b"Transfer-Encoding: chunked") + b"5\r\nhelloX", end="hang"), TWO, {}),
+    "switching": (once(_head(b"Upgrade: x", b"Connection: upgrade", status=b"101 X"), end="hang"), TWO, {}),
+    "fields-without-end": (once(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000, end="hang"), TWO, {}),
+    "line-without-end": (once(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000, end="hang"), TWO, {}),
+    "no-name": (once(_head(b": value", b"Content-Length: 0"), end="hang"), TWO, {}),
+    "control-in-name": (once(_head(b"a\x01b: value", b"Content-Length: 0"), end="hang"), TWO, {}),
+    "nul-in-value": (once(_head(b"a: \x00", b"Content-Length: 0"), end="hang"), TWO, {}),
+    "silence": (once(end="hang"), TWO, {"timeout": 0.2}),
+    "half": (once(_head(b"Content-Length: 10") + b"hel", end="hang"), TWO, {"timeout": 0.2}),
+    "only-continue": (answering(_head(status=b"100 Continue")), GET, {"timeout": 0.2}),
+    "first-byte": (once(end="hang"), TWO, {"timeout": 2.0, "first_byte_timeout": 0.1}),
+    # stale connections
+    "stale-close": (closing_after_one("close"), THREE, {}),
+    "stale-reset": (closing_after_one("reset"), THREE, {}),
+    "stale-post": (closing_after_one("close"), paced(get("POST", b"x"), get("POST", b"x")), {}),
+    # requests
+    "large-request": (answering(OK), paced(get("POST", b"x" * 3_000_000), get(), gap=0.3), {}),
+    "at-once": (answering(OK), [(0.0, get()) for _ in range(4)], {}),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_both_lanes_tell_the_same(name: str) -> None:
+    script, requests, options = SCRIPTS[name]
+    first, opened, python = exchange("python", script, requests, **options)
+    second, opened_too, native = exchange("native", script, requests, **options)
+    assert told(first) == told(second)
+    assert opened == opened_too or name in {"at-once", "tls", "head-with-body"}
+    assert python.guard_said_lever == native.guard_said_lever
+    for mine, other in zip(python.ledger.routes, native.ledger.routes, strict=True):
+        mine.digest(), other.digest()
+        assert (mine.sent, mine.answered, mine.withheld) == (other.sent, other.answered, other.withheld)
+        assert (mine.statuses, mine.errors, +mine.shed) == (other.statuses, other.errors, +other.shed)
+        assert (mine.bytes_received, mine.recorded) == (other.bytes_received, other.recorded)
+        assert mine.latency.total() == other.latency.total() == mine.answered
+        assert mine.service.total() == other.service.total() == mine.answered
+    for (kind, values), (_, others) in zip(python.ledger.recorders, native.ledger.recorders, strict=True):
+        if kind != "wait":
+            assert values.interval().total_count == others.interval().total_count
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_what_is_told_is_what_happened(name: str) -> None:
+    def outcome(which: str) -> tuple[Counter[Any], int]:
+        script, requests, options = SCRIPTS[which]
+        accounts, opened, _ = exchange(name, script, requests, **options)
+        return Counter(accounts.statuses) + Counter(accounts.errors) + Counter(accounts.withheld), opened
+
+    assert outcome("chunked") == (Counter({200: 3}), 1)
+    assert outcome("close") == (Counter({200: 2}), 2)
+    assert outcome("withheld") == (Counter({"credit": 2}), 1)
+    assert outcome("two-lengths") == (Counter({"protocol": 2}), 2)
+    assert outcome("stale-close") == (Counter({200: 3}), 3)
+    assert outcome("first-byte") == (Counter({"first-byte-timeout": 2}), 2)
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_nobody_listens_and_it_backs_off(name: str) -> None:
+    async def main() -> Accounts:
+        host = Host()
+        lane(name, host, free_port())
+        return await play(host, [(number * 0.002, get()) for number in range(100)])
+
+    accounts = run(main)
+    assert accounts.wanted == 100
+    assert 2 <= accounts.errors["refused"] <= 20
+    assert accounts.shed["backoff"] == 100 - accounts.errors["refused"]
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_a_connection_that_is_never_made_times_out(name: str) -> None:
+    async def main() -> Accounts:
+        with socket.socket() as listening:  # a full backlog: the kernel answers no more handshakes
+            listening.bind(("127.0.0.1", 0))
+            listening.listen(0)
+            fillers = [socket.socket() for _ in range(4)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(listening.getsockname())
+            host = Host()
+            lane(name, host, listening.getsockname()[1], connect_timeout=0.2)
+            accounts = await play(host, GET)
+            for filler in fillers:
+                filler.close()
+            return accounts
+
+    assert run(main).errors == Counter({"connect-timeout": 1})
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_connections_are_bounded_and_what_waits_too_long_is_shed(name: str) -> None:
+    async def slow(connection: Connection, here: Origin) -> None:
+        while True:
+            here.requests.append(await connection.request())
+            await asyncio.sleep(0.3)
+            await connection.say(OK)
+
+    accounts, opened, host = exchange(
+        name, slow, [(number * 0.01, get()) for number in range(20)], max_connections=2, max_lag=0.1
+    )
+    assert opened == 2
+    assert accounts.shed["connections"] >= 12
+    assert accounts.answered == 20 - accounts.shed["connections"]
+    assert host.ledger.crowded <= accounts.answered
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_what_is_late_is_shed_and_not_sent_in_a_burst(name: str) -> None:
+    async def main() -> Accounts:
+        async with origin(answering(OK)) as here:
+            host = Host()
+            lane(name, host, here.port, max_lag=0.1)
+            return await play(host, [(-3 + number * 0.01, get()) for number in range(320)])
+
+    accounts = run(main)
+    assert accounts.wanted == 320
+    assert accounts.shed["late"] >= 280
+    assert accounts.answered == 320 - accounts.shed.total()
+
+
+def grant(real: int, granted: int, elapsed_ns: int, *, engaged: bool = False) -> Grant:
+    signal = Signal(window=1, rate=1)
+    lever = Lever(engaged=engaged)
+    return Grant(elapsed_ns=elapsed_ns, real=real, granted=granted, ratio=Share(1_000_000), lever=lever, signal=signal)
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_no_more_is_sent_than_was_granted_and_nothing_without_a_signal(name: str) -> None:
+    async def main() -> tuple[Accounts, int, Source]:
+        async with origin(answering(OK)) as here:
+            source = Source("http://sidecar", Share(1_000_000))
+            host = Host(Ceiling([source]))
+            sender = lane(name, host, here.port)
+            now = time.monotonic_ns()
+            for elapsed, real in ((0, 0), (50_000_000, 7)):
+                source.take(grant(real, real, elapsed), now + elapsed)
+                sender.heard(source)
+            # At 20 ms there is credit for seven; 1.5 s later there is neither credit nor a signal.
+            requests = [(number * 0.001, get()) for number in range(20)] + [(1.5, get())]
+            accounts = await play(host, requests)
+            return accounts, len(here.requests), source
+
+    accounts, arrived, source = run(main)
+    assert (accounts.sent, arrived, source.spent) == (7, 7, 7)
+    assert accounts.shed == Counter(credit=13, signal=1, stopped=0)
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_a_pulled_lever_lets_nothing_through(name: str) -> None:
+    async def main() -> tuple[Accounts, int]:
+        async with origin(answering(OK)) as here:
+            source = Source("http://sidecar", Share(1_000_000))
+            host = Host(Ceiling([source]))
+            sender = lane(name, host, here.port)
+            source.take(grant(0, 0, 0), time.monotonic_ns())
+            source.take(grant(50, 50, 50_000_000, engaged=True), time.monotonic_ns())
+            sender.heard(source)
+            return await play(host, TWO), len(here.requests)
+
+    accounts, arrived = run(main)
+    assert (accounts.shed["lever"], arrived) == (2, 0)
+
+
+def test_the_native_lane_sends_nothing_with_a_token_that_has_run_out() -> None:
+    async def main() -> tuple[Accounts, int]:
+        async with origin(answering(OK)) as here:
+            host = Host()
+            host.tag_ns = -1
+            lane("native", host, here.port)
+            return await play(host, TWO), len(here.requests)
+
+    accounts, arrived = run(main)
+    assert (accounts.shed["late"], arrived) == (2, 0)
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_the_token_is_put_in_at_the_moment_of_sending(name: str) -> None:
+    async def main() -> list[bytes]:
+        async with origin(answering(OK)) as here:
+            host = Host()
+            lane(name, host, here.port)
+
+            async def renew() -> None:
+                await asyncio.sleep(0.2)
+                host.tag = b"a longer one"
+
+            task = asyncio.ensure_future(renew())
+            await play(host, [(0, get()), (0.5, get("POST", b"body"))])
+            await task
+            return [request.split(b"loadtest=")[1].split(b"\r\n")[0] for request in here.requests]
+
+    assert run(main) == [b"token", b"a longer one"]
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_closing_counts_what_stays_without_an_answer_and_leaves_nothing_open(name: str) -> None:
+    async def main() -> tuple[int, int, int]:
+        async with origin(once(end="hang")) as here:
+            host = Host()
+            sender = lane(name, host, here.port)
+            task = asyncio.ensure_future(play(host, [(0, get()) for _ in range(3)]))
+            async with asyncio.timeout(5):
+                while sender.in_flight < 3:
+                    await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return sender.close(), sender.close(), sender.in_flight
+
+    assert run(main) == (3, 0, 0)
