@@ -30,13 +30,16 @@ unit: $(READY)
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
-$(READY): requirements.lock pyproject.toml loadtag/pyproject.toml Makefile
+NATIVE := $(wildcard replayer/lanes/native/*.[ch]) replayer/lanes/build.py
+
+$(READY): requirements.lock pyproject.toml loadtag/pyproject.toml Makefile $(NATIVE)
 	@test -n "$(PYTHON)" || { echo "reamp needs Python 3.12 or newer as python3, python3.12, python3.13 or python3.14 on the PATH." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian and Ubuntu, install the package python3-venv." >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/python -m ensurepip --upgrade >/dev/null
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e ./loadtag -e .
+	$(BIN)/python -m replayer.lanes.build
 	@touch $(READY)
 
 # Brings every pinned version up to date. The lock names hashes and no download address.

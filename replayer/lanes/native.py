@@ -22,6 +22,7 @@ from replayer.ceiling import SPENDABLE_NS, STALE_NS, Source
 from replayer.lanes.build import library
 from replayer.lanes.lane import Host
 from replayer.plan import Plan
+from replayer.routes import Route
 from replayer.stock import Supply
 from replayer.transport import Target
 
@@ -42,17 +43,19 @@ DRAIN_NS = 200_000_000
 """Between two times that the histograms are fetched."""
 
 SHEDS = ("credit", "signal", "lever", "connections", "backoff", "connecting", "late")
-FAILURES = ("refused", "connect", "connect-timeout", "closed", "reset", "truncated", "timeout", "protocol")
+FAILURES = ("refused", "connect", "connect-timeout", "closed", "reset", "first-byte-timeout",
+            "truncated", "timeout", "protocol")  # fmt: skip
 """As `enum shed` and `enum failure` number them."""
 
 NEWS_DEADLINE, NEWS_EXHAUSTED, NEWS_LEVER, NEWS_SETTLED, NEWS_BROKEN = 2, 4, 8, 16, 32
-LATENCY, SERVICE, LAG, WAIT, STATUS, ERROR, WITHHELD, BYTES = range(1, 9)
+LATENCY, SERVICE, LAG, WAIT, STATUS, ERROR, WITHHELD, BYTES, SHED = range(1, 10)
+RECORDED_STATUS, RECORDED_BYTES, RECORDED_DURATION, RECORDED_TTFB = range(10, 14)
 HEAD, SAFE = 1, 2
 
 
 class _Settings(Structure):
     _fields_ = (
-        *((name, c_int64) for name in ("max_lag", "lag_bound", "connect_timeout", "timeout")),
+        *((name, c_int64) for name in ("max_lag", "lag_bound", "connect_timeout", "first_byte_timeout", "timeout")),
         *((name, c_int32) for name in ("max_connections", "guarded", "news_fd", "low")),
     )
 
@@ -86,7 +89,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "sender_run": (c_int32, c_void_p),
     "sender_address": (c_int32, c_void_p, c_char_p, c_uint32, c_bool),
     "sender_begin": (None, c_void_p, c_int64),
-    "sender_load": (c_int32, c_void_p, c_uint32, *[c_void_p] * 5, c_char_p, c_uint64),
+    "sender_load": (c_int32, c_void_p, c_uint32, *[c_void_p] * 6, c_char_p, c_uint64),
     "sender_last": (None, c_void_p),
     "sender_token": (c_int32, c_void_p, c_char_p, c_uint32, c_int64),
     "sender_hear": (None, c_void_p, c_int32, c_int64, c_bool, c_int64, c_int64, c_int64, c_bool),
@@ -141,6 +144,7 @@ class NativeLane:
             max_lag=int(plan.max_lag * 1e9),
             lag_bound=int(plan.lag_bound * 1e9),
             connect_timeout=int(target.connect_timeout * 1e9),
+            first_byte_timeout=int((target.first_byte_timeout or target.timeout) * 1e9),
             timeout=int(target.timeout * 1e9),
             max_connections=target.max_connections,
             guarded=target.guarded,
@@ -296,6 +300,7 @@ class NativeLane:
         stock.fill(count)
         until = self._clock() + AHEAD_NS
         dues, befores, afters, routes, flags = array("q"), array("I"), array("I"), array("H"), bytearray()
+        recorded = array("q")
         pieces: list[bytes] = []
         while len(dues) < count and (due := demand.due()) is not None and due <= until:
             request = demand.take()
@@ -306,11 +311,16 @@ class NativeLane:
             routes.append(request.route)
             flags.append(HEAD * request.head + SAFE * request.safe)
             pieces += (prefix, tail)
+            if (then := request.recorded) is None:
+                recorded.extend(_NOTHING)
+            else:
+                recorded.extend((then[0], then[1], max(0, then[3]) // 1000, max(0, then[2]) // 1000))
         if dues:
             content = b"".join(pieces)
             addresses = (column.buffer_info()[0] for column in (dues, befores, afters, routes))
             flagged = (c_uint8 * len(flags)).from_buffer(flags)
-            if not self._code.sender_load(self._sender, len(dues), *addresses, flagged, content, len(content)):
+            then_at = recorded.buffer_info()[0]
+            if not self._code.sender_load(self._sender, len(dues), *addresses, flagged, then_at, content, len(content)):
                 raise CaptureError("there is no memory to load requests")
             self._loaded += len(dues)
         return len(dues)
@@ -368,27 +378,48 @@ class NativeLane:
                 whole[kind][value] += count
                 if kind in (LAG, WAIT):
                     continue
-            route = self._routes[key >> 40 & 0xFFFF]
-            match kind:
-                case _ if kind == LATENCY:
-                    route.latency[value] += count
-                case _ if kind == SERVICE:
-                    route.service[value] += count
-                case _ if kind == STATUS:
-                    route.sent += count
-                    route.answered += count
-                    route.statuses[value] += count
-                case _ if kind == ERROR:
-                    route.sent += count
-                    route.errors[FAILURES[value]] += count
-                case _ if kind == WITHHELD:
-                    route.sent += count
-                    route.withheld += count
-                case _:
-                    route.bytes_received += count
+            _count(self._routes[key >> 40 & 0xFFFF], kind, value, count)
         ledger = self._ledger
         for kind, recorder in zip(whole, (ledger.latency, ledger.service, ledger.lag, ledger.wait), strict=True):
             recorder.count(whole[kind])
+
+
+def _count(route: Route, kind: int, value: int, count: int) -> None:
+    """Add to a route's counts."""
+    if kind == LATENCY:
+        route.latency[value] += count
+    elif kind == SERVICE:
+        route.service[value] += count
+    elif kind == RECORDED_DURATION:
+        route.recorded.duration[value] += count
+    elif kind == RECORDED_TTFB:
+        route.recorded.ttfb[value] += count
+    elif kind == BYTES:
+        route.bytes_received += count
+    elif kind == RECORDED_BYTES:
+        route.recorded.bytes += count
+    elif kind == RECORDED_STATUS:
+        route.recorded.count += count
+        route.recorded.statuses[value] += count
+    elif kind == SHED:
+        route.shed[SHEDS[value]] += count
+    else:
+        _count_outcome(route, kind, value, count)
+
+
+def _count_outcome(route: Route, kind: int, value: int, count: int) -> None:
+    route.sent += count
+    if kind == STATUS:
+        route.answered += count
+        route.statuses[value] += count
+    elif kind == ERROR:
+        route.errors[FAILURES[value]] += count
+    else:
+        route.withheld += count
+
+
+_NOTHING = (-1, 0, 0, 0)
+"""What stands for a request of which no recording tells anything: status, size, duration, time to the first byte."""
 
 
 def _named(names: tuple[str, ...], counts: Any) -> dict[str, int]:

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -34,7 +34,7 @@ def _built() -> None:
         pytest.skip(str(error))
 
 
-def run[T](main: Callable[[], Awaitable[T]]) -> T:
+def run[T](main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     async def bounded() -> T:
         async with asyncio.timeout(30):
             return await main()
@@ -114,7 +114,6 @@ SCRIPTS: dict[str, tuple[Script, Sequence[tuple[float, Request]], dict[str, Any]
     "close": (once(_head(b"Connection: close", b"Content-Length: 5") + b"hello"), TWO, {}),
     "close-listed": (once(_head(b"Connection: x, Close", b"Content-Length: 0"), end="hang"), TWO, {}),
     "continue-close": (once(_head(status=b"100 Continue") + _head() + b"body"), TWO, {}),
-    "coded-to-the-end": (once(_head(b"Transfer-Encoding: chunked, gzip") + b"body"), TWO, {}),
     "more-than-asked": (answering(OK + OK), TWO, {}),
     "garbage-after": (answering(OK + b"garbage"), TWO, {}),
     # the guard
@@ -170,7 +169,8 @@ def test_both_lanes_tell_the_same(name: str) -> None:
     assert opened == opened_too or name in {"at-once", "tls", "head-with-body"}
     assert python.guard_said_lever == native.guard_said_lever
     for mine, other in zip(python.ledger.routes, native.ledger.routes, strict=True):
-        mine.digest(), other.digest()
+        mine.digest()
+        other.digest()
         assert (mine.sent, mine.answered, mine.withheld) == (other.sent, other.answered, other.withheld)
         assert (mine.statuses, mine.errors, +mine.shed) == (other.statuses, other.errors, +other.shed)
         assert (mine.bytes_received, mine.recorded) == (other.bytes_received, other.recorded)
@@ -192,7 +192,8 @@ def test_what_is_told_is_what_happened(name: str) -> None:
     assert outcome("close") == (Counter({200: 2}), 2)
     assert outcome("withheld") == (Counter({"credit": 2}), 1)
     assert outcome("two-lengths") == (Counter({"protocol": 2}), 2)
-    assert outcome("stale-close") == (Counter({200: 3}), 3)
+    # The second is sent once more. So would be the third, but the run has ended by then, and begins nothing more.
+    assert outcome("stale-close") == (Counter({200: 2, "closed": 1}), 2)
     assert outcome("first-byte") == (Counter({"first-byte-timeout": 2}), 2)
 
 
@@ -238,7 +239,7 @@ def test_connections_are_bounded_and_what_waits_too_long_is_shed(name: str) -> N
             await connection.say(OK)
 
     accounts, opened, host = exchange(
-        name, slow, [(number * 0.01, get()) for number in range(20)], max_connections=2, max_lag=0.1
+        name, slow, [(number * 0.01, get()) for number in range(20)], max_connections=2, max_lag="100ms"
     )
     assert opened == 2
     assert accounts.shed["connections"] >= 12
@@ -251,7 +252,7 @@ def test_what_is_late_is_shed_and_not_sent_in_a_burst(name: str) -> None:
     async def main() -> Accounts:
         async with origin(answering(OK)) as here:
             host = Host()
-            lane(name, host, here.port, max_lag=0.1)
+            lane(name, host, here.port, max_lag="100ms")
             return await play(host, [(-3 + number * 0.01, get()) for number in range(320)])
 
     accounts = run(main)
@@ -326,7 +327,7 @@ def test_the_token_is_put_in_at_the_moment_of_sending(name: str) -> None:
                 await asyncio.sleep(0.2)
                 host.tag = b"a longer one"
 
-            task = asyncio.ensure_future(renew())
+            task = asyncio.create_task(renew())
             await play(host, [(0, get()), (0.5, get("POST", b"body"))])
             await task
             return [request.split(b"loadtest=")[1].split(b"\r\n")[0] for request in here.requests]
@@ -340,7 +341,7 @@ def test_closing_counts_what_stays_without_an_answer_and_leaves_nothing_open(nam
         async with origin(once(end="hang")) as here:
             host = Host()
             sender = lane(name, host, here.port)
-            task = asyncio.ensure_future(play(host, [(0, get()) for _ in range(3)]))
+            task = asyncio.get_running_loop().create_task(play(host, [(0, get()) for _ in range(3)]))
             async with asyncio.timeout(5):
                 while sender.in_flight < 3:
                     await asyncio.sleep(0.01)

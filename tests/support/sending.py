@@ -1,6 +1,7 @@
 """A lane on its own: requests that fall due one after the other, and what the ledger says of them at the end."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -62,13 +63,15 @@ class Host:
 
 def lane(name: str, host: Host, port: int, code: Any = None, **options: Any) -> Lane:
     """Make a lane to a port of this machine; `options` are those of `Target`, and ``max_lag``."""
-    settings = {"max_lag": options.pop("max_lag", 1.0)}
+    settings = {"max_lag": str(options.pop("max_lag", "1s"))}
     plan = Plan.model_validate(
         {"recording": "r", "to": f"http://127.0.0.1:{port}", "idle_target": True, "amplify": "1x", **settings}
     )
     target = Target("127.0.0.1", port, **({"connect_timeout": 2.0, "timeout": 5.0, "max_connections": 4} | options))
     if name == "native":
-        host.lane = NativeLane(host, plan, target, time.monotonic_ns, [packed("127.0.0.1", port)], code)
+        host.lane = NativeLane(
+            host, plan, target, time.monotonic_ns, [packed(socket.AF_INET, ("127.0.0.1", port))], code
+        )
     else:
         host.lane = PythonLane(host, plan, target, time.monotonic_ns)
     return host.lane

@@ -31,6 +31,7 @@ struct connection {
     uint16_t route;
     int32_t address, next, previous; /* in the list of those that are idle, or free */
     int64_t due, ready, sent, opened;
+    struct recorded recorded;
     uint8_t *out;
     size_t length, written, room, token_at, token_length;
     struct answer answer;
@@ -171,6 +172,24 @@ static bool watch(struct sender *sender, struct connection *connection, int oper
 
 /* --- outcomes --- */
 
+/* What the recording tells of the very requests that were sent, whatever became of them now. */
+static void count_recorded(struct sender *sender, const struct connection *connection) {
+    const struct recorded *recorded = &connection->recorded;
+    if (recorded->status < 0)
+        return;
+    count(sender, TALLY_RECORDED_STATUS, connection->route, recorded->status, 1);
+    if (recorded->status > 0) {
+        count(sender, TALLY_RECORDED_BYTES, connection->route, 0, (uint64_t)recorded->size);
+        count(sender, TALLY_RECORDED_DURATION, connection->route, rounded(recorded->duration), 1);
+        count(sender, TALLY_RECORDED_TTFB, connection->route, rounded(recorded->ttfb), 1);
+    }
+}
+
+static void shed(struct sender *sender, uint16_t route, enum shed why) {
+    sender->counts.shed[why]++;
+    count(sender, TALLY_SHED, route, why, 1);
+}
+
 static void fail(struct sender *sender, struct connection *connection, enum failure failure) {
     if (connection->waits) {
         sender->counts.waiting--;
@@ -179,6 +198,7 @@ static void fail(struct sender *sender, struct connection *connection, enum fail
     connection->waits = false;
     sender->counts.errors[failure]++;
     count(sender, TALLY_ERROR, connection->route, failure, 1);
+    count_recorded(sender, connection);
     forget(sender, connection);
     settled(sender);
 }
@@ -202,6 +222,7 @@ static void finish(struct sender *sender, struct connection *connection) {
         count(sender, TALLY_STATUS, connection->route, answer->status, 1);
         count(sender, TALLY_LATENCY, connection->route, rounded((now - connection->due) / 1000), 1);
         count(sender, TALLY_SERVICE, connection->route, rounded((now - connection->sent) / 1000), 1);
+        count_recorded(sender, connection);
     }
     /* An answer that came before its request was whole leaves a connection that is of no more use. */
     if (answer->keep && !connection->blocked && !sender->closed)
@@ -294,6 +315,7 @@ static bool copy_request(struct connection *connection, const struct item *item,
     connection->route = item->route;
     connection->flags = item->flags;
     connection->due = item->due;
+    connection->recorded = item->recorded;
     return true;
 }
 
@@ -371,23 +393,23 @@ static void connected(struct sender *sender, struct connection *connection) {
     watch(sender, connection, EPOLL_CTL_MOD, EPOLLIN | EPOLLRDHUP);
     int32_t refusal = ceiling_open(sender->ceiling, now);
     int64_t since = connection->waits ? connection->due : connection->ready;
-    enum shed shed = refusal == LEVER       ? SHED_LEVER
-                     : refusal != ALLOWED   ? SHED_SIGNAL
-                     : now - since > sender->settings.max_lag ? SHED_CONNECTING
-                     : now > sender->token_until              ? SHED_LATE
-                                                              : SHEDS;
+    enum shed why = refusal == LEVER                         ? SHED_LEVER
+                    : refusal != ALLOWED                     ? SHED_SIGNAL
+                    : now - since > sender->settings.max_lag ? SHED_CONNECTING
+                    : now > sender->token_until              ? SHED_LATE
+                                                             : SHEDS;
     if (connection->waits) {
         connection->waits = false;
         sender->counts.waiting--;
-        if (shed != SHEDS) {
-            sender->counts.shed[shed]++;
+        if (why != SHEDS) {
+            sender->counts.shed[why]++; /* not by route, as in the Python lane */
             rest(sender, connection);
             settled(sender);
             return;
         }
         connection->sent = now;
         count_sent(sender, connection);
-    } else if (shed != SHEDS) {
+    } else if (why != SHEDS) {
         fail(sender, connection, FAIL_CLOSED); /* it was sent before, over a connection that lost it */
         return;
     }
@@ -433,7 +455,7 @@ static void send_item(struct sender *sender, const struct item *item, const uint
     connection->sent = now;
     connection->ready = !sender->short_since ? now : sender->short_since > item->due ? sender->short_since : item->due;
     if (!copy_request(connection, item, content)) {
-        sender->counts.shed[SHED_LATE]++;
+        shed(sender, item->route, SHED_LATE);
         forget(sender, connection);
         sender->sending = false;
         tell(sender, NEWS_BROKEN);
@@ -473,9 +495,9 @@ static int64_t pump(struct sender *sender) {
             sender->short_since = 0;
             return sender->deadline && sender->deadline < item->due ? sender->deadline : item->due;
         }
-        enum shed shed = SHEDS;
+        enum shed why = SHEDS;
         if (decision == PACE_SHED) {
-            shed = sender->short_since ? SHED_CONNECTIONS : SHED_LATE;
+            why = sender->short_since ? SHED_CONNECTIONS : SHED_LATE;
         } else {
             enum shortage lacking = shortage(sender, now);
             if (lacking == ALL_IN_USE) {
@@ -486,15 +508,15 @@ static int64_t pump(struct sender *sender) {
             }
             int32_t refusal = ALLOWED;
             if (lacking == BACKING_OFF)
-                shed = SHED_BACKOFF;
+                why = SHED_BACKOFF;
             else if (now > sender->token_until)
-                shed = SHED_LATE; /* who renews the tag was held up */
+                why = SHED_LATE; /* who renews the tag was held up */
             else if ((refusal = ceiling_spend(sender->ceiling, now)) != ALLOWED)
-                shed = refusal == LEVER ? SHED_LEVER : refusal == NO_SIGNAL ? SHED_SIGNAL : SHED_CREDIT;
+                why = refusal == LEVER ? SHED_LEVER : refusal == NO_SIGNAL ? SHED_SIGNAL : SHED_CREDIT;
         }
         sender->counts.taken++;
-        if (shed != SHEDS) {
-            sender->counts.shed[shed]++;
+        if (why != SHEDS) {
+            shed(sender, item->route, why);
         } else {
             if (sender->short_since && now - item->due > sender->settings.lag_bound)
                 sender->counts.crowded++;
@@ -563,6 +585,9 @@ static void sweep(struct sender *sender, int64_t now) {
             not_connected(sender, connection, FAIL_CONNECT_TIMEOUT, ETIMEDOUT);
         else if (connection->state != FREE && connection->state != IDLE && now - connection->sent > settings->timeout)
             fail(sender, connection, FAIL_TIMEOUT);
+        else if (connection->state == BUSY && connection->answer.size == 0 &&
+                 now - connection->sent > settings->first_byte_timeout)
+            fail(sender, connection, FAIL_FIRST_BYTE);
     }
 }
 
@@ -664,15 +689,17 @@ void sender_begin(struct sender *sender, int64_t deadline) {
 }
 
 int32_t sender_load(struct sender *sender, uint32_t number, const int64_t *due, const uint32_t *before,
-                    const uint32_t *after, const uint16_t *route, const uint8_t *flags, const uint8_t *content,
-                    uint64_t bytes) {
+                    const uint32_t *after, const uint16_t *route, const uint8_t *flags, const int64_t *recorded,
+                    const uint8_t *content, uint64_t bytes) {
     struct batch *batch = batch_new(number, bytes);
     if (batch == NULL)
         return 0;
     memcpy(batch->content, content, bytes);
     uint64_t start = 0;
     for (uint32_t i = 0; i < number; i++) {
-        batch->items[i] = (struct item){due[i], (uint32_t)start, before[i], after[i], route[i], flags[i]};
+        const int64_t *then = recorded + 4 * (size_t)i;
+        batch->items[i] = (struct item){due[i],    {(int32_t)then[0], then[1], then[2], then[3]},
+                                        (uint32_t)start, before[i], after[i], route[i], flags[i]};
         start += (uint64_t)before[i] + after[i];
     }
     if (start != bytes || start > UINT32_MAX) {

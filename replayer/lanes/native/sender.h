@@ -57,7 +57,8 @@ struct tally {
 };
 
 enum tallied { TALLY_LATENCY = 1, TALLY_SERVICE, TALLY_LAG, TALLY_WAIT, TALLY_STATUS, TALLY_ERROR, TALLY_WITHHELD,
-               TALLY_BYTES };
+               TALLY_BYTES, TALLY_SHED, TALLY_RECORDED_STATUS, TALLY_RECORDED_BYTES, TALLY_RECORDED_DURATION,
+               TALLY_RECORDED_TTFB };
 
 bool tally_add(struct tally *tally, enum tallied kind, uint32_t route, uint64_t value, uint64_t count);
 void tally_free(struct tally *tally);
@@ -85,8 +86,14 @@ enum fed answer_closed(struct answer *answer); /* the other end said that there 
 
 /* --- queue.c: requests that were loaded ahead of need, in order of their times --- */
 
+struct recorded { /* what the recording tells of the answer: status (-1: nothing), body, times in microseconds */
+    int32_t status;
+    int64_t size, duration, ttfb;
+};
+
 struct item {
     int64_t due;
+    struct recorded recorded;
     uint32_t start, before, after; /* its bytes: where, and how many come before the token and after it */
     uint16_t route;
     uint8_t flags;
@@ -120,12 +127,12 @@ void queue_clear(struct queue *queue);
 /* --- sender.c: connections, the loop --- */
 
 enum shed { SHED_CREDIT, SHED_SIGNAL, SHED_LEVER, SHED_CONNECTIONS, SHED_BACKOFF, SHED_CONNECTING, SHED_LATE, SHEDS };
-enum failure { FAIL_REFUSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_CLOSED, FAIL_RESET, FAIL_TRUNCATED, FAIL_TIMEOUT,
-               FAIL_PROTOCOL, FAILURES };
+enum failure { FAIL_REFUSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_CLOSED, FAIL_RESET, FAIL_FIRST_BYTE, FAIL_TRUNCATED,
+               FAIL_TIMEOUT, FAIL_PROTOCOL, FAILURES };
 enum news { NEWS_LOW = 1, NEWS_DEADLINE = 2, NEWS_EXHAUSTED = 4, NEWS_LEVER = 8, NEWS_SETTLED = 16, NEWS_BROKEN = 32 };
 
 struct settings {
-    int64_t max_lag, lag_bound, connect_timeout, timeout;
+    int64_t max_lag, lag_bound, connect_timeout, first_byte_timeout, timeout;
     int32_t max_connections, guarded, news_fd, low;
 };
 
@@ -143,8 +150,8 @@ int32_t sender_run(struct sender *sender);
 int32_t sender_address(struct sender *sender, const void *address, uint32_t length, bool first);
 void sender_begin(struct sender *sender, int64_t deadline);
 int32_t sender_load(struct sender *sender, uint32_t count, const int64_t *due, const uint32_t *before,
-                    const uint32_t *after, const uint16_t *route, const uint8_t *flags, const uint8_t *content,
-                    uint64_t bytes);
+                    const uint32_t *after, const uint16_t *route, const uint8_t *flags, const int64_t *recorded,
+                    const uint8_t *content, uint64_t bytes);
 int32_t sender_push(struct sender *sender, struct batch *batch);
 void sender_last(struct sender *sender); /* there will be no more to load */
 int32_t sender_token(struct sender *sender, const uint8_t *token, uint32_t length, int64_t until);
