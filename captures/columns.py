@@ -12,9 +12,10 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, chain, count, islice, repeat
 from operator import add, itemgetter, sub
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import msgpack
 
@@ -358,17 +359,90 @@ class _Parts:
         return length
 
 
-def decode(content: bytes, promised: int) -> Columns:
-    """Unpack a block that promises so many records. Raises CaptureError."""
+class Numbers(NamedTuple):
+    """A column of integers as it is stored: each is ``base + unit * step``; `planes` hold the bytes of the steps."""
+
+    base: int
+    unit: int
+    planes: bytes
+
+    def read(self, number: int, least: int = -MAX_TIME, end: int = 2 * MAX_TIME) -> list[int]:
+        """Give them all. Raises CaptureError if they are not in ``[least, end)``, or not so many."""
+        base, unit = self.base, self.unit
+        steps = _read_planes(self.planes, number)
+        if not least <= base <= base + unit * max(steps, default=0) < end:
+            raise CaptureError("a number is out of range")
+        return steps if base == 0 and unit == 1 else [base + unit * step for step in steps]
+
+
+class Choices(NamedTuple):
+    """A column of values that repeat as it is stored: the distinct ones, and which of them stands where."""
+
+    planes: bytes
+    values: list[Any]
+
+    @property
+    def one(self) -> bool:
+        """Whether it is the same value everywhere, and nothing says where."""
+        return not self.planes and len(self.values) == 1
+
+    def read(self, number: int) -> list[Any]:
+        """Give them all. Raises LookupError if one refers to what is not there."""
+        return self.values * number if self.one else list(map(self.values.__getitem__, self.places(number)))
+
+    def places(self, number: int) -> list[int]:
+        """Give the places, from 0, of the distinct values that were chosen."""
+        return [0] * number if self.one else _read_chosen(self.planes, number)
+
+
+class Layout(NamedTuple):
+    """A block taken apart, and nothing of it unfolded yet: what is stored once is here once."""
+
+    number: int
+    first: int
+    gaps: Numbers
+    """From each arrival to the next one; `first` is the first one."""
+    waits: Numbers
+    """Time to the first byte; below zero: there was no answer."""
+    rests: Numbers
+    """The duration less the wait."""
+    statuses: Numbers | Choices
+    response_sizes: Numbers | Choices
+    missing: Numbers
+    """By how much a body was larger than what was kept of it."""
+    lines: Choices
+    """Method, scheme, authority, version, and how long they are together."""
+    paths: Choices
+    fields: list[tuple[bytes, ...]]
+    """Header fields: name and value, or the name alone if its values stand in `fillings`."""
+    sets: Choices
+    """Header sets: each lists fields by their place."""
+    fillings: dict[int, Choices]
+    """For each field without a value, its values in the order in which the records use them."""
+    bodies: Choices
+
+
+def take_apart(content: bytes, promised: int) -> Layout:
+    """Read a block that promises so many records, and unfold nothing. Raises CaptureError.
+
+    What is here is of the right types. How much it stands for, and whether places and numbers are in range, is for
+    whoever unfolds it to check.
+    """
+    with _unpacking():
+        return _take_apart(content, promised)
+
+
+@contextmanager
+def _unpacking() -> Iterator[None]:
     try:
-        return _decode(content, promised)
+        yield
     except _UNPACKING as error:
         raise CaptureError(f"its records do not unpack ({error or type(error).__name__})") from None
     except (LookupError, StopIteration):
         raise CaptureError("its records do not unpack (one refers to what is not there)") from None
 
 
-def _decode(content: bytes, promised: int) -> Columns:
+def _take_apart(content: bytes, promised: int) -> Layout:
     if not 0 < promised <= MAX_RECORDS:
         raise CaptureError(f"it promises {promised} records, and a block holds 1 to {MAX_RECORDS}")
     parts = _Parts(content)
@@ -376,23 +450,54 @@ def _decode(content: bytes, promised: int) -> Columns:
     number, first = parts.items(2)
     if not type(number) is type(first) is int or number != promised:
         raise CaptureError(f"it holds {number} records and promised {promised}")
-    arrivals = list(accumulate(_read_numbers(parts, number - 1), initial=first))
+    gaps, waits, rests = _take_numbers(parts), _take_numbers(parts), _take_numbers(parts)
+    statuses, response_sizes = _take_either(parts, number), _take_either(parts, number)
+    missing = _take_numbers(parts)
+    lines = _take_choices(parts, number, _lines)
+    paths = _take_choices(parts, number, _each(_text))
+    parts.enter(3)
+    fields = [tuple(parts.items(parts.enter(1, 2))) for _ in range(parts.up_to(MAX_RECORDS, "header fields"))]
+    if not {*map(type, chain.from_iterable(fields))} <= {bytes}:
+        raise CaptureError("a header is not bytes")
+    parts.enter(2)
+    (planes,) = parts.items(1)
+    sets = Choices(planes, _shapes(parts, parts.up_to(number, "header sets"), len(fields)))
+    holes = [place for place, field in enumerate(fields) if len(field) == 1]
+    parts.enter(len(holes))
+    most = min(number * MAX_HEADERS, MAX_EXPANDED // FIELD)
+    fillings = {hole: _take_choices(parts, most, _all_bytes) for hole in holes}
+    bodies = _take_choices(parts, number, _all_bytes)
+    if parts.tell() != len(content):
+        raise CaptureError("there is more in it than records")
+    return Layout(
+        number, first, gaps, waits, rests, statuses, response_sizes, missing, lines, paths, fields, sets, fillings,
+        bodies,
+    )  # fmt: skip
+
+
+def decode(content: bytes, promised: int) -> Columns:
+    """Unpack a block that promises so many records. Raises CaptureError."""
+    with _unpacking():
+        return unfold(_take_apart(content, promised))
+
+
+def unfold(layout: Layout) -> Columns:
+    """Give a block's columns. Raises CaptureError, or LookupError if something refers to what is not there."""
+    number = layout.number
+    arrivals = list(accumulate(layout.gaps.read(number - 1), initial=layout.first))
     if not 0 <= min(arrivals) <= max(arrivals) < MAX_TIME:
         raise CaptureError("an arrival is out of range")
-    waits, rests = _read_numbers(parts, number, end=MAX_TIME), _read_numbers(parts, number)
+    waits, rests = layout.waits.read(number, end=MAX_TIME), layout.rests.read(number)
     if min(waits) < 0:
         waits = [wait if wait >= 0 else -1 for wait in waits]
         durations = list(map(add, map(max, waits, repeat(0)), rests))
     else:
         durations = list(map(add, waits, rests))
-    statuses, response_sizes = _read_either(parts, number), _read_either(parts, number)
-    missing = _read_numbers(parts, number)
-    line = _read_choices(parts, number, _lines)
-    paths = _read_choices(parts, number, _each(_text))
-    sets, size = _read_headers(parts, number)
-    bodies = _read_choices(parts, number, _all_bytes)
-    if parts.tell() != len(content):
-        raise CaptureError("there is more in it than records")
+    statuses, response_sizes = _read_either(layout.statuses, number), _read_either(layout.response_sizes, number)
+    missing = layout.missing.read(number)
+    line, paths = layout.lines.read(number), layout.paths.read(number)
+    sets, size = _read_headers(layout)
+    bodies = layout.bodies.read(number)
     sizes = list(map(len, bodies))
     if size + sum(sizes) + sum(map(len, paths)) + sum(map(itemgetter(4), line)) > MAX_EXPANDED:
         raise CaptureError("its records are larger than the format allows")
@@ -416,18 +521,15 @@ def _decode(content: bytes, promised: int) -> Columns:
     return Columns(arrivals, columns)
 
 
-def _read_numbers(parts: _Parts, number: int, least: int = -MAX_TIME, end: int = 2 * MAX_TIME) -> list[int]:
+def _take_numbers(parts: _Parts) -> Numbers:
     parts.enter(3)
-    return _numbers_of(*parts.items(3), number=number, least=least, end=end)
+    return _numbers_of(*parts.items(3))
 
 
-def _numbers_of(base: Any, unit: Any, planes: Any, *, number: int, least: int, end: int) -> list[int]:
-    if not type(base) is type(unit) is int:
+def _numbers_of(base: Any, unit: Any, planes: Any) -> Numbers:
+    if not type(base) is type(unit) is int or type(planes) is not bytes:
         raise CaptureError("a column of numbers is wrong")
-    steps = _read_planes(planes, number)
-    if not least <= base <= base + unit * max(steps, default=0) < end:
-        raise CaptureError("a number is out of range")
-    return steps if base == 0 and unit == 1 else [base + unit * step for step in steps]
+    return Numbers(base, unit, planes)
 
 
 def _read_planes(planes: Any, number: int) -> list[int]:
@@ -450,17 +552,14 @@ Read = Callable[[_Parts, int], list[Any]]
 """Reads so many distinct values."""
 
 
-def _read_choices(parts: _Parts, number: int, read: Read) -> list[Any]:
+def _take_choices(parts: _Parts, number: int, read: Read) -> Choices:
     parts.enter(2)
     return _choices_of(parts, number, read)
 
 
-def _choices_of(parts: _Parts, number: int, read: Read) -> list[Any]:
+def _choices_of(parts: _Parts, number: int, read: Read) -> Choices:
     (planes,) = parts.items(1)
-    values = read(parts, parts.up_to(number, "different values"))
-    if not planes and len(values) == 1:
-        return values * number
-    return list(map(values.__getitem__, _read_chosen(planes, number)))
+    return Choices(planes, read(parts, parts.up_to(number, "different values")))
 
 
 def _read_chosen(planes: Any, number: int) -> list[int]:
@@ -469,10 +568,14 @@ def _read_chosen(planes: Any, number: int) -> list[int]:
     return [(known or next(fresh)) - 1 for known in _read_planes(planes, number)]
 
 
-def _read_either(parts: _Parts, number: int) -> list[int]:
+def _take_either(parts: _Parts, number: int) -> Numbers | Choices:
     if parts.enter(2, 3) == 3:
-        return _numbers_of(*parts.items(3), number=number, least=0, end=MAX_TIME)
+        return _numbers_of(*parts.items(3))
     return _choices_of(parts, number, _each(_amount))
+
+
+def _read_either(column: Numbers | Choices, number: int) -> list[int]:
+    return column.read(number, least=0, end=MAX_TIME) if isinstance(column, Numbers) else column.read(number)
 
 
 def _amount(value: Any) -> int:
@@ -509,30 +612,26 @@ def _text(text: Any) -> str:
     return text.decode("utf-8", "surrogateescape")
 
 
-def _read_headers(parts: _Parts, number: int) -> tuple[list[Headers], int]:
+def _read_headers(layout: Layout) -> tuple[list[Headers], int]:
     """Give the header set of each record, and how much they are in all, as `MAX_EXPANDED` counts it."""
-    parts.enter(3)
-    fields = [tuple(parts.items(parts.enter(1, 2))) for _ in range(parts.up_to(MAX_RECORDS, "header fields"))]
-    if not {*map(type, chain.from_iterable(fields))} <= {bytes}:
-        raise CaptureError("a header is not bytes")
-    parts.enter(2)
-    (planes,) = parts.items(1)
-    shapes = _shapes(parts, parts.up_to(number, "header sets"), len(fields))
-    chosen = [0] * number if len(shapes) == 1 and not planes else _read_chosen(planes, number)
+    fields, shapes = layout.fields, layout.sets.values
+    chosen = layout.sets.places(layout.number)
     uses = Counter(chosen)
     lengths = [FIELD + sum(map(len, field)) for field in fields]
     # All that follows costs as much as the sets stand for, so that has to be known first.
     size = sum(uses[place] * sum(map(lengths.__getitem__, shape)) for place, shape in enumerate(shapes))
     if size > MAX_EXPANDED:
         raise CaptureError("its headers are larger than the format allows")
-    holes = {place: 0 for place, field in enumerate(fields) if len(field) == 1}
+    holes = dict.fromkeys(layout.fillings, 0)
     for place, shape in enumerate(shapes):
         for field in filter(holes.__contains__, shape):
             holes[field] += uses[place]
     following: dict[int, Callable[[], tuple[bytes, bytes]]] = {}
-    parts.enter(len(holes))
     for hole, wanted in holes.items():
-        values = _read_choices(parts, wanted, _all_bytes)
+        filling = layout.fillings[hole]
+        if len(filling.values) > wanted:
+            raise CaptureError("it has more different values than there may be")
+        values = filling.read(wanted)
         size += sum(map(len, values))
         following[hole] = zip(repeat(fields[hole][0]), values).__next__
     # What has no holes is one tuple for all its records.

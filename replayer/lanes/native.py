@@ -234,10 +234,11 @@ class NativeLane:
         if not self._sending or self._supply is None:
             return 0
         self._sending = False
-        left = self._code.sender_halt(self._sender)
+        left: int = self._code.sender_halt(self._sender)
+        if self._supply.echo is None:
+            return 0  # what a recording holds is not wanted before it is due; what live traffic asked for is
         self._loaded -= left
-        # What a recording holds is not wanted before it is due; what live traffic asked for is.
-        return self._supply.demand.pending + left if self._supply.echo is not None else 0
+        return self._supply.demand.pending + left
 
     def withdraw(self) -> int:
         """Give up what waits for a connection."""
