@@ -29,7 +29,7 @@ async def choose(plan: Plan) -> Choice:
     if lacking is None:
         try:
             load()
-            addresses = await _addresses(*plan.address)
+            addresses = await _addresses(plan)
         except OSError as error:
             lacking = str(error)
     if lacking is None:
@@ -45,13 +45,22 @@ def _lacking(plan: Plan) -> str | None:
         return "it is for Linux on machines of 64 bits"
     if plan.tls:
         return "the target speaks TLS"
+    if plan.http2 == "always":
+        return "it is to be HTTP/2"
+    if plan.host == "recorded" and plan.resolve:
+        return "each recorded host has an address of its own (--resolve)"
     return None
 
 
-async def _addresses(host: str, port: int) -> tuple[bytes, ...]:
-    """Look the target up. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return tuple(packed(family, address) for family, _, _, _, address in found)
+async def _addresses(plan: Plan) -> tuple[bytes, ...]:
+    """Look the target up, where `Plan.resolve` says nothing. Raises OSError."""
+    host, port = plan.address
+    loop = asyncio.get_running_loop()
+    found = [
+        await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        for name in plan.addresses.get((host, port), (host,))
+    ]
+    return tuple(packed(family, address) for one in found for family, _, _, _, address in one)
 
 
 def packed(family: int, address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> bytes:
