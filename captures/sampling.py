@@ -85,14 +85,15 @@ def session_of(headers: Headers, address: str, by: SessionBy) -> bytes:
         if found := _values(headers, b"authorization"):
             return b"authorization\0" + found[0].strip()
         if pairs:
-            sessions = [pair for pair in pairs if _is_session(pair[0])]
+            sessions = [pair for pair in pairs if is_session_cookie(pair[0])]
             return b"cookies\0" + b";".join(b"%b=%b" % pair for pair in sorted(sessions or pairs))
     hops = _values(headers, _FORWARDED_FOR)
     origin = hops[0].partition(b",")[0].strip() if hops else address.encode("utf-8", "surrogateescape")
     return b"\0".join((_ADDRESS, origin, *_values(headers, _USER_AGENT)))
 
 
-def _is_session(cookie: bytes) -> bool:
+def is_session_cookie(cookie: bytes) -> bool:
+    """Say whether a cookie of this name tells sessions apart, by what such cookies are called."""
     return _looks_like_one(cookie) if len(cookie) <= _SHORT else False
 
 

@@ -11,6 +11,7 @@ Read in the order in which a request comes to be. Pure decisions, without clock,
 - `encoding`: a record becomes the bytes to send, or a reason why it must not be sent.
 - `intensity`: where arrivals get denser or sparser, and where that is only chance.
 - `amplification`: times a factor, keeping the time axis and the bursts.
+- `sessions`: the same for whole sessions; `identity`: whose pseudonym each copy of one bears.
 - `demand`: which request is due when: the recording's own times, or an echo of live traffic.
 - `pacing`: a due request is waited for, sent or shed. There is no catching up.
 - `ceiling`: credit that sidecars granted; the only way out.

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from captures.sampling import SessionBy
 from replayer import addresses
 from replayer.fields import Names
 from replayer.rewriting import MOST_RULES, PathRule, Rewriting, header, name_pattern, once, token_source
@@ -73,6 +74,9 @@ class Plan(BaseModel):
     until: str | None = Field(None, description="replay only what arrived before this time")
     only: str | None = Field(None, description="replay only what matches, in mitmproxy's filter language")
     except_: str | None = Field(None, description="do not replay what matches")
+    sessions: str | None = Field(
+        None, description="multiply whole sessions; by what requests belong together: auto, address, cookie:NAME, ..."
+    )
     loop: bool = Field(False, description="play the recorded timeline over and over")
     dry_run: bool = Field(False, description="check everything, send nothing")
 
@@ -133,6 +137,11 @@ class Plan(BaseModel):
         if value is not None and not LEAST <= value <= MOST:
             raise ValueError(f"{value} is too {'small' if value < LEAST else 'large'}: from {LEAST} to {MOST} will do")
         return value
+
+    @field_validator("sessions")
+    @classmethod
+    def _names_sessions(cls, value: str | None) -> str | None:
+        return None if value is None else str(SessionBy.parse(value))
 
     @field_validator("stage", mode="before")
     @classmethod
@@ -313,19 +322,31 @@ class Plan(BaseModel):
             raise ValueError("--squeeze divides recorded times, and --rate does not use them: give one of the two")
         if self.squeeze and self.stage:
             raise ValueError("--squeeze divides all recorded times by one factor: give --amplify instead of --stage")
+        if self.sessions is not None and (self.squeeze or self.rate is not None):
+            other = "--squeeze sends every request once" if self.squeeze else "--rate sends requests one by one"
+            raise ValueError(f"--sessions multiplies whole sessions at their own times; {other}: give one of the two")
         if self.loop and self.duration is None and self.max_requests is None:
             raise ValueError("--loop has no end: say --duration 10m, --max-requests 10000, or give --stage")
 
-    def _check_live(self) -> None:
+    def _check_no_timeline(self) -> None:
+        """Refuse for live traffic what is about recorded times."""
         if self.squeeze:
             raise ValueError("--squeeze is about recorded times; live traffic has its own")
         if self.rate is not None:
             raise ValueError("--rate has its own times and does not follow live traffic: leave --of live out")
+        if self.sessions is not None:
+            raise ValueError(
+                "--sessions multiplies the sessions of a recording; for live traffic requests are taken in recorded "
+                "order, one for each that is wanted: leave it out, or say --of recording"
+            )
         if self.loop:
             raise ValueError(
                 "--loop is about a recorded timeline; for live traffic the recording's requests are taken over and "
                 "over anyway: leave it out, and say how long with --duration"
             )
+
+    def _check_live(self) -> None:
+        self._check_no_timeline()
         if self.amplify is None and self.top_up is None and not self.stage:
             raise ValueError(
                 "say how much to send: --amplify 1.05x adds 5% of live traffic, --top-up 500/s fills it up"

@@ -135,7 +135,7 @@ def _intent(plan: Plan, prepared: Prepared, rate: float) -> str:
         count = round(prepared.capture.count * plan.loudness.mean(seconds) * (seconds / length if seconds else 1.0))
         if plan.max_requests is not None:
             count = min(count, plan.max_requests)
-        how = f"{_factors(plan)}{' squeezed' if plan.squeeze else ''}{_again(plan)}"
+        how = f"{_factors(plan)}{' squeezed' if plan.squeeze else ''}{_whole(plan)}{_again(plan)}"
         return f"the recording {how}: up to {count} requests in {Duration(seconds)}"
     if plan.top_up is not None:
         return f"what real traffic lacks of {plan.top_up}: {max(0.0, plan.top_up - rate):.1f}/s now, {lasts}{most}"
@@ -150,6 +150,10 @@ def _factors(plan: Plan) -> str:
     return ", then ".join(f"{stage.partition(':')[2]} for {stage.partition(':')[0]}" for stage in plan.stage) or str(
         plan.amplify
     )
+
+
+def _whole(plan: Plan) -> str:
+    return "" if plan.sessions is None else f" in whole sessions ({plan.sessions})"
 
 
 def _again(plan: Plan) -> str:
@@ -176,7 +180,7 @@ def run_seconds(plan: Plan, prepared: Prepared) -> float:
     if plan.squeeze:
         lasts = lasts * MILLION / plan.loudness.most
     # How many requests there are is an estimate, and so is what follows from it; a duration is not.
-    exact = plan.rate is None and not plan.loop
+    exact = plan.rate is None and not plan.loop and plan.sessions is None
     return lasts if plan.duration is None else min(plan.duration, lasts) if exact else plan.duration
 
 

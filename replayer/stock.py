@@ -6,18 +6,23 @@ for milliseconds at a time, which is just what the schedule can't stand.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from captures.errors import CaptureError
 from captures.records import Record
+from captures.sampling import SessionBy, session_of
 from replayer.accounts import Accounts
 from replayer.amplification import PATIENCE, amplify, squeeze
 from replayer.demand import SECOND_NS, Demand, Echo, Raise, Steady, Timeline, TopUp
-from replayer.encoding import Encoder, Request
+from replayer.encoding import Encoder, Request, Skip
+from replayer.identity import Disguise
 from replayer.plan import Plan
 from replayer.selection import Selection
+from replayer.sessions import Visitors, amplify_sessions
 
 AHEAD = 1024
 """Requests to hold at most."""
@@ -38,6 +43,13 @@ LOW = 64
 def usable(
     records: Iterable[Record | None], encoder: Encoder, accounts: Accounts
 ) -> Iterator[tuple[int, Request] | None]:
+    """Give the requests of records with their arrival. None: nothing yet, but there is more to read."""
+    return (pair and (pair[0].arrival_ns, pair[1]) for pair in encoded(records, encoder.encode, accounts))
+
+
+def encoded(
+    records: Iterable[Record | None], encode: Callable[[Record], Request | Skip], accounts: Accounts
+) -> Iterator[tuple[Record, Request] | None]:
     """Encode records; leave out and count what can't be replayed, and what was not chosen (a record that is None).
 
     None: nothing yet, but there is more to read.
@@ -45,10 +57,10 @@ def usable(
     left_out = 0
     for record in records:
         accounts.read += 1
-        request = "filtered" if record is None else encoder.encode(record)
+        request = "filtered" if record is None else encode(record)
         if record is not None and isinstance(request, Request):
             left_out = 0
-            yield record.arrival_ns, request
+            yield record, request
         else:
             accounts.skipped[str(request)] += 1
             left_out += 1
@@ -151,7 +163,9 @@ def stocked(plan: Plan, selection: Selection, encoder: Encoder, accounts: Accoun
     if plan.of == "live" or plan.rate is not None:
         return Stock(_limited(plan, (arrival and arrival[1] for arrival in arrivals)), len)
     begin_ns = selection.first_ns or 0
-    if plan.squeeze:
+    if plan.sessions is not None:
+        louder = _in_sessions(plan, selection, encoder, accounts)
+    elif plan.squeeze:
         louder = squeeze(arrivals, plan.loudness.most, begin_ns)
     else:
         louder = amplify(arrivals, plan.loudness, plan.seed, begin_ns, len, Request.another)
@@ -161,6 +175,54 @@ def stocked(plan: Plan, selection: Selection, encoder: Encoder, accounts: Accoun
 def _once(selection: Selection, encoder: Encoder, accounts: Accounts) -> Iterator[tuple[int, Request] | None]:
     encoder.round = accounts.rounds
     return usable(selection.sifted(), encoder, accounts)
+
+
+_ROUND_BITS = 32
+"""Rounds and copies are told apart by one number: some four thousand million of either."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """A request of a session, and what copies of it are made from."""
+
+    request: Request
+    record: Record
+    round: int
+
+    def __len__(self) -> int:
+        return 2 * len(self.request)  # the record is about as large
+
+
+def _in_sessions(
+    plan: Plan, selection: Selection, encoder: Encoder, accounts: Accounts
+) -> Iterator[tuple[int, Request] | None]:
+    """Multiply whole sessions. In every round after the first one, all of them are somebody else's."""
+    by = SessionBy.parse(plan.sessions or "")
+    disguise = Disguise(by, plan.seed)
+
+    def one(record: Record, round_: int, copy: int = 0) -> Request | Skip:
+        number = round_ + (copy << _ROUND_BITS)
+        encoder.round = number  # idempotency keys, too, are those of this copy
+        return encoder.encode(record._replace(headers=disguise.headers(record.headers, number)) if number else record)
+
+    def once() -> Iterator[tuple[int, tuple[tuple[int, bytes], _Visit]] | None]:
+        round_ = accounts.rounds
+        for pair in encoded(selection.sifted(), partial(one, round_=round_), accounts):
+            if pair is None:
+                yield None
+            else:
+                record, request = pair
+                key = blake2b(session_of(record.headers, "", by), digest_size=16).digest()
+                yield record.arrival_ns, ((round_, key), _Visit(request, record, round_))
+
+    def another(visit: _Visit, copy: int) -> _Visit | None:
+        request = one(visit.record, visit.round, copy)
+        return replace(visit, request=request) if isinstance(request, Request) else None
+
+    visitors = Visitors[tuple[int, bytes], _Visit](plan.loudness, plan.seed, selection.first_ns or 0, another, len)
+    arrivals = rounds(once, accounts, selection.path) if plan.loops else once()
+    found = amplify_sessions(arrivals, visitors)
+    return (arrival and (arrival[0], arrival[1].request) for arrival in found)
 
 
 def _limited[T](plan: Plan, source: Iterator[T | None]) -> Iterator[T | None]:

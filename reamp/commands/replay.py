@@ -102,6 +102,14 @@ def replay(
     max_requests: Annotated[
         int | None, typer.Option(help="End after so many requests.", rich_help_panel=_LOAD, show_default="no bound")
     ] = None,
+    sessions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BY",
+            help="Multiply whole sessions, each copy as somebody else. BY: auto, address, cookie:NAME or header:NAME.",
+            rich_help_panel=_LOAD,
+        ),
+    ] = None,
     loop: Annotated[
         bool | None,
         typer.Option("--loop", help="Play the recorded timeline over and over.", rich_help_panel=_LOAD),
@@ -327,6 +335,7 @@ def replay(
         "duration": duration,
         "max_requests": max_requests,
         "loop": loop,
+        "sessions": sessions,
         "from_": from_,
         "until": until,
         "only": only,

@@ -107,6 +107,10 @@ def test_a_factor_passes_exactly_if_its_extra_does(extra: int, ceiling: int) -> 
         ({**IDLE, "max_requests": 0}, "greater than or equal to 1"),
         ({"sidecars": [SIDECAR], "of": "live", "rate": "5/s"}, "leave --of live out"),
         ({**LIVE, "loop": True}, "over anyway"),
+        ({**LIVE, "sessions": "auto"}, "--of recording"),
+        ({**IDLE, "sessions": "name"}, "write auto, address, cookie:NAME or header:NAME"),
+        ({**IDLE, "sessions": "auto", "rate": "5/s"}, "--rate sends requests one by one"),
+        ({**IDLE, "sessions": "auto", "squeeze": True}, "--squeeze sends every request once"),
         ({"sidecars": [SIDECAR], "stage": ["5m:0.5x"]}, "can't be made less"),
         ({"sidecars": [SIDECAR], "stage": ["5m:1x"]}, "add nothing"),
         ({"sidecars": [SIDECAR], "stage": ["5m:1x..1.5x"], "ceiling": "25%"}, "lower --amplify to 1.25x"),
@@ -166,11 +170,12 @@ OTHERS = (
     plan(**IDLE, stage=["5m:1.05x", "90s: 1x..2x"], loop=True, from_="-15m", until="20:48", only="~u /a", except_="~b"),
     plan(sidecars=[SIDECAR], rate="200/s", even=True, max_requests=7),
     plan(sidecars=[SIDECAR], stage="5m:1.05x,10m:1.1x"),
+    plan(**IDLE, sessions="header:X-User", amplify="2x"),
 )
 
 
 def test_what_follows_from_stages_and_rates() -> None:
-    stages, rate, live = OTHERS
+    stages, rate, live, _ = OTHERS
     assert (stages.of, stages.duration) == ("recording", Duration(390))
     assert stages.stage == ("5m:1.05x", "1m30s:1x..2x")
     assert (stages.amplify, str(stages.loudest)) == (None, "2x")
