@@ -6,9 +6,10 @@ requests do not count as independent, intervals of time do. And a run has enough
 "significant", so a change has to be of some size as well.
 
 - *Quantiles* (p50, p95, p99): the quantile test, which for p50 is Mood's median test. The two samples' shares of
-  requests at or below the quantile of both together are compared. The variance of a share is that of a ratio
-  over clusters, the clusters being intervals of time (Cochran, Sampling Techniques, 1977, 11.12 ff.), and never below
-  the binomial one; Student's t is that of the fewer intervals, by Wallace's approximation (Ann. Math. Stat. 30, 1959).
+  requests at or below one value are compared: if they do not differ, their quantiles lie together, and the value is
+  (geometrically) midway between the two. The variance of a share is that of a ratio over clusters, the clusters being
+  intervals of time (Cochran, Sampling Techniques, 1977, 11.12 ff.), and never below the binomial one; Student's t is
+  that of the fewer intervals, by Wallace's approximation (Ann. Math. Stat. 30, 1959).
 - *Their change*, a factor, with a 95% interval: Woodruff's intervals of both quantiles (JASA 47, 1952), which are
   order statistics, put together by the method of variance estimates recovery (Zou and Donner, Stat. Med. 27, 2008).
 - *Shares of failures*: the two-proportion test with the same clustered variance, and Fisher's exact test,
@@ -115,7 +116,10 @@ def _judged(change: Change, corrected: float | None) -> Change:
         size = abs(change.change) if failures else max(change.change, 1 / change.change) - 1
         large = size >= (SMALLEST_SHARE if failures else SMALLEST)
         worse = change.change > (0 if failures else 1)
-        verdict = "noise" if corrected > FALSE_ALARMS or not large else "worse" if worse else "better"
+        # The test and the interval come about in different ways. A change that either doubts is none.
+        none = 0 if failures else 1
+        sure = (change.low is not None and change.low > none) if worse else (change.high or math.inf) < none
+        verdict = "noise" if corrected > FALSE_ALARMS or not large or not sure else "worse" if worse else "better"
     return change.model_copy(update={"adjusted": corrected, "verdict": verdict})
 
 
@@ -199,11 +203,10 @@ def _quantile(figure: Figure, share: float, a: _Sample, b: _Sample) -> Change:
     )
     if min(a.count, b.count) < enough or min(len(a.blocks), len(b.blocks)) < FEWEST_BLOCKS:
         return change
-    both = _Sample([*a.blocks, *b.blocks])
-    cut = both.quantile(share)
-    p = _difference(a.at_most(cut), b.at_most(cut), (a.count, b.count), _freedom(a, b))
     # A quantile of no microseconds has no factor; at the resolution of the clock it was one.
     before, after = max(1, a.quantile(share)), max(1, b.quantile(share))
+    cut = round(math.sqrt(before * after))
+    p = _difference(a.at_most(cut), b.at_most(cut), (a.count, b.count), _freedom(a, b))
     low, high = _factor(before, after, a.interval(share), b.interval(share))
     return change.model_copy(update={"change": after / before, "low": low, "high": high, "p": p})
 

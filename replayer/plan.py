@@ -119,6 +119,7 @@ class Plan(BaseModel):
 
     metrics: str | None = Field(None, description="HOST:PORT to serve Prometheus metrics at")
     runs: Path = Field(Path("runs"), description="where run folders go")
+    junit: Path | None = Field(None, description="where JUnit XML goes, beside the run's folder")
 
     @field_validator("to")
     @classmethod

@@ -7,7 +7,7 @@ markup. And the end of the output (a reader that has seen enough, a closed termi
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
@@ -16,14 +16,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from replayer.comparison import Change
 from replayer.latency import Quantiles
-from replayer.report import Report
+from replayer.report import Report, RouteReport
+from replayer.reporting.figures import figure, share, size, time
+from replayer.reporting.versus import Comparison
 from replayer.snapshot import Snapshot
 from rules.exits import Exit
 from rules.units import Duration
 
-MOST = 5
-"""Lines of one kind in a summary."""
+MOST, MOST_ROUTES = 5, 20
+"""Lines of one kind in a summary, and routes in a table."""
 
 EVERY = 5
 """Seconds between two lines when nobody watches a terminal."""
@@ -126,6 +129,10 @@ def summary(report: Report) -> Table:
     table.add_row("ended", Text.assemble(_verdict(report), ": ", report.reason))
     for fault in report.invalid_because:
         table.add_row(Text("invalid", "red"), fault)
+    if report.bottleneck is not None:
+        what = {"none": "not the sender", "sender": "the sender", "connections": "its connections"}
+        found = what[report.bottleneck.what], "green" if report.bottleneck.what == "none" else "red"
+        table.add_row("bottleneck", Text.assemble(found, ": ", report.bottleneck.reason))
     for damage in report.damage[:MOST]:
         table.add_row(Text("damaged", "red"), f"{damage}; it was left out")
     if len(report.damage) > MOST:
@@ -152,6 +159,49 @@ def summary(report: Report) -> Table:
     table.add_row("records", f"{accounts.read} read{again}; skipped {_counts(accounts.skipped) or 'none'}")
     table.add_row("accounts", "reconcile" if accounts.reconciles() else Text("do not reconcile", "red"))
     return table
+
+
+def routes(report: Report) -> Table:
+    """List what came back by route, beside what the recording tells of the same requests."""
+    rows = [(f"{route.method} {route.template}", route, route.service, route.changes) for route in report.routes]
+    return _routes("by route: from the actual send, and the change against the recording", rows)
+
+
+def comparison(found: Comparison) -> Table:
+    """List what changed between two runs, route by route."""
+    rows = [
+        (f"{r.method} {r.template}", r.after, r.after.latency if r.after else Quantiles(), r.changes)
+        for r in found.routes
+    ]
+    return _routes(f"{found.after} against {found.before}: from the intended send", rows)
+
+
+def _routes(title: str, rows: Sequence[tuple[str, RouteReport | None, Quantiles, Sequence[Change]]]) -> Table:
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
+    table.add_column("route", overflow="fold", min_width=20)
+    for name in ("sent", "failed", "p50", "p95", "p99", "p99.9"):
+        table.add_column(name, justify="right")
+    for name, route, times, changes in rows[:MOST_ROUTES]:
+        found = {change.figure: change for change in changes}
+        table.add_row(
+            Text(name),
+            str(route.sent if route else 0),
+            _changed(share(route.failed if route else None), found.get("failed")),
+            *(_changed(time(getattr(times, each)), found.get(each)) for each in ("p50", "p95", "p99")),
+            Text(time(times.p99_9)),
+        )
+    if len(rows) > MOST_ROUTES:
+        table.add_row(Text(f"and {len(rows) - MOST_ROUTES} more, see report.html"))
+    return table
+
+
+def _changed(now: str, change: Change | None) -> Text:
+    if change is None or not change.change:
+        return Text(now)
+    color = {"worse": "red", "better": "green"}.get(change.verdict, "dim")
+    mark = "" if change.verdict in ("worse", "better") else " ~"
+    before = f"{figure(change.before, change.figure)}, " if change.figure != "failed" else ""
+    return Text.assemble(now, "\n", (f"{before}{size(change)}{mark}", color))
 
 
 class Facts(Table):

@@ -186,17 +186,21 @@ class Routes:
         return settled(self.totals)
 
 
-def final_names(routes: Iterable[Route]) -> dict[tuple[str, str], tuple[str, str]]:
+Name = tuple[str, str]
+"""A method and a template."""
+
+
+def final_names(routes: Iterable[Route]) -> dict[Name, Name]:
     """Find the names of routes whose paths differ by words that stand for things: from (method, template)."""
     known = [(route.method, route.template, route.sent) for route in routes]
     changed = generalised(known)
     return {(method, name): (method, changed.get((method, name), name)) for method, name, _ in known}
 
 
-def settled(routes: Iterable[Route]) -> list[Route]:
-    """Merge the routes that have one final name; the busiest come first."""
+def settled(routes: Iterable[Route], names: dict[Name, Name] | None = None) -> list[Route]:
+    """Merge the routes that have one final name (of `final_names`); the busiest come first."""
     routes = list(routes)
-    names = final_names(routes)
+    names = final_names(routes) if names is None else names
     merged: dict[tuple[str, str], Route] = {}
     for route in routes:
         name = names[route.method, route.template]

@@ -23,7 +23,7 @@ PARTS = 30
 class Second(BaseModel):
     """One second of a run. Counts are of this second only; times in seconds since the start of the run."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     start: float
     end: float
@@ -95,7 +95,7 @@ def totals(seconds: Iterable[Second]) -> Accounts:
 class Stretch(BaseModel):
     """What came back on one route in a stretch of time. Times are microseconds: value by how often."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     start: float
     end: float

@@ -291,6 +291,9 @@ def replay(
     runs: Annotated[
         Path | None, typer.Option(help="Where the run's folder goes.", rich_help_panel=_SENDER, show_default="runs")
     ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write JUnit XML for CI here, too.", rich_help_panel=_SENDER)
+    ] = None,
     dry_run: Annotated[
         bool | None, typer.Option("--dry-run", help="Check everything, say what would be sent, send nothing.")
     ] = None,
@@ -368,12 +371,14 @@ def replay(
         "lane": lane,
         "metrics": metrics,
         "runs": runs,
+        "junit": junit,
         "dry_run": dry_run,
     }
     import uvloop
 
     from replayer.plan import Plan
     from replayer.progress import screen
+    from replayer.reporting.writing import write_beside
 
     plan = effective(Plan, "replay", flags, config)
     console = screen()
@@ -381,24 +386,57 @@ def replay(
     if done is not None:
         report, missing = done
         _print(console, report)
+        folder = plan.runs / report.run
+        untold = [*([missing] if missing else []), *write_beside(report, folder, plan.junit)]
+        for line in untold:
+            console.print(line, highlight=False, markup=False, soft_wrap=True, style="red")
         if missing is None:
-            console.print(f"written to {plan.runs / report.run}", highlight=False, markup=False, soft_wrap=True)
-        else:
-            console.print(missing, highlight=False, markup=False, soft_wrap=True, style="red")
-        raise typer.Exit(report.exit_code or (Exit.FAILED if missing else Exit.DONE))
+            console.print(f"written to {folder}, look at report.html", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(report.exit_code or (Exit.FAILED if untold else Exit.DONE))
 
 
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run, like runs/20261121-210305-k3f9.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print report.json as it is.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(metavar="RUN2", help="Folder of another run: tell what changed since then.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with charts, that needs no network.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML for CI.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print report.json, or the comparison, in place of tables.")
+    ] = False,
 ) -> None:
-    """Print what came of a run, from its folder."""
-    from replayer.progress import screen
+    """Print what came of a run, from its folder; of one that was killed, what was written until then.
+
+    What changed between two runs, route by route, and whether it is more than noise:
+
+        reamp report runs/20261121-210305-k3f9 --against runs/20261120-090000-abcd
+
+    Everything can be written again from the folder:
+
+        reamp report runs/20261121-210305-k3f9 --html report.html --junit junit.xml
+    """
+    from replayer.progress import comparison, screen
+    from replayer.reporting.junit import junit as junit_of
     from replayer.reporting.recovery import report_of
+    from replayer.reporting.versus import compared
+    from replayer.reporting.writing import page_of, write_to
 
     found = report_of(run)
+    change = None if against is None else compared(run, against)
+    if html is not None:
+        write_to(html, page_of(found, run, change))
+    if junit is not None:
+        write_to(junit, junit_of(found, change))
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        typer.echo((found if change is None else change).model_dump_json(indent=2))
+    elif change is not None:
+        console = screen()
+        console.print(comparison(change))
+        for difference in change.differences:
+            console.print(f"- {difference}", markup=False, highlight=False)
     else:
         _print(screen(), found)
 
@@ -427,9 +465,11 @@ async def _replay(plan: "Plan", console: "Console") -> "tuple[Report, str | None
 
 
 def _print(console: "Console", found: "Report") -> None:
-    from replayer.progress import summary
+    from replayer.progress import routes, summary
 
     console.print(summary(found))
+    if found.routes:
+        console.print(routes(found))
     if found.exit_code == Exit.INVALID:
         console.print("The run is invalid: its figures tell about the sender, not about the target.", style="red")
 

@@ -4,16 +4,18 @@ Sums are the run's own. The lines are needed for what sums do not show: how thin
 can say whether a change is more than noise (`replayer.comparison`).
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from replayer.comparison import MOST_BLOCKS, Block, compare, judged
 from replayer.latency import quantiles_of
 from replayer.plan import Plan
 from replayer.report import RecordedRoute, RouteReport
-from replayer.routes import MOST, OTHERS, Route, Routes, final_names, settled
+from replayer.routes import MOST, OTHERS, Name, Route, Routes, final_names, settled
 from replayer.series import Second, Stretch, parsed
 from rules.units import MILLION
 
@@ -32,8 +34,6 @@ SAME = (
     "request's arrival to the last byte of its answer, and are set beside those from the actual send."
 )
 LOUDER = "The load was another one than when it was recorded, so a change may be the load's."
-
-Name = tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -90,6 +90,17 @@ def seconds(folder: Path) -> Iterable[Second]:
 def stretches(folder: Path) -> Iterable[Stretch]:
     """Read what came back by route, in stretches of time."""
     return parsed(lines(folder / "routes.jsonl"), Stretch)
+
+
+def journal(folder: Path) -> Iterator[dict[str, Any]]:
+    """Read what was decided during a run."""
+    for line in lines(folder / "journal.jsonl"):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict):
+            yield entry
 
 
 def routes_of(folder: Path) -> list[Route]:
@@ -192,7 +203,7 @@ def _share(requests: int, failed: int) -> float | None:
 def caveats(plan: Plan) -> list[str]:
     """Say what else lies between the recording and the replay."""
     found = [BETWEEN, SAME]
-    louder = plan.of == "live" or (plan.amplify is not None and plan.amplify != MILLION)
+    louder = plan.of == "live" or plan.amplify != MILLION or plan.rate is not None or bool(plan.stage)
     if louder or plan.squeeze:
         found.append(LOUDER)
     return found

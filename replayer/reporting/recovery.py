@@ -5,7 +5,6 @@ The last second may be missing, and of each route the last part of a line's time
 
 import json
 from pathlib import Path
-from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
@@ -14,17 +13,14 @@ from replayer.folder import read_report
 from replayer.latency import Quantiles, histogram, quantiles
 from replayer.plan import Plan
 from replayer.report import Report, faults
-from replayer.reporting.findings import caveats, lines, recovered_routes, seconds
+from replayer.reporting.findings import caveats, journal, recovered_routes, seconds
+from replayer.reporting.histograms import read
 from replayer.series import totals
 from rules.exits import Exit, UserError
 
 REASON = (
     "the run wrote no report: it still runs, or it was killed. This was put together from what was written until then"
 )
-
-
-LONGEST = 1 << 16
-"""Characters of a histogram. One of a second has hundreds; what a forged one unpacks to must not fill the memory."""
 
 
 def report_of(run: Path) -> Report:
@@ -41,12 +37,12 @@ def recovered(folder: Path) -> Report:
         plan = Plan.model_validate(given)
     except (OSError, ValueError, RecursionError):
         raise UserError(f"{folder} holds neither a report.json nor a plan.json: is it a run's folder?") from None
-    journal = list(_journal(folder))
-    facts = next((entry for entry in journal if entry.get("event") == "plan"), {})
+    entries = list(journal(folder))
+    facts = next((entry for entry in entries if entry.get("event") == "plan"), {})
     accounts = totals(seconds(folder))
     ended = max((second.end for second in seconds(folder)), default=0.0)
     found = histograms(folder)
-    stalled = sum(_number(entry.get("seconds")) for entry in journal if entry.get("event") == "stalled")
+    stalled = sum(_number(entry.get("seconds")) for entry in entries if entry.get("event") == "stalled")
     invalid = faults(plan, accounts, found["lag"], stalled, ended)
     started = _number(facts.get("at"))
     return Report(
@@ -84,29 +80,10 @@ def recovered(folder: Path) -> Report:
 def histograms(folder: Path) -> dict[str, Quantiles]:
     """Merge the histogram log's seconds, quantity by quantity."""
     found: dict[str, HdrHistogram] = {name: histogram() for name in ("latency", "service", "lag", "wait")}
-    for line in lines(folder / "latency.hlog"):
-        tag, _, rest = line.strip().partition(",")
-        into = found.get(tag.removeprefix("Tag="))
-        fields = rest.split(",")
-        if into is None or len(fields) != 4 or len(fields[3]) > LONGEST:
-            continue
-        try:
-            into.decode_and_add(fields[3])
-        except Exception:  # noqa: BLE001, S112 - whatever hdrh makes of a torn line, the others count
-            continue
+    for tag, _, values in read(folder):
+        if tag in found:
+            found[tag].add(values)
     return {name: quantiles(values) for name, values in found.items()}
-
-
-def _journal(folder: Path) -> list[dict[str, Any]]:
-    found = []
-    for line in lines(folder / "journal.jsonl"):
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict):
-            found.append(entry)
-    return found
 
 
 def _number(value: object) -> float:

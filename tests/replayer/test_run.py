@@ -143,8 +143,10 @@ def test_the_run_folder_is_whole(here: Field) -> None:
     assert folder.name == report.run
     assert sorted(path.name for path in folder.iterdir()) == [
         "journal.jsonl",
+        "junit.xml",
         "latency.hlog",
         "plan.json",
+        "report.html",
         "report.json",
         "routes.jsonl",
         "seconds.jsonl",

@@ -21,6 +21,6 @@ def ended(place: Place) -> Path:
 
 @pytest.fixture(scope="session")
 def slower(place: Place) -> Path:
-    """Give the folder of the same run, onto an app whose /slow takes twice as long."""
-    with place.app(SLOW="0.045"):
+    """Give the folder of the same run, onto an app whose /slow takes three times as long."""
+    with place.app(SLOW="0.06"):
         return place.replay("slower")
