@@ -73,12 +73,11 @@ def check(folder: Path, kill: Kill) -> str:
     assert found == list(range(len(found))), "a beginning, in order and without holes"
     assert len(found) == sum(file.records for file in files)
 
-    # The loss is within the bound. (A process that was not run meanwhile could not keep it: so much longer. Nor could one
-    # that waited for the disk; its books say so, and for how long: that is what `reamp_capture_healthy` is told from.)
+    # The loss is within the bound. (A process that was not run meanwhile could not keep it: so much longer. Nor could
+    # one that waited for the disk. Its books say so, and for how long: `reamp_capture_healthy` is told from that.)
     held_up = max((later - earlier for earlier, later in pairwise([*taken_ns, kill.killed_ns])), default=0)
     allowed = kill.flush_ns + (held_up if held_up > kill.flush_ns / 8 else 0)
-    if counts.due_ns:
-        allowed += max(0, kill.killed_ns - counts.due_ns)
+    allowed += max(0, kill.killed_ns - (counts.due_ns or kill.killed_ns))
     must = sum(at + allowed <= kill.killed_ns for at in taken_ns)
     assert must <= len(found) <= len(taken_ns) + 1
 
