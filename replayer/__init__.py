@@ -9,6 +9,7 @@ Read in the order in which a request comes to be. Pure decisions, without clock,
 - `stages`: how loud a run is over time.
 - `writes`: the routes of requests that change things; only those may be sent.
 - `encoding`: a record becomes the bytes to send, or a reason why it must not be sent.
+- `plugins`: functions of the user's own that change requests; `hooking`: an encoder that asks one.
 - `intensity`: where arrivals get denser or sparser, and where that is only chance.
 - `amplification`: times a factor, keeping the time axis and the bursts.
 - `sessions`: the same for whole sessions; `identity`: whose pseudonym each copy of one bears.

@@ -14,12 +14,13 @@ from typing import Literal
 import loadtag.headers
 from captures.records import Headers, Record
 from replayer.fields import Kind
+from replayer.plugins import Refusal
 from replayer.renewal import renewed
 from replayer.rewriting import Rewriting
 from replayer.routes import Outline, Routes, outline
 from replayer.writes import READING, Writes
 
-Skip = Literal["tagged", "unsafe", "connect", "upgrade", "truncated", "malformed", "rewrite"]
+Skip = Literal["tagged", "unsafe", "connect", "upgrade", "truncated", "malformed", "rewrite", Refusal]
 """Why a record is not sent. `rewrite`: what the rules for paths make of its path can't be sent."""
 
 AS_RECORDED = Rewriting()
@@ -112,6 +113,9 @@ class Keys:
 class Encoder:
     """Encodes the records of one run."""
 
+    hooked = False
+    """Whether a plugin is asked about every record, so that nothing but `encode` can tell what becomes of it."""
+
     def __init__(
         self,
         run_id: str,
@@ -142,6 +146,22 @@ class Encoder:
         self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._authorities: set[str] = set()
         self._tag = self._splice([])
+
+    def path(self, path: str) -> str:
+        """Give the path that is sent in the place of a recorded one; empty if none can be."""
+        return path if self._new_path is None else self._new_path(path)
+
+    def forget(self) -> None:
+        """Begin anew with what `reasons` and `news` tell."""
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Say in words why records were left out, where the reason alone does not tell."""
+        return {}
+
+    def news(self) -> list[str]:
+        """Tell what was not told yet of why records were left out."""
+        return []
 
     def encode(self, record: Record) -> Request | Skip:
         """Give the request to send, or why it must not be sent."""

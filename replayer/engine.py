@@ -252,7 +252,7 @@ class Run:
         self._watch_signal(now)
         if self._sending:
             self.lane.wake()  # whatever woke nobody up (a clock that was set, an alarm that was lost), this does
-        self._note_loops()
+        self._note_reading()
         if self._start_ns:
             in_use = self.lane.in_flight + self.lane.waiting
             self._chronicle.beat((now - self._start_ns) / 1e9, full=in_use >= self.plan.max_connections)
@@ -309,7 +309,9 @@ class Run:
         self.lane.look()
         return self.accounts
 
-    def _note_loops(self) -> None:
+    def _note_reading(self) -> None:
+        for words in self.prepared.encoder.news():
+            self._note("plugin failed", how=words)
         if self.accounts.rounds and not self._looped:
             self._looped = True
             self._note("recording loops")
@@ -332,7 +334,7 @@ class Run:
         if self._start_ns:
             self._tell(now)
             self._chronicle.finish((now - self._start_ns) / 1e9)
-        self._note_loops()
+        self._note_reading()
         accounts = self.current()
         lag = quantiles(self.ledger.lag.total)
         seconds = max(0, self._end_ns - self._start_ns) / 1e9 if self._start_ns else 0.0
@@ -360,7 +362,7 @@ class Run:
             service=quantiles(self.ledger.service.total),
             lag=lag,
             wait=quantiles(self.ledger.wait.total),
-            reasons=dict(self.lane.reasons),
+            reasons={**self.lane.reasons, **self.prepared.encoder.reasons},
             damage=self.prepared.capture.damage,
             stop=stop,
             reason=reason,

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from captures.sampling import SessionBy
 from replayer import addresses
 from replayer.fields import Names
+from replayer.plugins import plugin_name
 from replayer.rewriting import MOST_RULES, PathRule, Rewriting, header, name_pattern, once, token_source
 from replayer.stages import Loudness, Stage
 from replayer.writes import READING, SAFE_METHODS, RoutePattern, Writes
@@ -89,6 +90,7 @@ class Plan(BaseModel):
     renew_header: tuple[str, ...] = Field((), description="names of headers to give a new value in every request")
     token_from: tuple[str, ...] = Field((), description="environment variables with tokens: NAME, or 'Header: NAME'")
     rewrite: tuple[str, ...] = Field((), description="rules for paths, in order: regex => replacement")
+    plugin: str | None = Field(None, description="MODULE:FUNCTION that changes requests or leaves them out")
     key: Path | None = Field(None, description="private key that signs the load tag")
     audience: str | None = Field(None, description="whom the tag is addressed to; None: what the sidecar says")
     tag_lifetime: Duration = Field(Duration(60), description="how long a tag is valid; renewed at half time")
@@ -180,6 +182,11 @@ class Plan(BaseModel):
     @classmethod
     def _is_list(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("plugin")
+    @classmethod
+    def _is_plugin(cls, value: str | None) -> str | None:
+        return value and plugin_name(value)
 
     @field_validator(*_RULES)
     @classmethod

@@ -21,8 +21,10 @@ from replayer.accounts import Accounts
 from replayer.credits import RefusedError, grants
 from replayer.encoding import Encoder, Request
 from replayer.folder import new_run_id
+from replayer.hooking import PluginEncoder
 from replayer.lanes.choice import Choice, choose
 from replayer.plan import Plan
+from replayer.plugins import Hook, load
 from replayer.rewriting import Rewriting, token
 from replayer.selection import Chosen, Selection, span
 from replayer.stock import usable
@@ -69,10 +71,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
     """Check it all. `chosen` says of a record whether ``--only`` and ``--except`` want it. Raises UserError."""
     run_id = new_run_id(time.time())
     signer = _key(plan)
-    encoder = Encoder(
-        run_id, plan.methods, plan.to.split("//")[1] if plan.host in ("target", "recorded") else plan.host,
-        recorded_host=plan.host == "recorded", rewriting=_with_tokens(plan), writes=plan.writes,
-    )  # fmt: skip
+    encoder = _encoder(plan, run_id)
     capture, skipped, writes = _recording(plan, encoder, chosen)
     seconds = max(0, (capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9
     if plan.of == "live" and plan.duration is None and seconds < SHORTEST:
@@ -196,6 +195,17 @@ def _key(plan: Plan) -> Signer:
         raise UserError(str(error)) from None
 
 
+def _encoder(plan: Plan, run_id: str) -> Encoder:
+    host, recorded = (plan.to.split("//")[1], plan.host == "recorded")
+    if plan.host not in ("target", "recorded"):
+        host = plan.host
+    rewriting = _with_tokens(plan)
+    if plan.plugin is None:
+        return Encoder(run_id, plan.methods, host, recorded, rewriting, plan.writes)
+    hook = Hook(load(plan.plugin), plan.plugin)
+    return PluginEncoder(run_id, plan.methods, host, hook, recorded, rewriting, plan.writes)
+
+
 def _with_tokens(plan: Plan) -> Rewriting:
     """Add what the environment holds, which no plan that is written may have in it."""
     try:
@@ -213,15 +223,20 @@ def _recording(plan: Plan, encoder: Encoder, chosen: Chosen | None) -> tuple[Sel
         # Most recordings show at once that they can be used; only one that can't is read to its end.
         first = next(filter(None, records), None)
         if first is None:
-            raise UserError(_nothing(plan, whole, found))
+            raise UserError(_nothing(plan, whole, found, encoder))
         capture = Selection(whole, capture.span, chosen, first[0])
         sample, writes = Accounts(), Seen.none()
+        encoder.forget()
         for record in islice(capture.sifted(), SAMPLE):
             _look_at(record, encoder, plan, sample, writes)
     except CaptureError as error:
         raise UserError(str(error)) from None
     skipped = ", ".join(f"{count} {reason}" for reason, count in sample.skipped.items())
-    return capture, f"; of the first {sample.read}, {skipped} will be skipped" if skipped else "", writes
+    if skipped:
+        skipped = f"; of the first {sample.read}, {skipped} will be skipped"
+    skipped += "".join(f" ({reason})" for reason in encoder.reasons.values())
+    encoder.forget()
+    return capture, skipped, writes
 
 
 def _look_at(record: Record | None, encoder: Encoder, plan: Plan, sample: Accounts, writes: Seen) -> None:
@@ -238,10 +253,10 @@ def _look_at(record: Record | None, encoder: Encoder, plan: Plan, sample: Accoun
         return
     sample.skipped[request] += 1
     if request == "unsafe" and record.method not in plan.methods:
-        writes.count(record.method, plan.rewriting.path(record.path), allowed=False)
+        writes.count(record.method, encoder.path(record.path), allowed=False)
 
 
-def _nothing(plan: Plan, whole: Capture, found: Accounts) -> str:
+def _nothing(plan: Plan, whole: Capture, found: Accounts, encoder: Encoder) -> str:
     """Say why there is nothing to replay."""
     reasons = [", ".join(f"{count} {reason}" for reason, count in found.skipped.items())] if found.skipped else []
     asked = plan.from_ is not None or plan.until is not None
@@ -251,7 +266,7 @@ def _nothing(plan: Plan, whole: Capture, found: Accounts) -> str:
             f"to {iso(whole.last_ns)}"
         )
     return f"{plan.recording} holds nothing that can be replayed: " + (
-        "; ".join([*reasons, *whole.damage[:5]]) or "it is empty"
+        "; ".join([*reasons, *encoder.reasons.values(), *whole.damage[:5]]) or "it is empty"
     )
 
 

@@ -86,7 +86,7 @@ class Report(BaseModel):
     service: Quantiles = Field(description="from the actual send to the last byte")
     lag: Quantiles = Field(description="by how much the sender itself was late, of everything sent")
     wait: Quantiles = Field(Quantiles(), description="for a connection, of those requests that had to wait for one")
-    reasons: dict[str, str] = Field({}, description="of each kind of connection that failed, the first error in words")
+    reasons: dict[str, str] = Field({}, description="of each kind of failure, the first one in words")
     damage: list[str] = Field([], description="what of the recording could not be read")
     stop: Stop
     reason: str = Field(description="why it stopped, for people")

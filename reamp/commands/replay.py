@@ -216,6 +216,14 @@ def replay(
             rich_help_panel=_REQUESTS,
         ),
     ] = None,
+    plugin: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Python function that changes each request or leaves it out (docs/replay.md).",
+            rich_help_panel=_REQUESTS,
+        ),
+    ] = None,
     key: Annotated[
         Path | None,
         typer.Option(help="Private key that signs the load tag (reamp keygen).", rich_help_panel=_REQUESTS),
@@ -354,6 +362,7 @@ def replay(
         "renew_header": renew_header,
         "token_from": token_from,
         "rewrite": rewrite,
+        "plugin": plugin,
         "key": key,
         "audience": audience,
         "tag_lifetime": tag_lifetime,

@@ -22,6 +22,7 @@ from tests.benchmarks import (
     pacing,
     payloads,
     peers,
+    plugin,
     replay_memory,
     replayer,
     sidecar,
@@ -52,6 +53,7 @@ BENCHMARKS = {
     "capture_layout": Benchmark(capture_layout.run, capture_layout.PEERS),
     "capture_sealing": Benchmark(capture_sealing.run, capture_sealing.PEERS),
     "capture_speed": Benchmark(capture_speed.run, capture_speed.PEERS),
+    "plugin": Benchmark(plugin.run, plugin.PEERS),
     "million": Benchmark(million.run, million.PEERS),
 }
 REQUIRED = ("nginx", "wrk", "mitmdump", "taskset")
