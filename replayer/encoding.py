@@ -45,7 +45,6 @@ _KNOWN_LINES, _KNOWN_LINE = 8192, 1024
 # Looked up once: every field of every record is asked.
 _KEEP, _DROP, _COOKIE, _OVERRIDE = Kind.KEEP, Kind.DROP, Kind.COOKIE, Kind.OVERRIDE
 _RENEW, _RENEW_IN_WRITES = Kind.RENEW, Kind.RENEW_IN_WRITES
-_RENEWED = {_RENEW, _RENEW_IN_WRITES}
 
 
 class Request:
@@ -170,15 +169,10 @@ class Encoder:
             path = self._new_path(path)
         if method not in self._methods and not self._writes.allow(method, path):
             return "connect" if method == "CONNECT" else "unsafe"
-        keys, tag = None, self._tag
-        lines, made, special = self._lines(record.headers, method not in READING)
-        if special:
-            found = self._special(record.headers, special, lines, path)
-            if isinstance(found, str):
-                return found
-            tag = found
-            if any(kind in _RENEWED for kind, _ in special):
-                keys = self._keys(record.headers, method)
+        lines, made, special, again = self._lines(record.headers, method)
+        tag = self._special(record.headers, special, lines, path) if special else self._tag
+        if isinstance(tag, str):
+            return tag
         body = record.body
         if record.body_size > len(body):
             return "truncated"
@@ -202,18 +196,21 @@ class Encoder:
             method,
             self.routes.number(method, path),
             outline(record),
-            keys,
+            Keys(self._run_id, self.round, again) if again else None,
         )
 
-    def _lines(self, headers: Headers, writes: bool) -> tuple[list[bytes], list[bytes], list[tuple[Kind, bytes]]]:
+    def _lines(
+        self, headers: Headers, method: str
+    ) -> tuple[list[bytes], list[bytes], list[tuple[Kind, bytes]], list[tuple[bytes, bytes]] | None]:
         """Give the lines of the end-to-end fields, which of them were made now, and what needs a closer look.
 
-        That is (kind, value).
+        That is (kind, value). Last come the fields that are new in every copy, None for none.
         """
         # Most fields of a recording are the same few over and over: their lines are looked up, and the rest is made.
         lines: list[bytes | None] = list(map(self._known.get, headers))
         made: list[bytes] = []
         special = []
+        again: list[tuple[bytes, bytes]] | None = None
         cookie = -1
         for place in [place for place, line in enumerate(lines) if line is None]:
             name, value = field = headers[place]
@@ -226,7 +223,10 @@ class Encoder:
                     line = self._line(field)
                 lines[place] = line
                 made.append(line)
-            elif kind is _RENEW_IN_WRITES and not writes:
+            elif kind is _RENEW or (kind is _RENEW_IN_WRITES and method not in READING):
+                lines[place] = name + b": " + renewed(value, self._run_id, self.round, 0)
+                again = [*(again or ()), field]
+            elif kind is _RENEW_IN_WRITES:
                 line = name + b": " + value  # not remembered: in a write it would be another
                 lines[place] = line
                 made.append(line)
@@ -237,9 +237,7 @@ class Encoder:
                 special.append((kind, value))
                 if kind is _OVERRIDE:
                     lines[place] = name + b": " + value
-                elif kind is _RENEW or kind is _RENEW_IN_WRITES:
-                    lines[place] = name + b": " + renewed(value, self._run_id, self.round, 0)
-        return [line for line in lines if line is not None], made, special
+        return [line for line in lines if line is not None], made, special, again
 
     def _line(self, field: tuple[bytes, bytes]) -> bytes:
         """Make a field's line, and remember it if it is one."""
@@ -277,11 +275,6 @@ class Encoder:
         lines[:] = [line for line in lines if line.partition(b":")[0].lower() not in named]
         baggage = [(b"baggage", value) for kind, value in special if kind is Kind.TAG and not self._drops_baggage]
         return self._splice(baggage)
-
-    def _keys(self, headers: Headers, method: str) -> Keys:
-        kinds = _RENEWED if method not in READING else {_RENEW}
-        fields = [field for field in headers if (self._kinds.get(field[0]) or self._learn(field[0])) in kinds]
-        return Keys(self._run_id, self.round, fields)
 
     def _may_be(self, method: bytes, path: str) -> bool:
         name = method.decode("latin-1").strip().upper()

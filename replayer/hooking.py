@@ -60,37 +60,42 @@ class PluginEncoder(Encoder):
 
     def encode(self, record: Record) -> Request | Skip:
         """Give the request to send, or why none must be sent."""
-        # These three are nobody's to change: synthetic traffic must not feed on itself, and half a body is none.
-        if record.method == "CONNECT":
-            return "connect"
-        if loadtag.headers.find(record.headers):
-            return "tagged"
-        if record.body_size > len(record.body):
-            return "truncated"
-        fields = self._end_to_end(record.headers)
+        fields = self._end_to_end(record)
         if isinstance(fields, str):
             return fields
         host = (record.authority if self._recorded_host else "") or self._host
-        given = self._hook(PluginRequest(record.method, self.path(record.path), host, fields, record.body))
+        request = PluginRequest(record.method, self.path(record.path), host, fields, record.body)
+        given = self._hook(request)
         if isinstance(given, str):
             return given
+        if given is request:
+            return super().encode(record)
         self._then.round = self.round
         outcome = self._then.encode(
-            record._replace(
-                method=given.method, path=given.path, authority=given.authority, headers=given.headers,
-                body=given.body, body_size=len(given.body),
+            Record(
+                record.arrival_ns, given.method, record.scheme, given.authority, given.path, record.http_version,
+                given.headers, given.body, len(given.body), *record[9:],
             )
         )  # fmt: skip
         return self._hook.failed(_UNFIT[outcome]) if isinstance(outcome, str) and outcome in _UNFIT else outcome
 
-    def _end_to_end(self, headers: Headers) -> Headers | Skip:
-        """Give the fields for the far end, those that the plan sets among them."""
+    def _end_to_end(self, record: Record) -> Headers | Skip:
+        """Give the fields for the far end, those that the plan sets among them.
+
+        Or why no plugin is asked: synthetic traffic must not feed on itself, and half a body is none.
+        """
+        headers = record.headers
         kinds = [self._kinds.get(name) or self._learn(name) for name, _ in headers]
         left = _LEFT_TO_THE_SENDER.intersection(kinds)
-        if Kind.MALFORMED in left:
-            return "malformed"
-        if Kind.UPGRADE in left:
-            return "upgrade"
+        why: dict[Skip, bool] = {
+            "connect": record.method == "CONNECT",
+            "tagged": Kind.TAG in kinds and loadtag.headers.find(headers) is not None,
+            "malformed": Kind.MALFORMED in left,
+            "upgrade": Kind.UPGRADE in left,
+            "truncated": record.body_size > len(record.body),
+        }
+        if True in why.values():
+            return next(reason for reason, found in why.items() if found)
         own = self._rewriting.fields
         if not left and not self._drops_baggage:
             return (*headers, *own) if own else headers

@@ -24,7 +24,8 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 from rules.exits import UserError
@@ -36,6 +37,9 @@ MOST_TOLD = 20
 """Different failures that are told in words; all are counted."""
 
 _NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+_LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Half characters that stand for no byte, as those from `surrogateescape` do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +62,34 @@ class PluginRequest:
 
     def with_header(self, name: str, value: str | bytes) -> "PluginRequest":
         """Give a copy with this field, in the place of all of its name."""
-        kept = self.without_header(name)
-        return kept.changed(headers=(*kept.headers, (_bytes(name), _bytes(value))))
+        raw = _bytes(name)
+        return self.changed(headers=(*self._without(raw), (raw, _bytes(value))))
 
     def without_header(self, name: str) -> "PluginRequest":
         """Give a copy without any field of this name."""
-        unwanted = _bytes(name).lower()
-        return self.changed(headers=tuple(field for field in self.headers if field[0].lower() != unwanted))
+        return self.changed(headers=tuple(self._without(_bytes(name))))
 
-    def changed(self, **changes: Any) -> "PluginRequest":
-        """Give a copy with some attributes changed: ``request.changed(path="/", body=b"")``."""
-        return replace(self, **changes)
+    def changed(
+        self,
+        *,
+        method: str | None = None,
+        path: str | None = None,
+        authority: str | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] | None = None,
+        body: bytes | None = None,
+    ) -> "PluginRequest":
+        """Give a copy with what is given, and the rest as it is."""
+        return PluginRequest(  # dataclasses.replace takes four times as long
+            self.method if method is None else method,
+            self.path if path is None else path,
+            self.authority if authority is None else authority,
+            self.headers if headers is None else headers,
+            self.body if body is None else body,
+        )
+
+    def _without(self, name: bytes) -> list[tuple[bytes, bytes]]:
+        length, unwanted = len(name), name.lower()
+        return [field for field in self.headers if len(field[0]) != length or field[0].lower() != unwanted]
 
 
 Plugin = Callable[[PluginRequest], PluginRequest | None]
@@ -162,19 +183,21 @@ def _wrong(given: object) -> str | None:
         value = getattr(given, name)
         if not isinstance(value, str):
             return f"it gave a request whose {name} is {_kind(value)} and not str"
-        if any("\ud800" <= character <= "\udfff" and not "\udc80" <= character <= "\udcff" for character in value):
+        if not value.isascii() and _LONE.search(value):
             return f"it gave a request whose {name} holds what is no text"
     body: object = given.body
     if not isinstance(body, bytes):
         return f"it gave a request whose body is {_kind(body)} and not bytes"
-    headers: object = given.headers
-    if not isinstance(headers, tuple) or not all(map(_is_field, headers)):
+    headers: Any = given.headers
+    # Three loops that run in C are quicker than one that does not.
+    if not (
+        isinstance(headers, tuple)
+        and {*map(type, headers)} <= {tuple}
+        and {*map(len, headers)} <= {2}
+        and {*map(type, chain.from_iterable(headers))} <= {bytes}
+    ):
         return "it gave a request whose headers are not a tuple of pairs of bytes"
     return None
-
-
-def _is_field(field: object) -> bool:
-    return isinstance(field, tuple) and len(field) == 2 and isinstance(field[0], bytes) and isinstance(field[1], bytes)
 
 
 def _described(error: BaseException) -> str:

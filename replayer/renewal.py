@@ -7,9 +7,15 @@ twice with one key is sent twice with one key again, and swallowed as it was the
 """
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 
 _HEX = re.compile(rb"[0-9a-fA-F]{32}")
+
+
+@lru_cache(maxsize=16)
+def _key(run_id: str) -> bytes:
+    return blake2b(run_id.encode(), digest_size=32).digest()
 
 
 def renewed(recorded: bytes, run_id: str, round_: int, copy: int) -> bytes:
@@ -17,9 +23,8 @@ def renewed(recorded: bytes, run_id: str, round_: int, copy: int) -> bytes:
 
     `copy` counts from 0, and so does `round_`.
     """
-    key = blake2b(run_id.encode(), digest_size=32).digest()
     place = round_.to_bytes(8) + copy.to_bytes(8)
-    digits = blake2b(recorded, key=key, salt=place, digest_size=16).hexdigest()
+    digits = blake2b(recorded, key=_key(run_id), salt=place, digest_size=16).hexdigest()
     bare = recorded.strip(b' \t"')
     if not _HEX.fullmatch(bare):
         # Version 4, variant 1 (RFC 9562, 5.4).
