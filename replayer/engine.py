@@ -86,6 +86,7 @@ class Run:
         self._chronicle = Chronicle(folder, prepared.encoder.routes, self.ledger, self.ceiling)
         self._vigil = Vigil(len(self.ceiling.sources), int(plan.signal_timeout * 1e9))
         self._ratios: dict[str, int] = {}
+        self._loudness, self._stage = plan.loudness, ""
 
     async def run(self) -> Report:
         """Run to the end, however it comes, and write the report."""
@@ -253,6 +254,7 @@ class Run:
         if self._sending:
             self.lane.wake()  # whatever woke nobody up (a clock that was set, an alarm that was lost), this does
         self._note_reading()
+        self._note_stage(now)
         if self._start_ns:
             in_use = self.lane.in_flight + self.lane.waiting
             self._chronicle.beat((now - self._start_ns) / 1e9, full=in_use >= self.plan.max_connections)
@@ -315,6 +317,13 @@ class Run:
         if self.accounts.rounds and not self._looped:
             self._looped = True
             self._note("recording loops")
+
+    def _note_stage(self, now: int) -> None:
+        if self.plan.stage and self._sending:
+            stage = str(self._loudness.stage(now - self._start_ns))
+            if stage != self._stage:
+                self._stage = stage
+                self._note("stage", stage=stage)
 
     # --- the end ---
 

@@ -26,7 +26,7 @@ from replayer.lanes.choice import Choice, choose
 from replayer.plan import Plan
 from replayer.plugins import Hook, load
 from replayer.rewriting import Rewriting, token
-from replayer.selection import Chosen, Selection, span
+from replayer.selection import EVERYTHING, Chosen, Selection, span
 from replayer.stock import usable
 from replayer.tagging import Tag
 from replayer.terms import Terms, agree
@@ -90,7 +90,8 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
 def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
     """Say what was found and what would be sent: (what, finding)."""
     terms, capture = prepared.terms, prepared.capture
-    held = f"{capture.path}: {capture.count} records over {Duration(prepared.seconds)}"
+    count = f"{'' if capture.span == EVERYTHING else 'about '}{capture.count}"
+    held = f"{capture.path}: {count} records over {Duration(prepared.seconds)}"
     lines = [
         ("recording", f"{held}{_part(plan, prepared)}{prepared.skipped}"),
         ("target", f"{plan.to}, idle" if plan.idle_target else plan.to),
@@ -134,8 +135,9 @@ def _intent(plan: Plan, prepared: Prepared, rate: float) -> str:
         count = round(prepared.capture.count * plan.loudness.mean(seconds) * (seconds / length if seconds else 1.0))
         if plan.max_requests is not None:
             count = min(count, plan.max_requests)
+        about = "up to" if prepared.capture.whole and not plan.stage else "about"
         how = f"{_factors(plan)}{' squeezed' if plan.squeeze else ''}{_whole(plan)}{_again(plan)}"
-        return f"the recording {how}: up to {count} requests in {Duration(seconds)}"
+        return f"the recording {how}: {about} {count} requests in {Duration(seconds)}"
     if plan.top_up is not None:
         return f"what real traffic lacks of {plan.top_up}: {max(0.0, plan.top_up - rate):.1f}/s now, {lasts}{most}"
     extra = max(0, plan.loudness.at(0) - MILLION)

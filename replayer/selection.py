@@ -5,8 +5,10 @@ language is mitmproxy's, which this room does not know.
 """
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 
+from captures.codec import Frame
 from captures.moments import Span, iso, moment
 from captures.reader import Capture
 from captures.records import Record
@@ -44,18 +46,17 @@ class Selection:
         """What of it was found unreadable so far, in words."""
         return self.capture.damage
 
-    @property
+    @cached_property
     def count(self) -> int:
-        """Records at most: those of the blocks that will be read. What the predicate leaves out is among them."""
-        low, high = self.span
-        if low is None and high is None:
+        """Records, by the index: of a block that lies partly in the span, in proportion. Chosen or not."""
+        if self.span == EVERYTHING:
             return self.capture.count
-        return sum(
-            frame.records
-            for segment in self.capture.segments
-            for frame in segment.frames()
-            if (high is None or frame.first_ns < high) and (low is None or frame.last_ns >= low)
-        )
+        return round(sum(self._within(frame) for segment in self.capture.segments for frame in segment.frames()))
+
+    def _within(self, frame: Frame) -> float:
+        low = frame.first_ns if self.span.start_ns is None else max(self.span.start_ns, frame.first_ns)
+        high = frame.last_ns + 1 if self.span.end_ns is None else min(self.span.end_ns, frame.last_ns + 1)
+        return max(0, high - low) / (frame.last_ns + 1 - frame.first_ns) * frame.records
 
     @property
     def first_ns(self) -> int | None:

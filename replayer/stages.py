@@ -53,6 +53,10 @@ class Loudness:
         """Make one that never changes."""
         return cls([Stage(Duration(1), factor, factor)])
 
+    def stage(self, ns: int) -> Stage:
+        """Give the stage that the run is in so long after the start."""
+        return self._stages[min(bisect_right(self._ends, ns), len(self._ends) - 1)]
+
     def at(self, ns: int) -> Factor:
         """Give the factor so long after the start. The first one holds before, the last one afterwards."""
         if self.least == self.most:

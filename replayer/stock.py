@@ -236,6 +236,15 @@ class Supply(NamedTuple):
     stock: Stock[Any]
     echo: Echo[Request] | None
     """The demand once more if it follows live traffic, and has to be told of it."""
+    most: int | None = None
+    """Requests that there are to be at most."""
+
+    @property
+    def ending(self) -> str:
+        """Why nothing more will ever be due, for people."""
+        if self.most is not None and self.demand.wanted >= self.most:
+            return f"{self.most} requests were asked for at most (--max-requests)"
+        return "the recording was played to its end"
 
 
 def supply(plan: Plan, stock: Stock[Any], first_ns: int, start_ns: int) -> Supply:
@@ -243,7 +252,9 @@ def supply(plan: Plan, stock: Stock[Any], first_ns: int, start_ns: int) -> Suppl
     if plan.of == "live":
         wants = TopUp(plan.top_up) if plan.top_up is not None else Raise(plan.loudness, start_ns)
         echo = Echo(wants, stock, int(plan.max_lag * 1e9), plan.max_requests)
-        return Supply(echo, stock, echo)
+        return Supply(echo, stock, echo, plan.max_requests)
     if plan.rate is not None:
-        return Supply(Steady(stock, plan.rate, start_ns, None if plan.even else plan.seed), stock, None)
-    return Supply(Timeline(stock, first_ns, start_ns), stock, None)
+        return Supply(
+            Steady(stock, plan.rate, start_ns, None if plan.even else plan.seed), stock, None, plan.max_requests
+        )
+    return Supply(Timeline(stock, first_ns, start_ns), stock, None, plan.max_requests)

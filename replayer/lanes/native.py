@@ -338,7 +338,7 @@ class NativeLane:
         if news & NEWS_DEADLINE:
             self._host.stop("ended", "the time was up")
         if news & NEWS_EXHAUSTED:
-            self._host.stop("ended", "the recording was played to its end")
+            self._host.stop("ended", self._supply.ending if self._supply else "")
         if news & NEWS_SETTLED:
             self._host.settled()
         self.wake()

@@ -151,7 +151,7 @@ class PythonLane:
         due = demand.due()
         if due is None:
             if demand.exhausted:
-                self._host.stop("ended", "the recording was played to its end")
+                self._host.stop("ended", self._supply.ending if self._supply else "")
             else:
                 self._refill()
         return due

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tests.benchmarks import (
     addons,
+    bursts,
     capture_layout,
     capture_sealing,
     capture_share,
@@ -38,12 +39,15 @@ class Benchmark(NamedTuple):
     peers: tuple[str, ...]
     seconds: float = 3.0
     """Length of one measurement, unless told otherwise."""
+    timed: bool = True
+    """Whether it depends on the machine, and so is measured several times."""
 
 
 BENCHMARKS = {
     "replayer": Benchmark(replayer.run, replayer.PEERS),
     "pacing": Benchmark(pacing.run, pacing.PEERS, 4.0),
     "replay_memory": Benchmark(replay_memory.run, replay_memory.PEERS),
+    "bursts": Benchmark(bursts.run, bursts.PEERS, timed=False),
     "sidecar": Benchmark(sidecar.run, contenders.PEERS, 0.8),
     "latency": Benchmark(latency.run, contenders.PEERS, 2.0),
     "capture_share": Benchmark(capture_share.run, contenders.PEERS),
@@ -173,6 +177,8 @@ def _table(name: str, arguments: argparse.Namespace) -> str:
         )
         _say(f"{name}: {bench.rounds} rounds of {bench.seconds:g} s each")
         table = benchmark.run(bench)
+    if not benchmark.timed:
+        return f"### {name}\n\n{table}\n"
     return f"### {name}\n\n{machine()}. {peers.versions(benchmark.peers)}. Median of {bench.rounds}.\n\n{table}\n"
 
 

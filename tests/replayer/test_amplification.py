@@ -16,6 +16,7 @@ from rules.units import MILLION, Duration, Factor
 from tests.support.bursts import (
     MS,
     SECOND,
+    Path,
     amplified,
     autocorrelation,
     counted,
@@ -24,6 +25,7 @@ from tests.support.bursts import (
     drawn,
     expected_autocorrelation,
     expected_dispersion,
+    in_theory,
     on_off,
     pages,
     steady,
@@ -173,6 +175,18 @@ def test_counts_scatter_as_those_of_more_users_would(traffic: str, factor: str) 
         assert abs(dispersion(after) - expected) < tolerance, width
         rho = expected_autocorrelation(autocorrelation(before), was, times_as_many / MILLION)
         assert abs(autocorrelation(after) - rho) < 0.1 + error, width
+
+
+@pytest.mark.parametrize("path", [steady(LONG), on_off(LONG), diurnal(LONG)])
+@pytest.mark.parametrize("factor", [1.0, 4.0])
+def test_theory_is_what_more_users_do(path: Path, factor: float) -> None:
+    """The yardstick itself: arrivals drawn along a path against what the path alone says of them."""
+    at = drawn(path, seed=17, factor=factor)
+    for width in (10 * MS, 100 * MS, SECOND):
+        index, rho = in_theory(path, width, LONG * SECOND, factor)
+        counts = counted(at, width, LONG * SECOND)
+        assert abs(dispersion(counts) / index - 1) < 5 * math.sqrt(2 / len(counts))
+        assert abs(autocorrelation(counts) - rho) < 5 / math.sqrt(len(counts))
 
 
 def test_what_is_wider_than_a_stretch_is_multiplied() -> None:

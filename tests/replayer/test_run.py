@@ -593,3 +593,39 @@ async def test_a_token_that_has_expired_never_arrives(tmp_path: Path) -> None:
             replay.send_signal(signal.SIGINT)
             assert await replay.wait() == Exit.INTERRUPTED
     assert late == []
+
+
+# --- which part of the recording, how much, and when ---
+
+
+def test_a_part_of_the_recording_over_and_over_until_so_many_were_sent(here: Field) -> None:
+    span = ["--from", "+1s", "--until", "+1200ms", "--only", "~u /item/", "--except", "~u /item/105"]
+    run(*here.arguments("--idle-target", *span, "--loop", "--max-requests", "50", "--max-lag", "10s"))
+    report = here.report()
+    assert report.accounts.wanted == report.accounts.sent == 50
+    assert "--max-requests" in report.reason
+    paths = Counter(line[4] for line in here.lines())
+    chosen = {f"/item/{i}" for i in range(100, 120) if i != 105}
+    assert set(paths) == chosen
+    assert set(paths.values()) == {2, 3}
+
+
+def test_a_rate_of_ones_own_keeps_the_order(here: Field) -> None:
+    run(*here.arguments("--idle-target", "--rate", "100/s", "--even", "--duration", "1s", "--max-lag", "10s"))
+    assert here.report().accounts.wanted == 100
+    assert sorted(line[4] for line in here.lines()) == sorted(f"/item/{i}" for i in range(100))
+
+
+def test_live_traffic_is_raised_in_stages(here: Field) -> None:
+    stages = ["--stage", "2s:1.05x", "--stage", "2s:1.25x"]
+    run(*here.arguments("--sidecar", here.control_url, *stages))
+    report = here.report()
+    assert abs(report.accounts.wanted - RATE * (0.05 + 0.25) * 2) <= 0.1 * RATE
+    assert [entry["stage"] for entry in here.journal() if entry["event"] == "stage"] == ["2s:1.05x", "2s:1.25x"]
+    assert report.seconds == pytest.approx(4, abs=0.5)
+
+
+def test_whole_sessions_reach_the_app(here: Field) -> None:
+    run(*here.arguments("--idle-target", "--sessions", "auto", "--amplify", "2x", "--max-lag", "10s"))
+    assert here.report().accounts.wanted == 600
+    assert Counter(line[4] for line in here.lines()) == {f"/item/{i}": 2 for i in range(300)}

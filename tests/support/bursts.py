@@ -118,6 +118,28 @@ def autocorrelation(counts: Sequence[int]) -> float:
     return sum((one - mean) * (two - mean) for one, two in pairwise(counts)) / whole
 
 
+def in_theory(path: Path, width_ns: int, length_ns: int, factor: float) -> tuple[float, float]:
+    """Give index of dispersion and autocorrelation to be expected of arrivals along a path, `factor` times as many.
+
+    Exact, from the path alone: with L the integral of the rate over a window, the index is 1 + f Var[L] / E[L], and
+    the autocorrelation f Cov[L, next L] / (E[L] + f Var[L]).
+    """
+    width, count = width_ns / SECOND, length_ns // width_ns
+    whole = [0.0] * (count + 1)
+    for begin, end, rate in path:
+        at = begin
+        while at < end:
+            window = min(count, int((at + 1e-9) / width))
+            until = min(end, (window + 1) * width)
+            whole[window] += rate * (until - at)
+            at = until
+    integrals = whole[:count]
+    mean = sum(integrals) / count
+    variance = sum((one - mean) ** 2 for one in integrals) / (count - 1)
+    covariance = sum((one - mean) * (two - mean) for one, two in pairwise(integrals)) / (count - 1)
+    return 1 + factor * variance / mean, factor * covariance / (mean + factor * variance)
+
+
 def expected_dispersion(before: float, factor: float) -> float:
     """Give the index of dispersion of a Cox process whose intensity was multiplied.
 
