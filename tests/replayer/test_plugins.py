@@ -1,5 +1,6 @@
 """A plugin changes requests or leaves them out; it can't break one, move one, free one, or end a run."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -230,6 +231,15 @@ def test_whatever_it_gives_is_one_tagged_request_or_none(
 
 
 # --- loading ---
+
+
+def test_the_plugin_in_the_document_does_what_it_says() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs/replay.md").read_text()
+    (source,) = re.findall(r"```python\n(# shop_plugin.*?)```", text, re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(source, scope)
+    assert encode(scope["newest"], record(path="/admin/users")) == "plugin"
+    assert b"\r\nX-Api-Version: 2\r\n" in written(encode(scope["newest"], record(path="/")))
 
 
 @pytest.fixture

@@ -83,14 +83,15 @@ def recorded() -> Iterator[Record]:
         yield record(number / 50, path, method, usual + own, b"{}" if method == "POST" else b"")
 
 
-def test_a_run_with_everything_changed(tmp_path: Path, target: tuple[str, list[Arrived]]) -> None:
+@pytest.mark.parametrize("factor", [1, 3])
+def test_a_run_with_everything_changed(tmp_path: Path, target: tuple[str, list[Arrived]], factor: int) -> None:
     url, arrived = target
     keys.generate(tmp_path, "load")
     (tmp_path / "own_plugin.py").write_text(PLUGIN)
     with BatchWriter(tmp_path / "recording") as batch:
         for item in recorded():
             batch.write(item)
-    arguments = ["replay", str(tmp_path / "recording"), "--to", url, "--idle-target", "--amplify", "3x"]
+    arguments = ["replay", str(tmp_path / "recording"), "--to", url, "--idle-target", "--amplify", f"{factor}x"]
     arguments += ["--key", str(tmp_path / "load.key"), "--runs", str(tmp_path / "runs"), "--token-from", "SHOP_TOKEN"]
     arguments += ["--allow", "POST /v2/cart/{id}", "--rewrite", "^/v1/ => /v2/", "--set-header", "Accept-Language: en"]
     arguments += ["--remove-header", "X-Forwarded-*", "--plugin", "own_plugin:change"]
@@ -106,7 +107,10 @@ def test_a_run_with_everything_changed(tmp_path: Path, target: tuple[str, list[A
 
     done = run(*arguments, env=env)
     assert done.returncode == Exit.DONE, done.stdout + done.stderr
-    assert Counter(one.line.rpartition("/")[0] for one in arrived) == {"GET /v2/item": 60, "POST /v2/cart": 30}
+    assert Counter(one.line.rpartition("/")[0] for one in arrived) == {
+        "GET /v2/item": 20 * factor,
+        "POST /v2/cart": 10 * factor,
+    }
     for one in arrived:
         assert one.fields["authorization"] == f"Bearer {SECRET}"
         assert one.fields["accept-language"] == "en"
@@ -115,13 +119,13 @@ def test_a_run_with_everything_changed(tmp_path: Path, target: tuple[str, list[A
         assert one.fields["baggage"].startswith("loadtest=v1.")
         assert not {"traceparent", "x-forwarded-for"} & one.fields.keys()
     posts = [one for one in arrived if one.line.startswith("POST")]
-    assert len({one.fields["idempotency-key"] for one in posts}) == 30
+    assert len({one.fields["idempotency-key"] for one in posts}) == 10 * factor
     assert {one.body for one in posts} == {b"{}"}
 
     (folder,) = (tmp_path / "runs").iterdir()
     report = read_report(folder)
     assert report.accounts.skipped == {"unsafe": 5, "plugin": 3, "plugin-error": 2}
-    assert report.accounts.answered == 90
+    assert report.accounts.answered == 30 * factor
     assert report.reasons == {"plugin-error": "own_plugin:change: ValueError: no idea (own_plugin.py:9) (2 times)"}
     journal = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
     assert [entry["how"] for entry in journal if entry["event"] == "plugin failed"] == [
