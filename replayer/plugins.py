@@ -50,7 +50,7 @@ class PluginRequest:
     path: str
     """With its query, as on the wire: ``/item/7?full=1``. What is not UTF-8 in it is kept by `surrogateescape`."""
     authority: str
-    """What goes into `Host`. The connection goes to where the plan says for this host: to its target, or ``--resolve``."""
+    """What goes into `Host`. The connection goes where the plan sends this host: to its target, or by ``--resolve``."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """(name, value) in their order; repeated names stay repeated."""
     body: bytes = b""
