@@ -308,6 +308,8 @@ class Connection(asyncio.Protocol):
             return
         self._look_for_room()
         for lost, stream in [item for item in self._streams.items() if item[0] > last & LAST_STREAM]:
+            # Not processed (RFC 9113, 8.7), so it may be sent again each time. That ends: others were answered here.
+            stream.retried = stream.retried and not self._served
             self._lose(lost, stream, "closed", f"GOAWAY: {_named(code)}")
 
     # --- events of the library ---

@@ -49,6 +49,11 @@ http {{
 """
 
 
+_GOES_AWAY = 1500
+"""Requests on a connection of HTTP/2, after which nginx says GOAWAY and takes no more that is on its way. Not just at
+the end of a run of thousands: a run that is over sends nothing again."""
+
+
 class Line(NamedTuple):
     """A request in a server's log."""
 
@@ -86,9 +91,9 @@ def nginx(folder: Path) -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def nginx_http2(folder: Path) -> Iterator[Served]:
+def nginx_http2(folder: Path, goes_away: int = _GOES_AWAY) -> Iterator[Served]:
     """Start nginx for clients that know it speaks HTTP/2."""
-    with _nginx(folder, "http2") as served:
+    with _nginx(folder, "http2", f"keepalive_requests {goes_away};") as served:
         yield served._replace(options=("--http2",))
 
 
@@ -97,7 +102,8 @@ def nginx_tls(folder: Path) -> Iterator[Served]:
     """Start nginx for clients that agree on HTTP/2 in the TLS handshake."""
     trust, _ = certificate(folder, "127.0.0.1")
     pem = folder / "server.pem"
-    with _nginx(folder, "ssl http2", f"ssl_certificate {pem}; ssl_certificate_key {pem};") as served:
+    requests = f"keepalive_requests {_GOES_AWAY};"
+    with _nginx(folder, "ssl http2", f"{requests} ssl_certificate {pem}; ssl_certificate_key {pem};") as served:
         yield served._replace(url=served.url.replace("http:", "https:"), options=("--ca", str(trust)))
 
 
