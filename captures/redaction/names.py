@@ -57,7 +57,7 @@ COOKIES = ("*",)
 """Names of cookies: which of them is the session is up to each app, so all are replaced unless they are spared."""
 
 _MOST_KNOWN = 4096
-LONGEST = 256
+_LONGEST = 256
 """A name longer than this is judged by its end."""
 
 _APART = re.compile(rb"[^A-Za-z0-9]+")
@@ -90,8 +90,8 @@ class Names:
             return self._known[name]
         except KeyError:
             pass
-        if len(name) > LONGEST:
-            return self._judge(name[-LONGEST:])
+        if len(name) > _LONGEST:
+            return self._judge(name[-_LONGEST:])
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         found = self._known[name] = self._judge(name)

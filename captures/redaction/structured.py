@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from pydantic_core import from_json
 
 from captures.redaction.edits import JSON, Edit, decoded, shifted, through
-from captures.redaction.names import LONGEST
 
 if TYPE_CHECKING:
     from captures.redaction.scanner import Scanner
@@ -55,6 +54,8 @@ _REVERSED = re.compile(rb"[0-9.eE+-]*+")
 _LONGEST_NUMBER = 400
 _TOKENS = re.compile(rb"\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\"|-?[0-9][0-9.eE+-]*+|[{}\[\]]", re.DOTALL)
 _NAMING = frozenset((b"name", b"key", b"field", b"id", b"param", b"parameter", b"label", b"attribute", b"k", b"n"))
+_NEAR = 64
+"""Bytes before a name in which the key stands that says so, unless there are many blanks."""
 _NAMED = frozenset((b"value", b"values", b"val", b"content", b"data", b"v", b"string-value"))
 
 
@@ -108,13 +109,21 @@ class _Document:
         plain = decoded(raw, JSON) if b"\\" in raw else raw
         if key is None:
             self._found += self._inside(start, raw)
-            if len(plain) <= LONGEST and scanner.names.secret(plain):
+            if self._names(start) and scanner.names.secret(plain):
                 self._named.append(start)
             return end + 1
         if scanner.names.secret(plain):
             return self._value(key.end(), plain)
         self._found += shifted(scanner.patterns.find(raw), start) if raw is plain else self._inside(start, raw)
         return end + 1
+
+    def _names(self, start: int) -> bool:
+        """Say whether the string at `start` may be a field's name, as after ``"name":``. In doubt it is one."""
+        before = self._text[max(0, start - _NEAR) : start - 1].rstrip()
+        if before and not before.endswith(b":"):
+            return False
+        _, quote, key = before[:-1].rstrip()[:-1].rpartition(b'"')
+        return not quote or key.lower() in _NAMING
 
     def _inside(self, start: int, raw: bytes) -> list[Edit]:
         """Find secrets within a string's text: it may be JSON itself, a URL, a form, or prose."""
