@@ -403,11 +403,15 @@ class CaptureWriter:
         while True:
             now_ns = time.monotonic_ns()
             try:
-                while time.monotonic_ns() - now_ns < _TURN_NS or now_ns > hurry_ns:
+                while time.monotonic_ns() - now_ns < _TURN_NS or now_ns > hurry_ns or self._crowded():
                     next(steps)
             except StopIteration as end:
                 return int(end.value)
             await asyncio.sleep(0 if self._closing or self._unpacked > 1 else _PAUSE)
+
+    def _crowded(self) -> bool:
+        """Say whether there is hardly room for more records: those that are packed soon take a fraction of theirs."""
+        return self._waiting > self._queue_size * 3 // 4
 
     def _compressed(self, block: _Block, done: asyncio.Future[int]) -> None:
         """Let a block take its place among those that wait for the disk, by its new size: once."""
@@ -459,12 +463,11 @@ class CaptureWriter:
         elif self._segment is not None and self._sync_left() == 0:
             await self._segment.file.sync()
             self._segment.unsynced_since, self._segment.unsynced = 0.0, 0
-        elif self._sealed:
-            if self._segment is None:
-                await self._open()
-            else:
-                await self._write(self._segment, self._sealed[0])
-        elif self._closing:
+        elif self._sealed and self._segment is None:
+            await self._open()
+        elif self._segment is not None and self._sealed and self._packed(self._sealed[0]):
+            await self._write(self._segment, self._sealed[0])
+        elif self._closing and not self._sealed:
             return True
         elif self._segment is None and self._failing:
             await self._open()  # nothing to write, but whether it could be written should show
@@ -472,6 +475,10 @@ class CaptureWriter:
         else:
             await self._wait()
         return False
+
+    def _packed(self, block: _Block) -> bool:
+        """Say whether a block can be written. Nobody waits for it: the segment may have to be synced before."""
+        return block.compressed is None or block.compressed.done()
 
     def _due(self) -> str | None:
         """Say why the segment has to be closed now; None if it stays open."""

@@ -3,12 +3,14 @@
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from captures import segments
+from captures import codec, segments
 from captures.accounting import Counts
 from captures.reader import Capture, Segment
 from captures.verify import verify
@@ -103,6 +105,35 @@ async def test_by_interval_many_blocks_share_a_sync_and_the_last_one_needs_no_tr
     before = len(disk.synced)
     await to.close()
     assert len(disk.synced) == before + 1, "the footer"
+
+
+async def test_by_interval_a_sync_does_not_wait_for_a_block_that_is_not_compressed_yet(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = Counts()
+    to = writer(tmp_path, counts, flush=Duration(0.2), block_size=Size(1), fsync="interval")
+    await to.start()
+    goes_on = threading.Event()
+    real, calls = codec.Compressor.compressed, count()
+
+    def slow_from_the_second_on(self: codec.Compressor, parts: list[bytes]) -> bytes:
+        if next(calls):
+            goes_on.wait(30)
+        return real(self, parts)
+
+    monkeypatch.setattr(codec.Compressor, "compressed", slow_from_the_second_on)
+    offer = offerer(counts, to)
+    offer(0)
+    offer(1)
+    try:
+        await eventually(lambda: counts.written == 1)
+        (file,) = tmp_path.iterdir()
+        await eventually(lambda: disk.synced[-1][1] == file.stat().st_size, within=5)
+        assert counts.queued == 1
+    finally:
+        goes_on.set()
+    await to.close()
+    assert counts.written == 2
 
 
 @pytest.mark.parametrize("policy", ["block", "interval"])

@@ -716,6 +716,23 @@ async def test_a_block_that_was_packed_a_moment_ago_counts_only_what_is_in_it(tm
     assert verify(tmp_path).ok
 
 
+async def test_packing_hurries_when_the_queue_fills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its records are due in an hour, and the loop is so busy that it has no time for them."""
+    monkeypatch.setattr("captures.writer._TURN_NS", 0)
+    counts = Counts()
+    writer = making.writer(tmp_path, counts, flush=Duration(3600), queue_size=Size(1 << 20))
+    await writer.start()
+    body = bytes(10_000)
+    for number in range(80):
+        _offer(writer, counts, record(NOON + number, body=body, body_size=len(body)))
+    await eventually(lambda: counts.written > 0, within=5)
+    for number in range(80, 120):
+        _offer(writer, counts, record(NOON + number, body=body, body_size=len(body)))
+    monkeypatch.undo()
+    await writer.close()
+    assert (counts.written, counts.dropped) == (120, 0)
+
+
 async def test_what_is_packed_after_the_end_is_not_counted_again(tmp_path: Path) -> None:
     counts = Counts()
     writer = making.writer(tmp_path, counts)
