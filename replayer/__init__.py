@@ -32,7 +32,8 @@ Edges:
 - `reporting`: from a run's folder to its report: by route, as a page, for CI, against another run.
 - `folder`: plan, journal, histograms and report on the disk. `metrics`: Prometheus. `progress`: the terminal.
 - `lanes`: how what is due and allowed leaves, and where its outcome is counted. A folder with a map of its own.
-- `engine`: puts them together into one run; `prepare` checks beforehand all that can be checked, for `--dry-run` too.
+- `engine`: puts them together into one run; `prepare` checks beforehand all that can be checked, for `--dry-run` too,
+  and `preview` says what becomes of the first records.
 
 May import `captures`, `loadtag` and `rules`, never `reamp`, `addons` or mitmproxy.
 """

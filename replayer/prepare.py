@@ -14,24 +14,23 @@ from captures.errors import CaptureError
 from captures.keyring import load_identities
 from captures.moments import iso
 from captures.reader import Capture
-from captures.records import Record
 from loadtag import Signer
 from loadtag.keys import KeyFileError, load_private
 from replayer.accounts import Accounts
 from replayer.credits import RefusedError, grants
-from replayer.encoding import Encoder, Request
+from replayer.encoding import Encoder
 from replayer.folder import new_run_id
 from replayer.hooking import PluginEncoder
 from replayer.lanes.choice import Choice, choose
 from replayer.plan import Plan
 from replayer.plugins import Hook, load
+from replayer.preview import Preview
 from replayer.rewriting import Rewriting, token
 from replayer.selection import EVERYTHING, Chosen, Selection, span
 from replayer.stock import usable
 from replayer.tagging import Tag
 from replayer.terms import Terms, agree
 from replayer.transport.tls import to_target, verified
-from replayer.writes import Seen
 from rules.exits import Exit, UserError
 from rules.units import MILLION, Duration, Share
 from rules.wire import State
@@ -63,8 +62,8 @@ class Prepared(NamedTuple):
     """How requests will leave."""
     skipped: str
     """What was skipped of the first records, for people."""
-    writes: Seen
-    """Requests that change things, among the first records."""
+    preview: list[tuple[str, str]]
+    """What else was seen of them: (what, finding)."""
 
 
 async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
@@ -72,7 +71,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
     run_id = new_run_id(time.time())
     signer = _key(plan)
     encoder = _encoder(plan, run_id)
-    capture, skipped, writes = _recording(plan, encoder, chosen)
+    capture, skipped, preview = _recording(plan, encoder, chosen)
     seconds = max(0, (capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9
     if plan.of == "live" and plan.duration is None and seconds < SHORTEST:
         raise UserError(f"the recording lasts {Duration(seconds)} only: say how long the run is to last, --duration")
@@ -84,7 +83,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
         for url in states:
             await _try_subscribing(client, url, terms, run_id, tag)
     lane = await choose(plan)
-    return Prepared(run_id, capture, encoder, signer, tls, states, terms, seconds, lane, skipped, writes)
+    return Prepared(run_id, capture, encoder, signer, tls, states, terms, seconds, lane, skipped, preview)
 
 
 def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
@@ -98,7 +97,7 @@ def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
         ("lane", f"{prepared.lane.name}: {prepared.lane.why}"),
         ("load tag", f"key {prepared.signer.key_id}, for {terms.audience}, valid {plan.tag_lifetime} at a time"),
     ]
-    lines += prepared.writes.lines()
+    lines += prepared.preview
     lines += [("damaged", f"{damage}; it is left out") for damage in capture.damage]
     rate = 0.0
     for url, state in prepared.states.items():
@@ -216,7 +215,7 @@ def _with_tokens(plan: Plan) -> Rewriting:
         raise UserError(f"--token-from: {error}") from None
 
 
-def _recording(plan: Plan, encoder: Encoder, chosen: Chosen | None) -> tuple[Selection, str, Seen]:
+def _recording(plan: Plan, encoder: Encoder, chosen: Chosen | None) -> tuple[Selection, str, list[tuple[str, str]]]:
     try:
         whole = Capture(plan.recording, load_identities(plan.identity))
         capture = Selection(whole, span(whole, plan.from_, plan.until), chosen)
@@ -227,35 +226,15 @@ def _recording(plan: Plan, encoder: Encoder, chosen: Chosen | None) -> tuple[Sel
         if first is None:
             raise UserError(_nothing(plan, whole, found, encoder))
         capture = Selection(whole, capture.span, chosen, first[0])
-        sample, writes = Accounts(), Seen.none()
         encoder.forget()
+        preview = Preview(plan, encoder)
         for record in islice(capture.sifted(), SAMPLE):
-            _look_at(record, encoder, plan, sample, writes)
+            preview.look(record)
     except CaptureError as error:
         raise UserError(str(error)) from None
-    skipped = ", ".join(f"{count} {reason}" for reason, count in sample.skipped.items())
-    if skipped:
-        skipped = f"; of the first {sample.read}, {skipped} will be skipped"
-    skipped += "".join(f" ({reason})" for reason in encoder.reasons.values())
+    skipped = preview.skipped
     encoder.forget()
-    return capture, skipped, writes
-
-
-def _look_at(record: Record | None, encoder: Encoder, plan: Plan, sample: Accounts, writes: Seen) -> None:
-    """Count what becomes of a record, and if it is a write that is allowed or left out, its route too."""
-    sample.read += 1
-    if record is None:
-        sample.skipped["filtered"] += 1
-        return
-    request = encoder.encode(record)
-    if isinstance(request, Request):
-        route = encoder.routes.all[request.route]
-        if route.method not in plan.methods:
-            writes.count(route.method, route.template, allowed=True)
-        return
-    sample.skipped[request] += 1
-    if request == "unsafe" and record.method not in plan.methods:
-        writes.count(record.method, encoder.path(record.path), allowed=False)
+    return capture, skipped, preview.lines()
 
 
 def _nothing(plan: Plan, whole: Capture, found: Accounts, encoder: Encoder) -> str:

@@ -324,6 +324,11 @@ def replay(
         reamp replay recordings --to http://staging:8000 --idle-target --key load.key --from 14:00 --until 15:00
         --except '~u /healthz' --loop --stage 10m:1x --stage 10m:2x --stage 20m:2x..5x
 
+    Writes too, on routes that are named, as another user, with the paths of the next version:
+
+        reamp replay recordings --to http://staging:8000 --idle-target --key load.key --allow 'POST /cart/{id}'
+        --token-from STAGING_TOKEN --rewrite '^/v1/ => /v2/'
+
     See first what would happen: add **--dry-run**. Ctrl-C stops at once and still writes the report.
 
     Exit codes: 0 done; 90 live signal lost; 91 lever pulled; 93 invalid, the sender lagged; 104 a mistake in the

@@ -1,18 +1,13 @@
 """Requests that change things are sent only where the plan names their route."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captures.batch import BatchWriter
 from captures.templates import template
-from loadtag.keys import generate
 from replayer.encoding import Encoder, Request
-from replayer.plan import Plan
-from replayer.prepare import describe, prepare
 from replayer.rewriting import PathRule, Rewriting
 from replayer.writes import READING, SAFE_METHODS, RoutePattern, Writes
 from tests.support.recording import record
@@ -143,31 +138,3 @@ def test_without_a_route_nothing_that_writes_is_sent(path: str, method: str) -> 
 
 def test_the_safe_ones_only_read() -> None:
     assert set(SAFE_METHODS) <= READING
-
-
-async def test_a_dry_run_lists_the_routes_that_are_sent_and_those_that_are_not(tmp_path: Path) -> None:
-    with BatchWriter(tmp_path / "recording") as batch:
-        for number in range(60):
-            method, path = [
-                ("GET", "/"),
-                ("POST", f"/cart/{number}"),
-                ("DELETE", f"/cart/{number}"),
-                ("POST", "/orders"),
-            ][number % 4]
-            batch.write(record(number / 10, path, method=method))
-    generate(tmp_path, "load")
-    plan = Plan.model_validate(
-        {
-            "recording": tmp_path / "recording",
-            "to": "http://127.0.0.1:1",
-            "idle_target": True,
-            "key": tmp_path / "load.key",
-            "allow": ["POST /cart/{id}"],
-        }
-    )
-    lines = dict(describe(plan, await prepare(plan)))
-    assert lines["writes sent"] == "POST /cart/{id} (15)"
-    assert lines["writes left out"] == (
-        "DELETE /cart/{id} (15), POST /orders (15); --allow 'DELETE /cart/{id}' would send these"
-    )
-    assert "30 unsafe will be skipped" in lines["recording"]
