@@ -19,13 +19,18 @@ def unpacked(record: Record, most: int = MOST) -> bytes:
     if not record.body:
         return b""
     encodings = b", ".join([value for name, value in record.headers if name.lower() == b"content-encoding"])
-    unpack = _UNPACKING.get(encodings.lower()) if encodings else None
+    return unpacked_as(record.body, encodings, most)
+
+
+def unpacked_as(body: bytes, encodings: bytes, most: int = MOST) -> bytes:
+    """Do the same with a body whose `Content-Encoding` is given."""
+    unpack = _UNPACKING.get(encodings.lower()) if encodings and body else None
     if unpack is None:
-        return record.body
+        return body
     try:
-        return unpack(record.body, most)
+        return unpack(body, most)
     except (zlib.error, zstandard.ZstdError, brotli.error):
-        return record.body
+        return body
 
 
 def _gunzip(body: bytes, most: int) -> bytes:

@@ -19,6 +19,7 @@ Read in the order in which a request comes to be. Pure decisions, without clock,
 - `tagging`: the signed mark that every request bears, renewed before it expires.
 - `vigil`: the watch over the live signal, and when to give up.
 - `routes`: which route a request belongs to, and what came back on each. `comparison`: is a change more than noise?
+- `differences`: what differs between answers to the same request, beyond what differs by itself.
 - `accounts`, `latency`, `snapshot`, `report`: where each request went, how long it took, how things stand, the verdict.
 - `series`: what is written down of each second, and of each route. `bottleneck`: was it the sender?
 
@@ -29,6 +30,7 @@ Edges:
 - `transport`: HTTP over a bounded pool of connections, and what can go wrong there, by name.
 - `credits`: the sidecars' grant streams.
 - `chronicle`: writes the books down while the run lasts. `cores`: how busy this process's busiest thread is.
+- `prober`: sends some requests twice, and to a reference, to compare the answers.
 - `reporting`: from a run's folder to its report: by route, as a page, for CI, against another run.
 - `folder`: plan, journal, histograms and report on the disk. `metrics`: Prometheus. `progress`: the terminal.
 - `lanes`: how what is due and allowed leaves, and where its outcome is counted. A folder with a map of its own.

@@ -8,7 +8,7 @@ the name of a field or by a path, and remembered: a plan without it costs nothin
 """
 
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Literal
 
 import loadtag.headers
@@ -129,6 +129,8 @@ class Encoder:
         `host` goes into `Host`; with `recorded_host` only where none was recorded.
         """
         self.routes = Routes()
+        self.offer: Callable[[Request], None] | None = None
+        """Who wants to see every request that is made."""
         self.round = 0
         """How often the recording was read to its end: a key is new in every round."""
         self._rewriting = rewriting
@@ -190,7 +192,7 @@ class Encoder:
         if body or method in ("POST", "PUT", "PATCH"):
             lines.append(b"Content-Length: %d" % len(body))
         before, after = tag
-        return Request(
+        request = Request(
             b"\r\n".join((first, second, *lines)) + before,
             after + body,
             method,
@@ -198,6 +200,9 @@ class Encoder:
             outline(record),
             Keys(self._run_id, self.round, again) if again else None,
         )
+        if self.offer is not None:
+            self.offer(request)
+        return request
 
     def _lines(
         self, headers: Headers, method: str

@@ -31,6 +31,7 @@ from replayer.latency import quantiles, quantiles_of
 from replayer.metrics import RunCollector
 from replayer.plan import Plan
 from replayer.prepare import Prepared, control_client, run_seconds
+from replayer.prober import Prober
 from replayer.report import Live, Report, Stop, exit_code, faults
 from replayer.reporting.findings import by_route, caveats
 from replayer.snapshot import Observer, Snapshot
@@ -84,6 +85,10 @@ class Run:
         self._stalled_ns = 0
         self._observer = Observer(self.ceiling)
         self._chronicle = Chronicle(folder, prepared.encoder.routes, self.ledger, self.ceiling)
+        self._prober: Prober | None = None
+        if plan.diff:
+            spend = lambda: self._sending and self.ceiling.spend(self._clock()) is None  # noqa: E731
+            self._prober = Prober(plan, prepared.encoder.routes, self.token, spend, self.refused_by_lever)
         self._vigil = Vigil(len(self.ceiling.sources), int(plan.signal_timeout * 1e9))
         self._ratios: dict[str, int] = {}
         self._loudness, self._stage = plan.loudness, ""
@@ -115,6 +120,8 @@ class Run:
                     await self._wind_down()
                 finally:
                     self.lane.close()
+                    if self._prober is not None and (trouble := await self._prober.close()):
+                        self._note("diff ended", error=trouble)
                     for follower in followers:
                         follower.cancel()
                     await asyncio.gather(*followers, return_exceptions=True)
@@ -128,6 +135,8 @@ class Run:
 
         After the planned end the last answers are waited for, and any other end may still come. That one is final.
         """
+        if self._prober is not None:
+            self._prober.stop()
         if self._end is None:
             self._end_ns = self._clock()
             self._sending = False
@@ -191,6 +200,8 @@ class Run:
 
     async def _begin(self) -> None:
         capture = self.prepared.capture
+        if self._prober is not None:
+            self.prepared.encoder.offer = self._prober.offer
         stock = stocked(self.plan, capture, self.prepared.encoder, self.accounts)
         try:
             while stock.low and self._end is None:
@@ -209,6 +220,8 @@ class Run:
         self._note("start", of=self.plan.of, amplify=self.plan.amplify, top_up=self.plan.top_up)
         self._sending = True
         self.lane.begin(self._supply, deadline_ns)
+        if self._prober is not None:
+            self._prober.begin()
 
     # --- what sidecars report ---
 
@@ -380,6 +393,7 @@ class Run:
             bottleneck=limit,
             routes=by_route(self.prepared.encoder.routes, self.folder.path),
             caveats=caveats(self.plan),
+            differences=self._prober.findings() if self._prober is not None else None,
             exit_code=int(exit_code(stop, invalid, accounts)),
         )
 

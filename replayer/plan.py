@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from captures.sampling import SessionBy
 from replayer import addresses
+from replayer.differences import ASPECTS, RECORDED, Aspect
 from replayer.fields import Names
 from replayer.plugins import plugin_name
 from replayer.rewriting import MOST_RULES, PathRule, Rewriting, header, name_pattern, once, token_source
@@ -119,13 +120,19 @@ class Plan(BaseModel):
         "auto", description="what sends: native C code, Python, or what fits"
     )
 
+    diff: tuple[Aspect, ...] = Field((), description="compare answers: status, size; of two places body-hash and json")
+    diff_against: str | None = Field(None, description="URL of an idle reference to compare answers with")
+    diff_rate: Rate = Field(Rate(10), description="how many requests are compared")
+
     metrics: str | None = Field(None, description="HOST:PORT to serve Prometheus metrics at")
     runs: Path = Field(Path("runs"), description="where run folders go")
     junit: Path | None = Field(None, description="where JUnit XML goes, beside the run's folder")
 
-    @field_validator("to")
+    @field_validator("to", "diff_against")
     @classmethod
-    def _is_origin(cls, value: str) -> str:
+    def _is_origin(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{value!r} is not the URL of a target: write it like http://127.0.0.1:8080")
@@ -202,6 +209,36 @@ class Plan(BaseModel):
     def _is_yes_or_no(cls, value: Any) -> Any:
         return ("always" if value else "never") if isinstance(value, bool) else value
 
+    @field_validator("diff", mode="before")
+    @classmethod
+    def _are_aspects(cls, value: Any) -> Any:
+        names = value.split(",") if isinstance(value, str) else [name for item in value for name in item.split(",")]
+        found = tuple(dict.fromkeys(name.strip().lower() for name in names if name.strip()))
+        unknown = [name for name in found if name not in ASPECTS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} can't be compared: write some of {','.join(ASPECTS)}")
+        return found
+
+    @model_validator(mode="after")
+    def _compares(self) -> Self:
+        if not self.diff:
+            if self.diff_against is not None:
+                raise ValueError(f"--diff-against: say what to compare there, --diff {','.join(ASPECTS)}")
+            return self
+        bodies = [aspect for aspect in self.diff if aspect not in RECORDED]
+        if bodies and self.diff_against is None:
+            raise ValueError(
+                f"--diff {bodies[0]}: a recording holds no bodies of answers. Name a second target that answers as it "
+                "should, say the old version: --diff-against http://HOST:PORT; or compare status,size only"
+            )
+        if self.host == "recorded" and (self.tls or self.resolve):
+            raise ValueError("--diff sends to one place, and with --host recorded each host has its own: leave it out")
+        if self.http2 == "always":
+            raise ValueError("--diff sends by HTTP/1.1, which --http2 always says that the target does not speak")
+        if self.diff_against == self.to:
+            raise ValueError(f"--diff-against {self.to} is the target itself: leave it out, and that is compared with")
+        return self
+
     @field_validator("resolve", mode="before")
     @classmethod
     def _are_addresses(cls, value: Any) -> Any:
@@ -225,6 +262,7 @@ class Plan(BaseModel):
         "timeout",
         "max_lag",
         "signal_timeout",
+        "diff_rate",
     )
     @classmethod
     def _is_positive(cls, value: Any) -> Any:

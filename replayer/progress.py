@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from replayer.comparison import Change
+from replayer.differences import Differences
 from replayer.latency import Quantiles
 from replayer.report import Report, RouteReport
 from replayer.reporting.figures import figure, share, size, time
@@ -165,6 +166,23 @@ def routes(report: Report) -> Table:
     """List what came back by route, beside what the recording tells of the same requests."""
     rows = [(f"{route.method} {route.template}", route, route.service, route.changes) for route in report.routes]
     return _routes("by route: from the actual send, and the change against the recording", rows)
+
+
+def differences(found: Differences) -> Table:
+    """List what differs in the answers beyond noise."""
+    table = Facts(f"answers: {found.compared} requests compared with {found.against}")
+    real = [(route, each) for route in found.routes for each in route.found if each.verdict == "differs"]
+    for route, each in real[:MOST_ROUTES]:
+        what = Text.assemble((each.what, "red"), f" in {each.differing} of {route.compared}, noise {each.noise}")
+        table.add_row(f"{route.method} {route.template}", what)
+    if not real:
+        table.add_row("nothing differs", "beyond what differs by itself")
+    if len(real) > MOST_ROUTES:
+        table.add_row(f"and {len(real) - MOST_ROUTES} more", "see report.html")
+    missing = found.failed | ({"without credit": found.without_credit} if found.without_credit else {})
+    if missing:
+        table.add_row("not compared", _counts(Counter(missing)))
+    return table
 
 
 def comparison(found: Comparison) -> Table:

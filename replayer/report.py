@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from replayer.accounts import Accounts
 from replayer.bottleneck import Bottleneck
 from replayer.comparison import Change
+from replayer.differences import Differences
 from replayer.latency import Quantiles
 from replayer.plan import Plan
 from rules.exits import Exit
@@ -95,6 +96,7 @@ class Report(BaseModel):
     bottleneck: Bottleneck | None = Field(None, description="whether the sender held the run back, and not the target")
     routes: list[RouteReport] = Field([], description="the busiest first")
     caveats: list[str] = Field([], description="what lies between the recording and the replay")
+    differences: Differences | None = Field(None, description="the answers compared (--diff); null: nobody asked")
     exit_code: int
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from replayer.plan import Plan
     from replayer.report import Report
 
-_TARGET, _LOAD, _REQUESTS = "Target and ceiling", "How much", "Requests"
+_TARGET, _LOAD, _REQUESTS, _ANSWERS = "Target and ceiling", "How much", "Requests", "Answers"
 _WIRE, _SENDER = "Connections", "Sender"
 
 
@@ -293,6 +293,25 @@ def replay(
             show_default="auto",
         ),
     ] = None,
+    diff: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare answers: status,size with the recording; body-hash,json too with --diff-against.",
+            rich_help_panel=_ANSWERS,
+        ),
+    ] = None,
+    diff_against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="An idle reference that answers as it should (the old version).",
+            rich_help_panel=_ANSWERS,
+        ),
+    ] = None,
+    diff_rate: Annotated[
+        str | None,
+        typer.Option(help="How many requests are compared.", rich_help_panel=_ANSWERS, show_default="10/s"),
+    ] = None,
     metrics: Annotated[
         str | None, typer.Option(help="Serve Prometheus metrics at HOST:PORT.", rich_help_panel=_SENDER)
     ] = None,
@@ -386,6 +405,9 @@ def replay(
         "metrics": metrics,
         "runs": runs,
         "junit": junit,
+        "diff": diff,
+        "diff_against": diff_against,
+        "diff_rate": diff_rate,
         "dry_run": dry_run,
     }
     import uvloop
@@ -479,11 +501,13 @@ async def _replay(plan: "Plan", console: "Console") -> "tuple[Report, str | None
 
 
 def _print(console: "Console", found: "Report") -> None:
-    from replayer.progress import routes, summary
+    from replayer.progress import differences, routes, summary
 
     console.print(summary(found))
     if found.routes:
         console.print(routes(found))
+    if found.differences is not None:
+        console.print(differences(found.differences))
     if found.exit_code == Exit.INVALID:
         console.print("The run is invalid: its figures tell about the sender, not about the target.", style="red")
 

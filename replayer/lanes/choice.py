@@ -47,6 +47,8 @@ def _lacking(plan: Plan) -> str | None:
         return "the target speaks TLS"
     if plan.http2 == "always":
         return "it is to be HTTP/2"
+    if plan.diff and plan.sidecars:
+        return "comparing answers (--diff) spends credit beside it"
     if plan.host == "recorded" and plan.resolve:
         return "each recorded host has an address of its own (--resolve)"
     return None

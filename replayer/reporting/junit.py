@@ -2,8 +2,9 @@
 
 A route fails if its share of failures is worse than before beyond noise. Its latency is judged only against another run
 (`reamp report RUN --against RUN2`): between the recording and a replay lie another network and other hardware, so a
-factor there is no regression; it is told in the case's output. What can't be judged is skipped, with the reason. A
-case's time is the p95 in seconds, which CI servers draw over builds.
+factor there is no regression; it is told in the case's output. Answers that differ (`--diff`) fail a case of their
+own. What can't be judged is skipped, with the reason. A case's time is its p95 in seconds, which CI servers draw over
+builds.
 """
 
 import io
@@ -14,6 +15,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from captures.rendering import printable
 from replayer.comparison import Change
+from replayer.differences import Differences
 from replayer.report import Report, RouteReport
 from replayer.reporting.figures import figure, interval, size
 from replayer.reporting.versus import Comparison
@@ -23,7 +25,10 @@ from rules.exits import Exit
 def junit(report: Report, comparison: Comparison | None = None) -> str:
     """Write a run's test cases."""
     whole = JUnitXml("reamp")
-    for name, cases in (("promises", _promises(report)), ("routes", _routes(report, comparison))):
+    parts = [("promises", _promises(report)), ("routes", _routes(report, comparison))]
+    if report.differences is not None:
+        parts.append(("answers", _answers(report.differences)))
+    for name, cases in parts:
         suite = TestSuite(f"reamp.{name}")
         suite.timestamp = datetime.fromtimestamp(max(0.0, report.started), UTC).strftime("%Y-%m-%dT%H:%M:%S")
         suite.add_property("run", printable(report.run))
@@ -68,6 +73,18 @@ def _routes(report: Report, comparison: Comparison | None) -> list[TestCase]:
         elif route is None or not judged:
             case.result = [Skipped("too few requests, or too short a time, to tell")]
         case.system_out = "\n".join(f"{_told(change)}: {change.verdict}" for change in changes) or "nothing to compare"
+        cases.append(case)
+    return cases
+
+
+def _answers(found: Differences) -> list[TestCase]:
+    cases = []
+    for route in found.routes:
+        case = TestCase(printable(f"answers of {route.method} {route.template}"), "reamp.answers", 0.0)
+        real = [each for each in route.found if each.verdict == "differs"]
+        if real:
+            told = (f"{e.what} in {e.differing} of {route.compared}, noise {e.noise} {e.example}".strip() for e in real)
+            case.result = [Failure(printable("; ".join(told)))]
         cases.append(case)
     return cases
 
