@@ -411,7 +411,7 @@ class CaptureWriter:
 
     def _crowded(self) -> bool:
         """Say whether there is hardly room for more records: those that are packed soon take a fraction of theirs."""
-        return self._waiting > self._queue_size * 3 // 4
+        return self._waiting > self._queue_size * 5 // 8
 
     def _compressed(self, block: _Block, done: asyncio.Future[int]) -> None:
         """Let a block take its place among those that wait for the disk, by its new size: once."""
