@@ -216,10 +216,21 @@ def keys_of(folder: Path, count: int, **changes: Any) -> list[bytes]:
 def test_amplified_copies_and_rounds_never_share_a_key(tmp_path: Path) -> None:
     folder = write(
         tmp_path / "recording",
-        [record(i / 10, "/pay", method="POST", headers=[(b"Idempotency-Key", b"%d" % i)]) for i in range(40)],
+        [
+            record(
+                i / 10,
+                "/pay",
+                method="POST",
+                headers=[(b"Idempotency-Key", b"%d" % i), (b"Cookie", b"sid=%d" % (i % 8))],
+            )
+            for i in range(40)
+        ],
     )
     cases: list[dict[str, Any]] = [
         {"amplify": "7x"},
+        {"amplify": "7x", "sessions": "auto"},
+        {"amplify": "3x", "sessions": "auto", "loop": True, "duration": "1h"},
+        {"amplify": "3x", "loop": True, "duration": "1h"},
         {"amplify": "1x", "loop": True, "duration": "1h"},
         {"rate": "10/s", "loop": True, "duration": "1h"},
     ]
