@@ -4,7 +4,8 @@ recorded -> rules of the plan (`rewriting`) -> plugin -> the rules for any recor
 """
 
 from collections.abc import Container
-from itertools import chain
+from itertools import chain, compress
+from operator import itemgetter
 
 import loadtag.headers
 from captures.records import Headers, Record
@@ -14,7 +15,14 @@ from replayer.plugins import Hook, PluginRequest
 from replayer.rewriting import Rewriting
 from replayer.writes import Writes
 
-_LEFT_TO_THE_SENDER = {Kind.DROP, Kind.CONNECTION, Kind.MALFORMED, Kind.UPGRADE}
+type _Mask = tuple[bool, tuple[bool, ...]]
+
+_CLOSER = {Kind.CONNECTION, Kind.MALFORMED, Kind.UPGRADE, Kind.TAG}
+"""Fields for which a record is looked at as a whole."""
+
+_NAME = itemgetter(0)
+_KNOWN_MASKS, _LONGEST_MASK = 1024, 64
+"""Lists of names that are remembered, and the names in the longest of them."""
 
 _UNFIT = {
     "tagged": "it gave a request that bears a load tag",
@@ -40,6 +48,7 @@ class PluginEncoder(Encoder):
     ) -> None:
         super().__init__(run_id, methods, host, recorded_host, rewriting, writes)
         self._hook = hook
+        self._masks: dict[tuple[bytes, ...], _Mask] = {}
         # What a plugin gave has a host, and the plan's rules behind it.
         self._then = Encoder(run_id, methods, host, True, rewriting.after_plugin(), writes)
         self._then.routes = self.routes
@@ -85,24 +94,41 @@ class PluginEncoder(Encoder):
         Or why no plugin is asked: synthetic traffic must not feed on itself, and half a body is none.
         """
         headers = record.headers
+        names = tuple(map(_NAME, headers))
+        # The names of a recording's requests are the same few lists over and over.
+        mask = self._masks.get(names) or self._mask(names)
+        if mask[0] or record.method == "CONNECT" or record.body_size > len(record.body):
+            return self._looked_at(record)
+        return (*compress(headers, mask[1]), *self._rewriting.fields)
+
+    def _mask(self, names: tuple[bytes, ...]) -> _Mask:
+        """Tell, and remember, whether fields of these names need a closer look, and if not, which of them are sent."""
+        kinds = [self._kinds.get(name) or self._learn(name) for name in names]
+        mask = not _CLOSER.isdisjoint(kinds), tuple(kind is not Kind.DROP for kind in kinds)
+        if len(names) <= _LONGEST_MASK:
+            if len(self._masks) >= _KNOWN_MASKS:
+                self._masks.clear()
+            self._masks[names] = mask
+        return mask
+
+    def _looked_at(self, record: Record) -> Headers | Skip:
+        headers = record.headers
         kinds = [self._kinds.get(name) or self._learn(name) for name, _ in headers]
-        left = _LEFT_TO_THE_SENDER.intersection(kinds)
         why: dict[Skip, bool] = {
             "connect": record.method == "CONNECT",
-            "tagged": Kind.TAG in kinds and loadtag.headers.find(headers) is not None,
-            "malformed": Kind.MALFORMED in left,
-            "upgrade": Kind.UPGRADE in left,
+            "tagged": loadtag.headers.find(headers) is not None,
+            "malformed": Kind.MALFORMED in kinds,
+            "upgrade": Kind.UPGRADE in kinds,
             "truncated": record.body_size > len(record.body),
         }
         if True in why.values():
             return next(reason for reason, found in why.items() if found)
-        own = self._rewriting.fields
-        if not left and not self._drops_baggage:
-            return (*headers, *own) if own else headers
+        values = (value for (_, value), kind in zip(headers, kinds, strict=True) if kind is Kind.CONNECTION)
+        named = {option.strip().lower() for option in chain.from_iterable(value.split(b",") for value in values)}
         unwanted = {Kind.DROP, Kind.CONNECTION, *((Kind.TAG,) if self._drops_baggage else ())}
-        kept = [field for field, kind in zip(headers, kinds, strict=True) if kind not in unwanted]
-        if Kind.CONNECTION in left:
-            values = (value for (_, value), kind in zip(headers, kinds, strict=True) if kind is Kind.CONNECTION)
-            named = {option.strip().lower() for option in chain.from_iterable(value.split(b",") for value in values)}
-            kept = [field for field in kept if field[0].lower() not in named]
-        return (*kept, *own)
+        kept = (
+            field
+            for field, kind in zip(headers, kinds, strict=True)
+            if kind not in unwanted and field[0].lower() not in named
+        )
+        return (*kept, *self._rewriting.fields)
