@@ -68,6 +68,8 @@ class Prepared(NamedTuple):
 
 async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
     """Check it all. `chosen` says of a record whether ``--only`` and ``--except`` want it. Raises UserError."""
+    if chosen is None and (plan.only is not None or plan.except_ is not None):
+        raise ValueError("a plan with only or except_ needs the predicate made of them")
     run_id = new_run_id(time.time())
     signer = _key(plan)
     encoder = _encoder(plan, run_id)
@@ -75,6 +77,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
     seconds = max(0, (capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9
     if plan.of == "live" and plan.duration is None and seconds < SHORTEST:
         raise UserError(f"the recording lasts {Duration(seconds)} only: say how long the run is to last, --duration")
+    _lasts_long_enough(plan, seconds)
     tls = to_target(plan)
     async with control_client(plan) as client:
         states = {url: await _state(client, url) for url in plan.sidecars}
@@ -84,6 +87,17 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
             await _try_subscribing(client, url, terms, run_id, tag)
     lane = await choose(plan)
     return Prepared(run_id, capture, encoder, signer, tls, states, terms, seconds, lane, skipped, preview)
+
+
+def _lasts_long_enough(plan: Plan, seconds: float) -> None:
+    """Refuse stages that would never come."""
+    stages = list(plan.loudness.stages)
+    last = sum(stage.seconds for stage in stages[:-1])
+    if plan.of == "recording" and plan.stage and not plan.loop and seconds < last:
+        raise UserError(
+            f"the last --stage begins after {Duration(last)}, and what is replayed of the recording lasts "
+            f"{Duration(seconds)}: give --loop to play it over and over"
+        )
 
 
 def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:

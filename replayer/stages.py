@@ -42,7 +42,7 @@ class Loudness:
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         """`stages`: one at least."""
-        self._stages = stages
+        self.stages = stages
         self._ends = list(accumulate(round(stage.seconds * SECOND_NS) for stage in stages))
         self.most = Factor(max(max(stage.begin, stage.end) for stage in stages))
         self.least = Factor(min(min(stage.begin, stage.end) for stage in stages))
@@ -55,14 +55,14 @@ class Loudness:
 
     def stage(self, ns: int) -> Stage:
         """Give the stage that the run is in so long after the start."""
-        return self._stages[min(bisect_right(self._ends, ns), len(self._ends) - 1)]
+        return self.stages[min(bisect_right(self._ends, ns), len(self._ends) - 1)]
 
     def at(self, ns: int) -> Factor:
         """Give the factor so long after the start. The first one holds before, the last one afterwards."""
         if self.least == self.most:
             return self.most
         number = min(bisect_right(self._ends, ns), len(self._ends) - 1)
-        stage = self._stages[number]
+        stage = self.stages[number]
         if stage.begin == stage.end:
             return stage.begin
         begin = self._ends[number - 1] if number else 0
@@ -74,7 +74,7 @@ class Loudness:
     def mean(self, seconds: float) -> float:
         """Tell the mean factor over the first so many seconds, as a plain number."""
         whole, since = 0.0, 0.0
-        for stage, end_ns in zip(self._stages, self._ends, strict=True):
+        for stage, end_ns in zip(self.stages, self._ends, strict=True):
             until = min(seconds, end_ns / SECOND_NS)
             if until <= since:
                 break
@@ -82,5 +82,5 @@ class Loudness:
             last = stage.begin + (stage.end - stage.begin) * part
             whole += (until - since) * (stage.begin + last) / 2
             since = until
-        whole += max(0.0, seconds - since) * self._stages[-1].end
-        return whole / seconds / 1e6 if seconds else self._stages[0].begin / 1e6
+        whole += max(0.0, seconds - since) * self.stages[-1].end
+        return whole / seconds / 1e6 if seconds else self.stages[0].begin / 1e6

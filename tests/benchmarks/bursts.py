@@ -7,7 +7,11 @@ any machine, however busy.
 import math
 from collections.abc import Callable, Sequence
 from statistics import mean
+from unittest.mock import patch
 
+from replayer import intensity
+from replayer.amplification import STRETCH
+from replayer.intensity import PENALTY
 from rules.units import MILLION, Factor
 from tests.benchmarks.measuring import Bench
 from tests.benchmarks.tables import markdown
@@ -51,7 +55,7 @@ def run(bench: Bench) -> str:
     seeds = SEEDS[:1] if bench.quick else SEEDS
     parts, summary = [], []
     for name in (*PATHS, "pages"):
-        at = pages(seconds, seed=11) if name == "pages" else drawn(PATHS[name](seconds), seed=11)
+        at = _recorded(name, seconds)
         measured = [_measured(name, at, text, seconds, seeds, bench) for text in FACTORS]
         rows = [["1x", "**recorded**", *map(_cell, _figures(at, seconds))]]
         rows += [[text, way, *map(_cell, found)] for text, ways in measured for way, found in ways.items()]
@@ -59,6 +63,8 @@ def run(bench: Bench) -> str:
         parts.append(f"**{name}**: {_TRAFFIC[name]}, {len(at):,} arrivals in {seconds:,} s.\n\n{markdown(head, rows)}")
         summary.append([name, *(_off([ways for _, ways in measured], way) for way in (OURS, SEVERAL, DIVIDED))])
     head = ["recording", OURS, SEVERAL, DIVIDED]
+    bench.say("bursts: the constants")
+    parts.append(f"The constants of the method, at 10x:\n\n{_choices(seconds)}")
     return "\n\n".join([f"Off by, at worst: in windows up to 1 s / of 10 s.\n\n{markdown(head, summary)}", *parts])
 
 
@@ -73,6 +79,36 @@ _TRAFFIC = {
 }
 
 
+CHOICES = [(penalty, STRETCH) for penalty in (1.2, 1.6, 2.0, 3.0)] + [(PENALTY, stretch) for stretch in (1024, 32768)]
+"""What was tried for the two constants of the method, at 10x, where it matters most."""
+
+
+def _choices(seconds: int) -> str:
+    factor = Factor.parse("10x")
+    rows = []
+    for penalty, stretch in CHOICES:
+        row = [f"{penalty:g}", f"{stretch:,}"]
+        for name in (*PATHS, "pages"):
+            at, reference = _recorded(name, seconds), _reference(name, seconds, factor / MILLION)
+            with patch.object(intensity, "PENALTY", penalty):
+                row.append(_off([{"": _figures(amplified(at, factor, 1, stretch), seconds), USERS: reference}], ""))
+        rows.append(row)
+    return markdown(["penalty", "stretch", *PATHS, "pages"], rows)
+
+
+def _recorded(name: str, seconds: int) -> list[int]:
+    return drawn(PATHS[name](seconds), seed=11) if name in PATHS else pages(seconds, seed=11)
+
+
+def _reference(name: str, seconds: int, times: float) -> Figures:
+    """Tell what to expect of as many users: of a path exactly, of pages from what was recorded."""
+    if name in PATHS:
+        path = PATHS[name](seconds)
+        return tuple(in_theory(path, width, seconds * SECOND, times) for width in WIDTHS)
+    before = _figures(_recorded(name, seconds), seconds)
+    return tuple((expected_dispersion(i, times), expected_autocorrelation(rho, i, times)) for i, rho in before)
+
+
 def _measured(
     name: str, at: Sequence[int], text: str, seconds: int, seeds: Sequence[int], bench: Bench
 ) -> tuple[str, dict[str, Figures]]:
@@ -80,13 +116,7 @@ def _measured(
     bench.say(f"bursts: {name}, {text}")
     factor = Factor.parse(text)
     times = factor / MILLION
-    if name in PATHS:
-        path = PATHS[name](seconds)
-        reference = tuple(in_theory(path, width, seconds * SECOND, times) for width in WIDTHS)
-    else:
-        before = _figures(at, seconds)
-        reference = tuple((expected_dispersion(i, times), expected_autocorrelation(rho, i, times)) for i, rho in before)
-    found = {USERS: reference}
+    found = {USERS: _reference(name, seconds, times)}
     found[OURS] = _mean([_figures(amplified(at, factor, seed), seconds) for seed in seeds])
     found[SEVERAL] = _mean([_figures(duplicated(at, factor, seed), seconds) for seed in seeds])
     found[DIVIDED] = _figures(squeezed(at, factor), int(seconds * MILLION / factor))

@@ -625,6 +625,16 @@ def test_live_traffic_is_raised_in_stages(here: Field) -> None:
     assert report.seconds == pytest.approx(4, abs=0.5)
 
 
+def test_stages_that_would_never_come_are_refused_before_anything_is_sent(here: Field) -> None:
+    stages = ["--stage", "5s:1x", "--stage", "5s:2x"]
+    done = run(*here.arguments("--idle-target", *stages))
+    assert done.returncode == Exit.CONFIGURATION
+    assert "the last --stage begins after 5s" in done.stderr
+    assert "lasts 2.99s: give --loop" in done.stderr
+    assert "up to" not in run(*here.arguments("--idle-target", *stages, "--loop", "--dry-run")).stderr
+    assert here.lines() == []
+
+
 def test_whole_sessions_reach_the_app(here: Field) -> None:
     run(*here.arguments("--idle-target", "--sessions", "auto", "--amplify", "2x", "--max-lag", "10s"))
     assert here.report().accounts.wanted == 600

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from replayer.amplification import amplify, squeeze
+from replayer.amplification import STRETCH, amplify, squeeze
 from replayer.stages import Loudness
 from rules.units import MILLION, Factor
 
@@ -76,9 +76,10 @@ def _times(arrivals: Iterator[tuple[int, int] | None]) -> list[int]:
     return [arrival[0] for arrival in arrivals if arrival is not None]
 
 
-def amplified(at: Sequence[int], factor: Factor, seed: int) -> list[int]:
+def amplified(at: Sequence[int], factor: Factor, seed: int, stretch: int = STRETCH) -> list[int]:
     """Ours."""
-    return _times(amplify(zip(at, range(len(at)), strict=True), Loudness.steady(factor), seed))
+    numbered = zip(at, range(len(at)), strict=True)
+    return _times(amplify(numbered, Loudness.steady(factor), seed, stretch=stretch))
 
 
 def squeezed(at: Sequence[int], factor: Factor) -> list[int]:
