@@ -44,6 +44,8 @@ SEEDS = (1, 2, 3)
 """Of what is random in a way to make it more: means over these."""
 
 PATHS: dict[str, Callable[[float], Path]] = {"Poisson": steady, "on/off": on_off, "diurnal": diurnal}
+CLUSTERS = {"pages": (20.0, 9), "small pages": (67.0, 2)}
+"""Pages per second, and requests more for each."""
 
 Figures = tuple[tuple[float, float], ...]
 """Index of dispersion and autocorrelation at lag one, by width of the window."""
@@ -54,7 +56,7 @@ def run(bench: Bench) -> str:
     seconds = QUICK_SECONDS if bench.quick else SECONDS
     seeds = SEEDS[:1] if bench.quick else SEEDS
     parts, summary = [], []
-    for name in (*PATHS, "pages"):
+    for name in (*PATHS, *CLUSTERS):
         at = _recorded(name, seconds)
         measured = [_measured(name, at, text, seconds, seeds, bench) for text in FACTORS]
         rows = [["1x", "**recorded**", *map(_cell, _figures(at, seconds))]]
@@ -76,6 +78,7 @@ _TRAFFIC = {
     "on/off": "600/s for 300 ms on average, then 20/s for 700 ms on average (both exponential)",
     "diurnal": "a sine of five minutes between 20/s and 380/s",
     "pages": "20 pages/s at random, each with nine requests more within 100 ms",
+    "small pages": "67 pages/s at random, each with two requests more within 100 ms",
 }
 
 
@@ -88,16 +91,16 @@ def _choices(seconds: int) -> str:
     rows = []
     for penalty, stretch in CHOICES:
         row = [f"{penalty:g}", f"{stretch:,}"]
-        for name in (*PATHS, "pages"):
+        for name in (*PATHS, *CLUSTERS):
             at, reference = _recorded(name, seconds), _reference(name, seconds, factor / MILLION)
             with patch.object(intensity, "PENALTY", penalty):
                 row.append(_off([{"": _figures(amplified(at, factor, 1, stretch), seconds), USERS: reference}], ""))
         rows.append(row)
-    return markdown(["penalty", "stretch", *PATHS, "pages"], rows)
+    return markdown(["penalty", "stretch", *PATHS, *CLUSTERS], rows)
 
 
 def _recorded(name: str, seconds: int) -> list[int]:
-    return drawn(PATHS[name](seconds), seed=11) if name in PATHS else pages(seconds, seed=11)
+    return drawn(PATHS[name](seconds), seed=11) if name in PATHS else pages(seconds, 11, *CLUSTERS[name])
 
 
 def _reference(name: str, seconds: int, times: float) -> Figures:

@@ -61,11 +61,11 @@ def drawn(path: Path, seed: int, factor: float = 1.0) -> list[int]:
     return found
 
 
-def pages(seconds: float, seed: int, rate: float = 20.0) -> list[int]:
-    """Pages at random times, each with nine requests more within 100 ms: clusters that overlap."""
+def pages(seconds: float, seed: int, rate: float = 20.0, more: int = 9) -> list[int]:
+    """Pages at random times, each with some requests more within 100 ms: clusters that overlap."""
     draw, found = random.Random(seed), []
     for page in drawn(steady(seconds, rate), seed):
-        found += [page, *(page + draw.randrange(100 * MS) for _ in range(9))]
+        found += [page, *(page + draw.randrange(100 * MS) for _ in range(more))]
     return sorted(at for at in found if at < seconds * SECOND)
 
 
