@@ -239,7 +239,7 @@ def block_number(data: bytes) -> int | None:
     return sealing.number_of(data[FRAME_HEAD:]) if sealing.is_sealed(data[_CODEC]) else None
 
 
-def read_frame(data: bytes, frame: Frame, lock: Lock | None = None) -> Block:
+def read_frame(data: bytes, frame: Frame, lock: Lock | None = None, unpack: columns.Unpack = columns.decode) -> Block:
     """Unpack a whole frame that lies where `frame` says, but for its records.
 
     `lock` is that of its segment, if that is encrypted. Raises CaptureError, and LockedError if the lock does not open.
@@ -267,7 +267,7 @@ def read_frame(data: bytes, frame: Frame, lock: Lock | None = None) -> Block:
         raise CaptureError(f"the block does not decompress ({error})") from None
     if codec == ROWS:
         return rows.decode(content, frame.records)
-    return columns.decode(content, frame.records)
+    return unpack(content, frame.records)
 
 
 # --- header, footer, trailer ---

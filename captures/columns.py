@@ -76,6 +76,10 @@ class Block(Protocol):
         ...
 
 
+Unpack = Callable[[bytes, int], Block]
+"""Makes a block of its bytes and the number of records that it promises. Raises CaptureError."""
+
+
 class Rows:
     """A block of records that are there already."""
 
@@ -479,6 +483,12 @@ def decode(content: bytes, promised: int) -> Columns:
     """Unpack a block that promises so many records. Raises CaptureError."""
     with _unpacking():
         return unfold(_take_apart(content, promised))
+
+
+def unfolded(layout: Layout) -> Columns:
+    """Give a block's columns. Raises CaptureError."""
+    with _unpacking():
+        return unfold(layout)
 
 
 def unfold(layout: Layout) -> Columns:

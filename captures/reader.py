@@ -11,9 +11,9 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Literal
 
-from captures import codec
+from captures import codec, columns
 from captures.codec import Footer, Frame, Header
-from captures.columns import MAX_BLOCK, MAX_TIME, Block, Rows
+from captures.columns import MAX_BLOCK, MAX_TIME, Block, Rows, Unpack
 from captures.diagnosis import Tail, stranger, tail
 from captures.errors import CaptureError, Damage, GoneError, LockedError, VersionError
 from captures.keyring import NOBODY, Identities, SegmentLock
@@ -143,11 +143,11 @@ class Segment:
         if not codec.footer_signed(self._bytes(self.end, self.size - self.end - codec.TRAILER), self.lock.seal):
             self._damaged(self.end, "the footer is not sealed by who wrote the blocks: what it says may be false")
 
-    def read(self, frame: Frame) -> Block | None:
+    def read(self, frame: Frame, unpack: Unpack = columns.decode) -> Block | None:
         """Read one block; its records are made when they are asked for. None: it is damaged. Raises LockedError."""
         try:
             data = self._bytes(frame.offset, frame.length)
-            block = codec.read_frame(data, frame, self.lock)
+            block = codec.read_frame(data, frame, self.lock, unpack)
             self._once(data, frame.offset)
         except LockedError:
             raise
@@ -406,7 +406,22 @@ class Capture:
         self.unlock()
         return self._records(start_ns, end_ns)
 
+    def runs(
+        self, start_ns: int | None = None, end_ns: int | None = None, unpack: Unpack = columns.decode
+    ) -> Iterator[tuple[Block, Sequence[int]]]:
+        """Give the same as runs of one block each, its places in order of arrival: for who has a way to use them whole.
+
+        `unpack` makes blocks of those that are stored by columns. Raises like `records`.
+        """
+        self.unlock()
+        return self._runs(start_ns, end_ns, unpack)
+
     def _records(self, start_ns: int | None, end_ns: int | None) -> Iterator[Record]:
+        for block, places in self._runs(start_ns, end_ns, columns.decode):
+            for start in range(0, len(places), _AT_ONCE):
+                yield from block.records(places[start : start + _AT_ONCE])
+
+    def _runs(self, start_ns: int | None, end_ns: int | None, unpack: Unpack) -> Iterator[tuple[Block, Sequence[int]]]:
         low = 0 if start_ns is None else start_ns
         high = MAX_TIME if end_ns is None else end_ns
         order = count()  # settles equal times in the order of the files, and keeps heapq from comparing further
@@ -424,7 +439,7 @@ class Capture:
                 continue
             until = heap[0][0] if heap else MAX_TIME
             if isinstance(item, _Unread):
-                run = item.read(low, high)
+                run = item.read(low, high, unpack)
                 if whole < _WHOLE:
                     run.whole = True
                     whole += 1
@@ -432,7 +447,7 @@ class Capture:
                     heapq.heappush(heap, (rest.first_ns, next(order), rest))
             else:
                 run = item
-            yield from run.until(until)
+            yield run.block, run.until(until)
             if (following := run.following) is not None:
                 heapq.heappush(heap, (following, next(order), run))
             elif run.whole:
@@ -444,7 +459,7 @@ class _Run:
 
     def __init__(self, block: Block, places: Sequence[int], given: int = 0) -> None:
         """Of `block`, in this order, the records at `places`; `given` were given out by another run."""
-        self._block = block
+        self.block = block
         self._places = places
         self._position = given
         self.whole = False
@@ -454,29 +469,26 @@ class _Run:
         """When the next one arrived; None: there is none."""
         return self._at(self._position) if self._position < len(self._places) else None
 
-    def until(self, until: int) -> Iterator[Record]:
-        """Give what arrived up to this moment, and was not given yet."""
-        end = self.count(until)
-        while self._position < end:
-            start = self._position
-            self._position = min(end, start + _AT_ONCE)
-            yield from self._block.records(self._places[start : self._position])
+    def until(self, until: int) -> Sequence[int]:
+        """Give the places of what arrived up to this moment, and was not given yet."""
+        start, self._position = self._position, max(self._position, self.count(until))
+        return self._places[start : self._position]
 
     def count(self, until: int) -> int:
         """Count all that arrived up to this moment, given or not."""
-        return bisect_right(self._places, until, key=self._block.arrivals.__getitem__)
+        return bisect_right(self._places, until, key=self.block.arrivals.__getitem__)
 
     def cut(self, count: int) -> tuple[int, int] | None:
         """Keep the first so many and let the block go; say when the first of the rest arrived, and its number."""
         if count >= len(self._places):
             return None
         rest = self._at(count)
-        self._block = Rows(self._block.records(self._places[self._position : count]))
-        self._places, self._position = range(len(self._block.arrivals)), 0
+        self.block = Rows(self.block.records(self._places[self._position : count]))
+        self._places, self._position = range(len(self.block.arrivals)), 0
         return rest, count
 
     def _at(self, position: int) -> int:
-        return self._block.arrivals[self._places[position]]
+        return self.block.arrivals[self._places[position]]
 
 
 class _Unread:
@@ -490,8 +502,8 @@ class _Unread:
         self.first_ns = first_ns
         self.given = given
 
-    def read(self, low: int, high: int) -> _Run:
-        block = self.segment.read(self.frame)
+    def read(self, low: int, high: int, unpack: Unpack) -> _Run:
+        block = self.segment.read(self.frame, unpack)
         if block is None:
             return _Run(Rows([]), [])
         arrivals = block.arrivals

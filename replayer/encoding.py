@@ -8,7 +8,7 @@ the name of a field or by a path, and remembered: a plan without it costs nothin
 """
 
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import Literal
 
 import loadtag.headers
@@ -203,6 +203,37 @@ class Encoder:
         if self.offer is not None:
             self.offer(request)
         return request
+
+    # --- for blocks that are stored by columns: what is there once is encoded once (`replayer.lanes.bulk`) ---
+
+    @property
+    def plain_tag(self) -> tuple[bytes, bytes]:
+        """What stands before and after the token where nothing recorded has to be merged with it."""
+        return self._tag
+
+    def plain_start(self, method: str, authority: str) -> tuple[bytes, bytes] | None:
+        """Give what stands before and after the target in the first lines of a request that only reads.
+
+        None: its records need `encode`.
+        """
+        if method not in self._methods or method not in READING or not self._is_authority(authority):
+            return None
+        host = _bytes(f"Host: {(authority if self._recorded_host else '') or self._host}")
+        return (_bytes(f"{method} "), b" HTTP/1.1\r\n" + host) if _is_line(host) else None
+
+    def plain_targets(self, paths: Sequence[str]) -> Sequence[str | None]:
+        """Give the targets as they are sent; None: records with it need `encode`."""
+        if self._new_path is not None:
+            paths = list(map(self._new_path, paths))
+        whole = "".join(paths)  # looked at in one go, as nearly all there are pass
+        if whole.isascii() and whole.isprintable() and " " not in whole and all(path[:1] == "/" for path in paths):
+            return paths
+        return [path if _is_target(path) else None for path in paths]
+
+    def plain_kind(self, name: bytes) -> Kind:
+        """Tell what is done with a field of a request that only reads."""
+        kind = self._kinds.get(name) or self._learn(name)
+        return _KEEP if kind is _RENEW_IN_WRITES else kind
 
     def _lines(
         self, headers: Headers, method: str

@@ -23,6 +23,7 @@ from replayer.ceiling import Ceiling, Heard, Source, Unbounded
 from replayer.chronicle import Chronicle
 from replayer.credits import follow
 from replayer.folder import Folder
+from replayer.lanes.bulk import blocks, fits
 from replayer.lanes.lane import Lane
 from replayer.lanes.ledger import Ledger
 from replayer.lanes.native import NativeLane
@@ -199,20 +200,24 @@ class Run:
         return False
 
     async def _begin(self) -> None:
-        capture = self.prepared.capture
+        capture, encoder = self.prepared.capture, self.prepared.encoder
         if self._prober is not None:
-            self.prepared.encoder.offer = self._prober.offer
-        stock = stocked(self.plan, capture, self.prepared.encoder, self.accounts)
-        try:
-            while stock.low and self._end is None:
-                stock.fill(REFILL)
-                await asyncio.sleep(0)
-        except CaptureError as error:
-            self.stop("failed", str(error))
-        if self._end is not None:
-            return
-        self._start_ns = self._second_ns = self._clock() + LEAD_NS
-        self._supply = supply(self.plan, stock, capture.first_ns or 0, self._start_ns)
+            encoder.offer = self._prober.offer
+        if isinstance(self.lane, NativeLane) and fits(self.plan, capture, encoder):
+            self._start_ns = self._second_ns = self._clock() + LEAD_NS
+            self._supply = blocks(capture, encoder, self.accounts, self.lane.code, self._start_ns)
+        else:
+            stock = stocked(self.plan, capture, encoder, self.accounts)
+            try:
+                while stock.low and self._end is None:
+                    stock.fill(REFILL)
+                    await asyncio.sleep(0)
+            except CaptureError as error:
+                self.stop("failed", str(error))
+            if self._end is not None:
+                return
+            self._start_ns = self._second_ns = self._clock() + LEAD_NS
+            self._supply = supply(self.plan, stock, capture.first_ns or 0, self._start_ns)
         deadline_ns = 0
         if self.plan.duration is not None or self.plan.of == "live":
             deadline_ns = self._start_ns + int(run_seconds(self.plan, self.prepared) * 1e9)

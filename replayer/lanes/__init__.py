@@ -9,5 +9,7 @@ sends it, and counts what became of it.
 - `ledger`: where a lane counts: accounts, the run's histograms, its routes.
 - `choice`: which lane a plan gets, and why.
 - `native`: plain HTTP/1.1 by a small C library, in a thread that never waits for Python; `build` makes the library.
+- `bulk`: requests made of whole blocks of the recording, where each record is sent once, at its own time; `loading`
+  hands what was made to the native sender.
 - `python`: on the event loop, over `replayer.transport`. Can do everything.
 """

@@ -13,14 +13,17 @@ import threading
 from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from ctypes import POINTER, Structure, c_bool, c_char_p, c_int32, c_int64, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, Structure, c_bool, c_char_p, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
 from captures.errors import CaptureError
 from replayer.ceiling import SPENDABLE_NS, STALE_NS, Source
+from replayer.encoding import Request
 from replayer.lanes.build import library
+from replayer.lanes.bulk import Bulk
 from replayer.lanes.lane import Host
+from replayer.lanes.loading import Loader
 from replayer.plan import Plan
 from replayer.routes import Route
 from replayer.stock import Supply
@@ -50,7 +53,6 @@ FAILURES = ("refused", "connect", "connect-timeout", "closed", "reset", "first-b
 NEWS_DEADLINE, NEWS_EXHAUSTED, NEWS_LEVER, NEWS_SETTLED, NEWS_BROKEN = 2, 4, 8, 16, 32
 LATENCY, SERVICE, LAG, WAIT, STATUS, ERROR, WITHHELD, BYTES, SHED = range(1, 10)
 RECORDED_STATUS, RECORDED_BYTES, RECORDED_DURATION, RECORDED_TTFB = range(10, 14)
-HEAD, SAFE = 1, 2
 
 
 class _Settings(Structure):
@@ -90,6 +92,15 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "sender_address": (c_int32, c_void_p, c_char_p, c_uint32, c_bool),
     "sender_begin": (None, c_void_p, c_int64),
     "sender_load": (c_int32, c_void_p, c_uint32, *[c_void_p] * 6, c_char_p, c_uint64),
+    "unfold_numbers": (c_int32, c_char_p, c_uint32, c_uint32, c_int64, c_int64, c_int64, c_void_p),
+    "unfold_places": (c_int32, c_char_p, *[c_uint32] * 4, c_void_p),
+    "unfold_times": (c_int32, c_uint32, c_int64, *[c_void_p] * 4),
+    "unfold_total": (c_int64, c_void_p, c_uint32, c_void_p),
+    "unfold_uses": (None, c_void_p, c_uint32, c_void_p),
+    "block_fill": (c_int32, c_void_p, c_void_p, c_void_p),
+    "block_mark": (None, c_void_p, c_char_p, c_char_p, c_char_p, c_void_p, c_char_p, c_void_p, c_void_p),
+    "block_load": (c_int32, c_void_p, c_void_p, c_void_p, c_uint32, c_int64),
+    "block_prefix": (c_uint32, c_void_p, c_uint32, c_char_p, c_uint32),
     "sender_last": (None, c_void_p),
     "sender_token": (c_int32, c_void_p, c_char_p, c_uint32, c_int64),
     "sender_hear": (None, c_void_p, c_int32, c_int64, c_bool, c_int64, c_int64, c_int64, c_bool),
@@ -160,7 +171,8 @@ class NativeLane:
             self._code.sender_address(self._sender, address, len(address), not number)
         self._supply: Supply | None = None
         self._sending = self._said_last = self._loading = False
-        self._loaded = 0
+        self._dropped = 0
+        self._loader = Loader(self._code, self._sender)
         self._seen = [0] * len(SHEDS)
         self._drained_ns = 0
         self._found = _Look()
@@ -191,6 +203,11 @@ class NativeLane:
             for kind, number in zip(FAILURES, self._found.reasons, strict=True)
             if number
         }
+
+    @property
+    def code(self) -> Any:
+        """The library."""
+        return self._code
 
     def begin(self, supply: Supply, deadline_ns: int) -> None:
         """Send what falls due."""
@@ -237,7 +254,7 @@ class NativeLane:
         left: int = self._code.sender_halt(self._sender)
         if self._supply.echo is None:
             return 0  # what a recording holds is not wanted before it is due; what live traffic asked for is
-        self._loaded -= left
+        self._dropped += left
         return self._supply.demand.pending + left
 
     def withdraw(self) -> int:
@@ -283,48 +300,32 @@ class NativeLane:
         if room <= 0 or self._found.queued_bytes >= AHEAD_BYTES:
             return
         try:
-            loaded = self._load_some(self._supply, room)
+            more = self._load_some(self._supply, room)
         except CaptureError as error:
             self._host.stop("failed", str(error))
             return
-        demand, stock = self._supply.demand, self._supply.stock
-        if demand.exhausted:
+        if self._supply.demand.exhausted:
             if not self._said_last:
                 self._said_last = True
                 self._code.sender_last(self._sender)
-        elif loaded == room or stock.low:
+        elif more:
             self._loading = True
             self._loop.call_soon(self._load)
 
-    def _load_some(self, supply: Supply, count: int) -> int:
-        demand, stock = supply.demand, supply.stock
-        stock.fill(count)
+    def _load_some(self, supply: Supply, count: int) -> bool:
+        """Load some; tell whether there may be more to load at once."""
         until = self._clock() + AHEAD_NS
-        dues, befores, afters, routes, flags = array("q"), array("I"), array("I"), array("H"), bytearray()
-        recorded = array("q")
-        pieces: list[bytes] = []
-        while len(dues) < count and (due := demand.due()) is not None and due <= until:
-            request = demand.take()
-            prefix, tail = request.prefix, request.tail
-            dues.append(due)
-            befores.append(len(prefix))
-            afters.append(len(tail))
-            routes.append(request.route)
-            flags.append(HEAD * request.head + SAFE * request.safe)
-            pieces += (prefix, tail)
-            if (then := request.recorded) is None:
-                recorded.extend(_NOTHING)
-            else:
-                recorded.extend((then[0], then[1], max(0, then[3]) // 1000, max(0, then[2]) // 1000))
-        if dues:
-            content = b"".join(pieces)
-            addresses = (column.buffer_info()[0] for column in (dues, befores, afters, routes))
-            flagged = (c_uint8 * len(flags)).from_buffer(flags)
-            then_at = recorded.buffer_info()[0]
-            if not self._code.sender_load(self._sender, len(dues), *addresses, flagged, then_at, content, len(content)):
-                raise CaptureError("there is no memory to load requests")
-            self._loaded += len(dues)
-        return len(dues)
+        source: object = supply.stock
+        if isinstance(source, Bulk):
+            return source.load(self._loader, until)
+        stock, demand = supply.stock, supply.demand
+        stock.fill(count)
+        requests: list[tuple[int, Request]] = []
+        while len(requests) < count and (due := demand.due()) is not None and due <= until:
+            requests.append((due, demand.take()))
+        if requests:
+            self._loader.load(requests)
+        return len(requests) == count or stock.low
 
     # --- hearing of ---
 
@@ -346,7 +347,7 @@ class NativeLane:
     def _copy(self, found: _Look) -> None:
         accounts, supply = self._accounts, self._supply
         if supply is not None:
-            ahead = self._loaded - found.taken
+            ahead = self._loader.count - self._dropped - found.taken
             if supply.echo is None:
                 accounts.wanted = supply.demand.wanted - ahead
                 accounts.waiting = found.waiting
@@ -417,10 +418,6 @@ def _count_outcome(route: Route, kind: int, value: int, count: int) -> None:
         route.errors[FAILURES[value]] += count
     else:
         route.withheld += count
-
-
-_NOTHING = (-1, 0, 0, 0)
-"""What stands for a request of which no recording tells anything: status, size, duration, time to the first byte."""
 
 
 def _named(names: tuple[str, ...], counts: Any) -> dict[str, int]:

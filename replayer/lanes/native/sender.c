@@ -698,8 +698,7 @@ int32_t sender_load(struct sender *sender, uint32_t number, const int64_t *due, 
     uint64_t start = 0;
     for (uint32_t i = 0; i < number; i++) {
         const int64_t *then = recorded + 4 * (size_t)i;
-        batch->items[i] = (struct item){due[i],    {(int32_t)then[0], then[1], then[2], then[3]},
-                                        (uint32_t)start, before[i], after[i], route[i], flags[i]};
+        batch->items[i] = (struct item){due[i], {then[0], then[1], then[2], then[3]}, (uint32_t)start, before[i], after[i], route[i], flags[i]};
         start += (uint64_t)before[i] + after[i];
     }
     if (start != bytes || start > UINT32_MAX) {

@@ -87,8 +87,7 @@ enum fed answer_closed(struct answer *answer); /* the other end said that there 
 /* --- queue.c: requests that were loaded ahead of need, in order of their times --- */
 
 struct recorded { /* what the recording tells of the answer: status (-1: nothing), body, times in microseconds */
-    int32_t status;
-    int64_t size, duration, ttfb;
+    int64_t status, size, duration, ttfb;
 };
 
 struct item {
@@ -123,6 +122,42 @@ void queue_push(struct queue *queue, struct batch *batch);
 const struct item *queue_peek(struct queue *queue, const uint8_t **content);
 void queue_take(struct queue *queue);
 void queue_clear(struct queue *queue);
+
+/* --- bulk.c: requests made of a recorded block, as it is stored --- */
+
+#define HOLE UINT32_C(0x80000000)
+#define SKIP UINT32_C(0x40000000) /* of a hole: this set has it, and its value is not sent */
+
+struct block {
+    uint32_t number, paths, before, after, fillings_room;
+    const int64_t *arrivals, *waits, *durations, *sizes, *statuses;
+    const uint32_t *line, *path, *set;        /* of each record */
+    const uint32_t *set_at, *parts;           /* of each header set: texts, or holes to be filled */
+    const uint32_t *values;                   /* of the holes, one after the other: texts */
+    uint32_t *filled, *fillings;              /* of each record: where its fillings begin, and those */
+    uint8_t *slow;
+    const uint8_t *text;
+    const uint32_t *text_at;                  /* text i lies between text_at[i] and text_at[i + 1] */
+    const uint32_t *line_head, *line_tail, *path_text;
+    const uint8_t *line_method, *line_flags;
+    const uint16_t *routes;                   /* by method and path */
+};
+
+struct sender;
+int32_t unfold_numbers(const uint8_t *planes, uint32_t width, uint32_t number, int64_t base, int64_t unit,
+                       int64_t least, int64_t *out);
+int32_t unfold_places(const uint8_t *planes, uint32_t width, uint32_t number, uint32_t values, uint32_t add,
+                      uint32_t *out);
+int32_t unfold_times(uint32_t number, int64_t first, const int64_t *gaps, int64_t *arrivals, int64_t *waits,
+                     int64_t *durations);
+int64_t unfold_total(const uint32_t *places, uint32_t number, const uint32_t *lengths);
+void unfold_uses(const uint32_t *places, uint32_t number, uint32_t *uses);
+int32_t block_fill(struct block *block, uint32_t *cursors, const uint32_t *ends);
+void block_mark(struct block *block, const uint8_t *slow_line, const uint8_t *slow_path, const uint8_t *slow_set,
+                const uint32_t *body, const uint8_t *slow_body, const int64_t *missing, uint8_t *used);
+int32_t block_load(const struct block *block, struct sender *sender, const uint32_t *places, uint32_t count,
+                   int64_t shift);
+uint32_t block_prefix(const struct block *block, uint32_t i, uint8_t *out, uint32_t room);
 
 /* --- sender.c: connections, the loop --- */
 

@@ -1,0 +1,168 @@
+"""Whole blocks become the same requests, byte for byte, or are left out for the same reason, as record by record."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captures import columns
+from captures.errors import CaptureError
+from captures.reader import Capture
+from captures.records import Record
+from replayer.encoding import Encoder, Request
+from replayer.lanes.build import build
+from replayer.lanes.bulk import Packed
+from replayer.lanes.native import load
+from replayer.plan import Plan
+from replayer.rewriting import Rewriting
+from tests.support.recording import record, write
+
+CODE: Any = None
+RUN = "20261121-210305-k3f9"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _code() -> Iterator[None]:
+    global CODE  # noqa: PLW0603 - Hypothesis makes no fixture's arguments
+    try:
+        CODE = load(build())
+    except OSError as error:
+        pytest.skip(str(error))
+    yield
+    CODE = None
+
+
+def encoder(recorded_host: bool = False, rewriting: Rewriting | None = None) -> Encoder:
+    return Encoder(RUN, ("GET", "HEAD", "OPTIONS"), "target:8080", recorded_host, rewriting=rewriting or Rewriting())
+
+
+def blocked(records: Sequence[Record]) -> bytes:
+    return b"".join(columns.encode(columns.packer(), records))
+
+
+def same(records: Sequence[Record], **options: Any) -> Counter[str]:
+    """Hold one way against the other; tell how often which way was taken."""
+    whole, plain = encoder(**options), encoder(**options)
+    block = Packed(blocked(records), len(records), whole, CODE)
+    slow = set(block.slow(range(len(records))))
+    taken = Counter[str]()
+    assert block.records(range(len(records))) == list(records)
+    assert block.arrivals == [item.arrival_ns for item in records]
+    for place, item in enumerate(records):
+        request = plain.encode(item)
+        if place in slow:
+            taken["slow"] += 1
+            continue
+        taken["quick"] += 1
+        assert isinstance(request, Request), request
+        assert (block.prefix(place), request.tail, request.keys) == (request.prefix, whole.plain_tag[1], None)
+        mine, other = whole.routes.all[block.route(place)], plain.routes.all[request.route]
+        assert (mine.method, mine.template) == (other.method, other.template)
+    return taken
+
+
+names = st.sampled_from(
+    [
+        b"accept", b"Accept", b"user-agent", b"cookie", b"Cookie", b"host", b"content-length", b"connection", b"te",
+        b"upgrade", b"baggage", b"x-load-test", b"traceparent", b"if-none-match", b"date", b"referer", b"expect",
+        b"x-http-method-override", b"idempotency-key", b"x-request-id", b"transfer-encoding", b"keep-alive",
+        b"bad name", b"", b"x-other", b"x\r\ny",
+    ]
+)  # fmt: skip
+values = st.one_of(
+    st.sampled_from(
+        [
+            b"",
+            b"*/*",
+            b"close",
+            b"keep-alive, x-other",
+            b"x-Other",
+            b"a=1",
+            b"b=2",
+            b"loadtest=v1.x",
+            b"user=7",
+            b"DELETE",
+            b"GET",
+        ]
+    ),
+    st.binary(max_size=6),
+)
+paths = st.one_of(
+    st.sampled_from(["/", "/item/7?full=1", "/item/8", "*", "/a b", "//x", "item", "/\x7f", "/é", "/x\r\n"]),
+    st.text(max_size=4).map(lambda text: "/" + text),
+)
+records = st.builds(
+    record,
+    at=st.integers(0, 5).map(float),
+    path=paths.filter(lambda path: not any("\ud800" <= letter <= "\udfff" for letter in path)),
+    method=st.sampled_from(["GET", "GET", "GET", "HEAD", "OPTIONS", "POST", "CONNECT", "get", ""]),
+    headers=st.lists(st.tuples(names, values), max_size=5),
+    body=st.sampled_from([b"", b"", b"", b"body"]),
+    body_size=st.sampled_from([0, 4, 9]),
+    authority=st.sampled_from(["shop.example", "", "a b", "other:80"]),
+    status=st.sampled_from([0, 200, 503]),
+    ttfb_ns=st.sampled_from([-1, 0, 5_000]),
+    duration_ns=st.integers(0, 10**9),
+)
+
+
+@given(st.lists(records, min_size=1, max_size=40), st.booleans())
+def test_any_records(found: list[Record], recorded_host: bool) -> None:
+    same(found, recorded_host=recorded_host)
+
+
+def test_fields_that_vary_are_filled_in_their_order() -> None:
+    def one(number: int) -> Record:
+        headers = [(b"host", b"x"), (b"referer", b"/%d" % (number % 50)), (b"cookie", b"id=%d" % (number % 70))]
+        if number % 3 == 0:
+            headers.append((b"connection", b"x-gone"))
+            headers.append((b"x-gone", b"%d" % number))
+        if number % 5 == 0:
+            headers.append((b"baggage", b"user=%d" % (number % 60)))
+        if number % 7 == 0:
+            headers.insert(1, (b"referer", b"/again/%d" % number))
+        return record(number / 1000, f"/item/{number % 90}", headers=headers)
+
+    taken = same([one(number) for number in range(700)])
+    assert taken["quick"] == 560
+    assert taken["slow"] == 140
+
+
+def test_what_is_rewritten_for_all_alike_is_rewritten_here_too() -> None:
+    plan = Plan.model_validate(
+        {
+            "recording": "r", "to": "http://127.0.0.1:1", "idle_target": True, "amplify": "1x",
+            "set_header": ["X-Env: test"], "remove_header": ["referer"], "rewrite": ["^/item/(\\d+) => /thing/\\1"],
+        }
+    )  # fmt: skip
+    found = [record(n / 10, f"/item/{n}", headers=[(b"referer", b"/"), (b"accept", b"%d" % n)]) for n in range(40)]
+    assert same(found, rewriting=plan.rewriting)["quick"] == 40
+
+
+@given(st.lists(records, min_size=2, max_size=20), st.data())
+def test_a_broken_block_is_broken_here_too(found: list[Record], data: st.DataObject) -> None:
+    content = bytearray(blocked(found))
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        expected: object = columns.decode(bytes(content), len(found)).records(range(len(found)))
+    except CaptureError:
+        expected = None
+    try:
+        mine: object = Packed(bytes(content), len(found), encoder(), CODE).records(range(len(found)))
+    except CaptureError:
+        mine = None
+    assert mine == expected
+
+
+def test_runs_of_a_capture_are_its_records(tmp_path: Path) -> None:
+    made = [record(number / 50 % 7, f"/item/{number}") for number in range(4000)]
+    capture = Capture(write(tmp_path / "recordings", made))
+    unpack = partial(Packed, encoder=encoder(), code=CODE)
+    runs = [item for block, places in capture.runs(unpack=unpack) for item in block.records(places)]
+    assert runs == list(capture.records())
