@@ -430,6 +430,7 @@ def fits(plan: Plan, selection: Selection, encoder: Encoder) -> bool:
         and plan.max_requests is None
         and not plan.squeeze
         and not plan.stage
+        and plan.sessions is None
         and plan.loudness.most == MILLION
         and selection.chosen is None
         and not encoder.hooked

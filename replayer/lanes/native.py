@@ -42,7 +42,7 @@ AHEAD_NS = 5_000_000_000
 LOAD = 128
 """Requests loaded at a time: a millisecond."""
 
-DRAIN_NS = 200_000_000
+DRAIN_NS = 900_000_000
 """Between two times that the histograms are fetched."""
 
 SHEDS = ("credit", "signal", "lever", "connections", "backoff", "connecting", "late")
@@ -107,6 +107,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "sender_halt": (c_int64, c_void_p),
     "sender_withdraw": (c_int64, c_void_p),
     "sender_look": (None, c_void_p, POINTER(_Look), POINTER(c_int64)),
+    "sender_queued": (c_int64, c_void_p, POINTER(c_int64)),
     "sender_news": (c_int64, c_void_p),
     "sender_turn": (c_uint64, c_void_p),
     "sender_tallied": (None, c_void_p, c_void_p, c_void_p),
@@ -295,9 +296,9 @@ class NativeLane:
         self._loading = False
         if not self._sending or self._supply is None:
             return
-        self.look()
-        room = min(LOAD, AHEAD - self._found.queued)
-        if room <= 0 or self._found.queued_bytes >= AHEAD_BYTES:
+        held = c_int64()
+        room = min(LOAD, AHEAD - self._code.sender_queued(self._sender, ctypes.byref(held)))
+        if room <= 0 or held.value >= AHEAD_BYTES:
             return
         try:
             more = self._load_some(self._supply, room)

@@ -1,9 +1,11 @@
-"""`reamp replay` against wrk, hey, k6 and Locust: requests per second on one core, CPU microseconds per request.
+"""`reamp replay`, by both its lanes, against wrk, hey, k6 and Locust: requests per second on one core, CPU microseconds
+per request.
 
 Every generator has one core to itself and nginx has the other. The generators do different things: wrk and hey send one
 fixed request over and over and draw up a latency statistic; k6 and Locust run a script for each request; reamp reads
 every request from a recording on the disk, encodes it, signs it with a load tag, holds it to an absolute schedule,
-keeps three histograms and a journal. `wrk, browser headers` shows what the longer requests cost nginx and wrk.
+counts and times it by route beside what was recorded, and keeps four histograms and a journal. `wrk, browser headers`
+shows what the longer requests cost nginx and wrk.
 
 Flat out, reamp has more to send than a core can carry and is told to be late rather than to shed (`--max-lag`), so that
 32 connections are always busy, as with the others; such a run is rightly declared invalid. At a fixed rate it is
@@ -26,9 +28,12 @@ from tests.support.recording import write
 
 PEERS = ("nginx", "wrk", "hey", "k6", "locust", "taskset")
 CONNECTIONS = 32
-FIXED_RATE = 5_000
-TOO_MUCH = 150_000
+FIXED_RATES = (5_000, 20_000)
+TOO_MUCH = 600_000
 """Recorded requests per second that no single core can send."""
+
+MOST = 300_000
+"""Requests per second that one may send at most: so many the recording has to have."""
 
 _K6 = """
 import http from "k6/http";
@@ -56,8 +61,7 @@ class Contender(NamedTuple):
 
 def run(bench: Bench) -> str:
     """Measure, and give the table."""
-    flat, fixed = _recordings(bench)
-    contenders = [*_reamp(bench, flat, fixed), *_peers()]
+    contenders = [*_reamp(bench, *_recordings(bench)), *_peers()]
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
     with target.serving(bench.folder / "nginx", pinned(bench.cores.other, [])) as nginx:
         for number in range(bench.rounds):
@@ -76,16 +80,19 @@ def run(bench: Bench) -> str:
     return _table(contenders, samples)
 
 
-def _recordings(bench: Bench) -> tuple[Path, Path]:
-    """Two recordings: one that a core can't keep up with, one at the fixed rate."""
-    many, few = round(70_000 * (bench.seconds + 2)), round(FIXED_RATE * (bench.seconds + 3))
-    bench.say(f"  writing recordings of {many:,} and {few:,} requests")
+def _recordings(bench: Bench) -> tuple[Path, dict[int, Path]]:
+    """Two kinds of recordings: one that a core can't keep up with, and one at each fixed rate."""
+    many = round(MOST * (bench.seconds + 2))
+    bench.say(f"  writing a recording of {many:,} requests, and others")
     flat = write(bench.folder / "flat", traffic.records(many, TOO_MUCH))
-    fixed = write(bench.folder / "fixed", traffic.records(few, FIXED_RATE))
+    fixed = {
+        rate: write(bench.folder / f"at-{rate}", traffic.records(round(rate * (bench.seconds + 3)), rate))
+        for rate in FIXED_RATES
+    }
     return flat, fixed
 
 
-def _reamp(bench: Bench, flat: Path, fixed: Path) -> list[Contender]:
+def _reamp(bench: Bench, flat: Path, fixed: dict[int, Path]) -> list[Contender]:
     done = run_reamp("keygen", "load", "--out", str(bench.folder))
     if done.returncode:
         raise RuntimeError(done.stderr)
@@ -102,8 +109,15 @@ def _reamp(bench: Bench, flat: Path, fixed: Path) -> list[Contender]:
         return command
 
     return [
-        Contender("reamp, flat out", "recorded, tagged", replay(flat, "--max-lag", "1h")),
-        Contender(f"reamp at {FIXED_RATE:,}/s", "recorded, tagged", replay(fixed)),
+        *(
+            Contender(f"reamp, {lane} lane", "recorded, tagged", replay(flat, "--max-lag", "1h", "--lane", lane))
+            for lane in ("native", "python")
+        ),
+        *(
+            Contender(f"reamp, {lane}, at {rate:,}/s", "recorded, tagged", replay(fixed[rate], "--lane", lane))
+            for rate in FIXED_RATES
+            for lane in ("native", "python")
+        ),
     ]
 
 

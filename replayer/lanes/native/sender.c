@@ -779,6 +779,14 @@ void sender_look(struct sender *sender, struct look *look, int64_t *spent) {
     leave(sender);
 }
 
+int64_t sender_queued(struct sender *sender, int64_t *bytes) {
+    enter(sender);
+    int64_t requests = sender->queue.requests;
+    *bytes = sender->queue.bytes;
+    leave(sender);
+    return requests;
+}
+
 int64_t sender_news(struct sender *sender) {
     enter(sender);
     int64_t news = sender->counts.news;
@@ -800,10 +808,10 @@ void sender_tallied(struct sender *sender, uint64_t *keys, uint64_t *counts) {
     struct tally *turned = &sender->turned; /* the loop does not know it any more */
     size_t found = 0;
     for (size_t i = 0; i < turned->room; i++)
-        if (turned->keys[i] != 0) {
-            keys[found] = turned->keys[i];
-            counts[found++] = turned->counts[i];
-            turned->keys[i] = turned->counts[i] = 0;
+        if (turned->entries[i].key != 0) {
+            keys[found] = turned->entries[i].key;
+            counts[found++] = turned->entries[i].count;
+            turned->entries[i].key = turned->entries[i].count = 0;
         }
     turned->used = 0;
 }

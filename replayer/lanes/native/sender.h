@@ -51,8 +51,7 @@ int64_t rounded(int64_t microseconds); /* replayer/routes.py: to three digits */
 /* --- tally.c: how often which value was met, sparse --- */
 
 struct tally {
-    uint64_t *keys; /* 0: free */
-    uint64_t *counts;
+    struct { uint64_t key, count; } *entries; /* key 0: free */
     size_t room, used;
 };
 
@@ -195,6 +194,7 @@ void sender_hear(struct sender *sender, int32_t place, int64_t now, bool clear, 
 int64_t sender_halt(struct sender *sender);
 int64_t sender_withdraw(struct sender *sender);
 void sender_look(struct sender *sender, struct look *look, int64_t *spent);
+int64_t sender_queued(struct sender *sender, int64_t *bytes); /* requests that are loaded and not yet taken */
 int64_t sender_news(struct sender *sender); /* what happened since it was asked before, as `enum news` */
 uint64_t sender_turn(struct sender *sender); /* begin a new tally; give how many entries the old one has */
 void sender_tallied(struct sender *sender, uint64_t *keys, uint64_t *counts);

@@ -20,26 +20,19 @@ int64_t rounded(int64_t microseconds) {
 
 static size_t place(const struct tally *tally, uint64_t key) {
     size_t at = (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> 20) & (tally->room - 1);
-    while (tally->keys[at] != 0 && tally->keys[at] != key)
+    while (tally->entries[at].key != 0 && tally->entries[at].key != key)
         at = (at + 1) & (tally->room - 1);
     return at;
 }
 
 static bool grow(struct tally *tally) {
     struct tally wider = {.room = tally->room ? 2 * tally->room : 4096, .used = tally->used};
-    wider.keys = calloc(wider.room, sizeof *wider.keys);
-    wider.counts = calloc(wider.room, sizeof *wider.counts);
-    if (wider.keys == NULL || wider.counts == NULL) {
-        tally_free(&wider);
+    wider.entries = calloc(wider.room, sizeof *wider.entries);
+    if (wider.entries == NULL)
         return false;
-    }
-    for (size_t i = 0; i < tally->room; i++) {
-        if (tally->keys[i] == 0)
-            continue;
-        size_t at = place(&wider, tally->keys[i]);
-        wider.keys[at] = tally->keys[i];
-        wider.counts[at] = tally->counts[i];
-    }
+    for (size_t i = 0; i < tally->room; i++)
+        if (tally->entries[i].key != 0)
+            wider.entries[place(&wider, tally->entries[i].key)] = tally->entries[i];
     tally_free(tally);
     *tally = wider;
     return true;
@@ -50,16 +43,15 @@ bool tally_add(struct tally *tally, enum tallied kind, uint32_t route, uint64_t 
         return false;
     uint64_t key = (uint64_t)kind << 60 | (uint64_t)(route & 0xffff) << 40 | (value & ((UINT64_C(1) << 40) - 1));
     size_t at = place(tally, key);
-    if (tally->keys[at] == 0) {
-        tally->keys[at] = key;
+    if (tally->entries[at].key == 0) {
+        tally->entries[at].key = key;
         tally->used++;
     }
-    tally->counts[at] += count;
+    tally->entries[at].count += count;
     return true;
 }
 
 void tally_free(struct tally *tally) {
-    free(tally->keys);
-    free(tally->counts);
+    free(tally->entries);
     memset(tally, 0, sizeof *tally);
 }
