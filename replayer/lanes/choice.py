@@ -45,6 +45,8 @@ def _lacking(plan: Plan) -> str | None:
         return "it is for Linux on machines of 64 bits"
     if plan.tls:
         return "the target speaks TLS"
+    if plan.diff:
+        return "answers are compared (--diff)"
     if plan.http2 == "always":
         return "it is to be HTTP/2"
     if plan.diff and plan.sidecars:
