@@ -41,19 +41,14 @@ async def choose(plan: Plan) -> Choice:
 
 def _lacking(plan: Plan) -> str | None:
     """Tell what the plan needs that the native lane has not; None: nothing."""
-    if sys.platform != "linux" or struct.calcsize("P") != 8:
-        return "it is for Linux on machines of 64 bits"
-    if plan.tls:
-        return "the target speaks TLS"
-    if plan.diff:
-        return "answers are compared (--diff)"
-    if plan.http2 == "always":
-        return "it is to be HTTP/2"
-    if plan.diff and plan.sidecars:
-        return "comparing answers (--diff) spends credit beside it"
-    if plan.host == "recorded" and plan.resolve:
-        return "each recorded host has an address of its own (--resolve)"
-    return None
+    needs = {
+        "it is for Linux on machines of 64 bits": sys.platform != "linux" or struct.calcsize("P") != 8,
+        "the target speaks TLS": plan.tls,
+        "answers are compared (--diff)": bool(plan.diff),
+        "it is to be HTTP/2": plan.http2 == "always",
+        "each recorded host has an address of its own (--resolve)": plan.host == "recorded" and bool(plan.resolve),
+    }
+    return next((why for why, needed in needs.items() if needed), None)
 
 
 async def _addresses(plan: Plan) -> tuple[bytes, ...]:
