@@ -42,6 +42,7 @@ HANGS, LATE, RECOVERS = 1.0, 0.5, 1.0
 _NS = 1_000_000_000
 _MOMENT_NS = _NS // 10
 """In which a burst or a hole is looked for."""
+_AT_ONCE_NS = _NS // 100
 
 
 class Steady(NamedTuple):
@@ -62,6 +63,8 @@ class Steady(NamedTuple):
 class Stood(NamedTuple):
     """What came after the sender had stood still."""
 
+    at_once: float
+    """Requests in the first 10 ms."""
     moment: float
     """Requests in the first 100 ms, as a multiple of those that were due in them."""
     second: float
@@ -235,7 +238,8 @@ class _Track:
         came, due = counts(goes_on, second)
         missed = counts(stopped, goes_on)
         made_up = (came - due) / (missed[1] - missed[0])
-        return ran, Stood(_ratio(counts(goes_on, moment)), came / due, max(0.0, made_up))
+        at_once = counts(goes_on, goes_on + _AT_ONCE_NS)[0]
+        return ran, Stood(at_once, _ratio(counts(goes_on, moment)), came / due, max(0.0, made_up))
 
     def hanging(self, sender: Sender) -> tuple[_Ran, Hung]:
         """Have the target hang for a while."""
@@ -293,7 +297,7 @@ class _Track:
                 cpu, count = tree_cpu(process.pid) - cpu, target.count - count
                 if not process.running() and sender.schedule != "none":
                     raise RuntimeError(f"{sender.name} ended too early:\n{process.output}")
-                if sender.name == REAMP:
+                if sender.name.startswith(REAMP):
                     process.wait(30)  # its report is of interest
                 else:
                     time.sleep(0.5)
@@ -381,10 +385,19 @@ def _known(value: float) -> str:
 
 
 def _stood_table(found: dict[str, list[Stood]]) -> str:
-    head = ["sender", "first 100 ms, x due", "least-most", "first second, x due", "of the missed, sent then"]
+    due = DISTURBED * _AT_ONCE_NS / _NS
+    head = [
+        "sender",
+        f"requests in the first 10 ms ({due:g} are due)",
+        "first 100 ms, x due",
+        "least-most",
+        "first second, x due",
+        "of the missed, sent then",
+    ]
     rows = [
         [
             name,
+            figure(median(one.at_once for one in runs)),
             f"{median(one.moment for one in runs):.2f}",
             spread([one.moment for one in runs]),
             f"{median(one.second for one in runs):.2f}",

@@ -91,10 +91,10 @@ def record(folder: Path, url: str, rate: int, seconds: float, flows: bool) -> Re
 def senders(key: Path) -> list[Sender]:
     """All that are there."""
 
-    def replay(ask: Ask) -> list[str]:
-        return reamp(
+    def replay(*more: str) -> Callable[[Ask], list[str]]:
+        return lambda ask: reamp(
             "replay", str(ask.recorded.folder), "--to", ask.url, "--idle-target", "--key", str(key),
-            "--runs", str(ask.folder / "runs"), "--max-connections", str(MANY if ask.many else CONNECTIONS),
+            "--runs", str(ask.folder / "runs"), "--max-connections", str(MANY if ask.many else CONNECTIONS), *more,
         )  # fmt: skip
 
     def mitmdump(concurrency: int) -> Callable[[Ask], list[str]]:
@@ -104,7 +104,8 @@ def senders(key: Path) -> list[Sender]:
         ]  # fmt: skip
 
     rows = [
-        Sender("reamp replay", "recorded", replay, recorded=True),
+        Sender("reamp replay", "recorded", replay(), recorded=True),
+        Sender("reamp replay --lane python", "recorded", replay("--lane", "python"), recorded=True),
         Sender("k6, constant-arrival-rate", "even", _k6, peer="k6"),
         Sender("h2load --rps", "even, by connection", _h2load, peer="h2load"),
         Sender("autocannon --overallRate", "even, by connection", _autocannon, peer="autocannon"),
