@@ -85,6 +85,14 @@ def test_a_private_key_open_to_others_is_refused(tmp_path: Path, mode: int) -> N
     assert load_private(private).key_id
 
 
+def test_the_public_key_in_the_place_of_the_private_one_is_told_apart(tmp_path: Path) -> None:
+    _, public = generate(tmp_path, "load")
+    for mode in (0o600, 0o644):  # whoever may read it, that is not what is wrong with it
+        public.chmod(mode)
+        with pytest.raises(KeyFileError, match="holds a public key: give the private one"):
+            load_private(public)
+
+
 def test_several_public_keys_in_one_file(tmp_path: Path) -> None:
     pairs = [generate(tmp_path, name) for name in ("old", "new")]
     both = tmp_path / "both.pub"
@@ -100,7 +108,7 @@ def test_what_is_no_private_key(tmp_path: Path) -> None:
     cases = {
         b"": "no private key",
         b"rubbish": "no private key",
-        public.read_bytes(): "no private key",
+        public.read_bytes(): "holds a public key",
         other.private_bytes(PEM, PKCS8, serialization.NoEncryption()): "not an Ed25519 key",
         own.private_bytes(PEM, PKCS8, serialization.BestAvailableEncryption(b"x")): "encrypted",
     }

@@ -60,9 +60,11 @@ def load_private(path: PathLike) -> Signer:
         with Path(path).open("rb") as file:
             # Asked of the open file, so that it can't be exchanged between the question and the reading.
             shared = os.fstat(file.fileno()).st_mode & 0o077
-            pem = b"" if shared else file.read()
+            pem = file.read()
     except OSError as error:
         raise KeyFileError(f"can't read the private key {path}: {error.strerror}") from error
+    if b"PUBLIC KEY-----" in pem and b"PRIVATE KEY-----" not in pem:
+        raise KeyFileError(f"{path} holds a public key: give the private one of the pair, the .key file")
     if shared:
         raise KeyFileError(f"the private key {path} is open to others than its owner: run chmod 600 {path}")
     try:
