@@ -102,4 +102,4 @@ def bottleneck(
     if faults:
         return found.model_copy(update={"what": "sender", "reason": faults[0]})
     lag = "it had nothing to send" if lag_p99 is None else f"p99 of its lag was {lag_p99 * 1000:.2f} ms"
-    return found.model_copy(update={"reason": f"the sender had time to spare: {core}, {lag}"})
+    return found.model_copy(update={"reason": f"it had time to spare: {core}, {lag}"})

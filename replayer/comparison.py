@@ -13,7 +13,8 @@ requests do not count as independent, intervals of time do. And a run has enough
 - *Their change*, a factor, with a 95% interval: Woodruff's intervals of both quantiles (JASA 47, 1952), which are
   order statistics, put together by the method of variance estimates recovery (Zou and Donner, Stat. Med. 27, 2008).
 - *Shares of failures*: the two-proportion test with the same clustered variance, and Fisher's exact test,
-  which few failures call for. The larger p counts.
+  which few failures call for. The larger p counts. The interval of their difference is never narrower than Agresti and
+  Caffo's (Am. Stat. 54, 2000).
 - *Many routes*: Benjamini and Hochberg's correction over everything tested (J. R. Stat. Soc. B 57, 1995). Of the
   changes that are called more than noise, 5% are expected to be none. (Quantiles of one route depend on each
   other positively, which the correction bears: Benjamini and Yekutieli, Ann. Stat. 29, 2001.)
@@ -239,12 +240,16 @@ def _failures(a: _Sample, b: _Sample) -> Change:
     p = _difference(first, second, (a.requests, b.requests), _freedom(a, b))
     if a.failed + b.failed <= _MOST_FISHER:
         p = max(p, fisher(a.failed, a.requests, b.failed, b.requests))
-    half = _t(_freedom(a, b)) * math.sqrt(
-        max(first[1], first[0] * (1 - first[0]) / a.requests) + max(second[1], second[0] * (1 - second[0]) / b.requests)
-    )
+    half = _t(_freedom(a, b)) * math.hypot(_deviation(a, first[1]), _deviation(b, second[1]))
     return change.model_copy(
         update={"change": difference, "low": max(-1.0, difference - half), "high": min(1.0, difference + half), "p": p}
     )
+
+
+def _deviation(sample: _Sample, variance: float) -> float:
+    """Give the standard deviation of a share of failures: of none seen it is not 0 (Agresti and Caffo, 2000)."""
+    share = (sample.failed + 1) / (sample.requests + 2)
+    return math.sqrt(max(variance, share * (1 - share) / (sample.requests + 2)))
 
 
 def _freedom(a: _Sample, b: _Sample) -> int:

@@ -81,7 +81,7 @@ function layout(colour, title, extra) {
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: colour("soft"), family: "system-ui, sans-serif", size: 12 },
-    margin: { l: 54, r: 12, t: 34, b: 34 },
+    margin: { l: 54, r: 48, t: 34, b: 34 },
     hovermode: "x unified",
     hoverlabel: { bgcolor: colour("raised"), bordercolor: colour("line"), font: { color: colour("ink") } },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal", bgcolor: "rgba(0,0,0,0)" },
@@ -89,6 +89,7 @@ function layout(colour, title, extra) {
     yaxis: { ...axis, title: { text: title, font: { size: 12 } }, rangemode: "tozero" },
     yaxis2: { overlaying: "y", side: "right", range: [0, 1], visible: false, fixedrange: true },
     shapes: marks,
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("soft"), activecolor: colour("accent") },
     ...extra,
   };
 }
@@ -97,11 +98,27 @@ function line(colour, name, y, key, more) {
   return { type: "scatter", mode: data.at.length > 1 ? "lines" : "markers", name, x: data.at.map(moment), y, line: { color: colour(key), width: 2 }, connectgaps: false, ...more };
 }
 
+// The area between two lines, a piece for each stretch in which both are known.
+function band(low, high, fillcolor) {
+  const [x, y] = [[], []];
+  let from = 0;
+  for (let to = 0; to <= data.at.length; to += 1) {
+    if (to < data.at.length && low[to] !== null && high[to] !== null) continue;
+    if (to > from) {
+      const there = data.at.slice(from, to).map(moment);
+      x.push(...there, ...there.toReversed(), null);
+      y.push(...thousand(low.slice(from, to)), ...thousand(high.slice(from, to)).toReversed(), null);
+    }
+    from = to + 1;
+  }
+  return { type: "scatter", mode: "lines", x, y, fill: "toself", fillcolor, line: { width: 0 }, hoverinfo: "skip", showlegend: false };
+}
+
 function journal(colour) {
   return {
     type: "scatter", mode: "markers", name: "journal", x: data.marks.map((mark) => moment(mark.at)), y: data.marks.map(() => 0.03), yaxis: "y2",
     text: data.marks.map((mark) => plain(mark.text)), hovertemplate: "%{text}<extra>journal</extra>",
-    marker: { symbol: "triangle-up", size: 10, color: colour("ink") },
+    cliponaxis: false, marker: { symbol: "triangle-up", size: 10, color: colour("ink") },
   };
 }
 
@@ -120,10 +137,10 @@ function charts() {
 
   const bands = [];
   const names = { p50: "p50", p90: "p90", p99: "p99", p99_9: "p99.9" };
-  for (const key of Object.keys(names)) {
-    bands.push(line(colour, names[key], thousand(data[key]), `c-${key}`, {
-      hovertemplate: "%{y:.2f} ms", fill: key === "p50" ? undefined : "tonexty", fillcolor: colour(`c-${key}`) + "22", line: { color: colour(`c-${key}`), width: 1.5 },
-    }));
+  const keys = Object.keys(names);
+  for (let place = 1; place < keys.length; place += 1) bands.push(band(data[keys[place - 1]], data[keys[place]], colour(`c-${keys[place]}`) + "22"));
+  for (const key of keys) {
+    bands.push(line(colour, names[key], thousand(data[key]), `c-${key}`, { hovertemplate: "%{y:.2f} ms", line: { color: colour(`c-${key}`), width: 1.5 } }));
   }
   if (some(data.real_p95)) bands.push(line(colour, "real users' p95", thousand(data.real_p95), "c-real", { hovertemplate: "%{y:.2f} ms", line: { color: colour("c-real"), width: 2, dash: "dot" } }));
 
@@ -140,7 +157,7 @@ function charts() {
   if (some(data.full)) sender.push(line(colour, "connections all in use", data.full, "c-failed", { yaxis: "y3", hovertemplate: "%{y:.0%} of the time" }));
 
   const log = { yaxis: { type: "log", gridcolor: colour("line"), linecolor: colour("line"), title: { text: "ms", font: { size: 12 } }, dtick: 1, exponentformat: "none" } };
-  const share = { margin: { l: 54, r: 48, t: 34, b: 34 }, yaxis3: { overlaying: "y", side: "right", range: [0, 1.05], tickformat: ".0%", dtick: 0.25, showgrid: false, zeroline: false } };
+  const share = { yaxis3: { overlaying: "y", side: "right", range: [0, 1.05], tickformat: ".0%", dtick: 0.25, showgrid: false, zeroline: false } };
   const all = [
     ["chart-rate", rate, layout(colour, "per second", {})],
     ["chart-latency", bands, layout(colour, "ms", log)],
@@ -148,7 +165,7 @@ function charts() {
     ["chart-sender", sender, layout(colour, "ms", share)],
   ];
   for (const [id, traces, what] of all) {
-    if (traces.length) Plotly.react(id, [...traces, ...events], what, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], displayModeBar: "hover" });
+    if (traces.length) Plotly.react(id, [...traces, ...events], what, { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]], displayModeBar: "hover" });
   }
   document.body.dataset.charts = "drawn";
 }
