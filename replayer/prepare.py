@@ -179,23 +179,26 @@ def _lasts(plan: Plan, prepared: Prepared) -> str:
 
 
 def run_seconds(plan: Plan, prepared: Prepared) -> float:
-    """Tell how long the run will last at most; where only a number of requests bounds it, about how long."""
+    """Tell how long the run will last at most; where a number of requests bounds it, about how long."""
+    if plan.duration is not None:
+        # How many requests there are is an estimate, and so is what follows from it; a duration is not.
+        ends_before = plan.of == "recording" and plan.rate is None and not plan.loop and plan.sessions is None
+        return min(plan.duration, _recorded_seconds(plan, prepared)) if ends_before else plan.duration
     if plan.of == "live":
-        return prepared.seconds if plan.duration is None else plan.duration
-    count = prepared.capture.count if plan.max_requests is None else plan.max_requests
+        return prepared.seconds
+    held = prepared.capture.count
     if plan.rate is not None:
-        count = count if plan.loop else min(count, prepared.capture.count)
-        lasts = count / plan.rate
-    elif plan.loop:
-        once = prepared.capture.count * plan.loudness.mean(prepared.seconds)
-        lasts = prepared.seconds * (count / once if once else 1.0)
-    else:
-        lasts = prepared.seconds
-    if plan.squeeze:
-        lasts = lasts * MILLION / plan.loudness.most
-    # How many requests there are is an estimate, and so is what follows from it; a duration is not.
-    exact = plan.rate is None and not plan.loop and plan.sessions is None
-    return lasts if plan.duration is None else min(plan.duration, lasts) if exact else plan.duration
+        count = min(plan.max_requests or held, held) if not plan.loop else plan.max_requests or held
+        return count / plan.rate
+    once = held * plan.loudness.mean(prepared.seconds)
+    seconds = _recorded_seconds(plan, prepared)
+    if plan.max_requests is None or not once:
+        return seconds
+    return seconds * (plan.max_requests / once if plan.loop else min(1.0, plan.max_requests / once))
+
+
+def _recorded_seconds(plan: Plan, prepared: Prepared) -> float:
+    return prepared.seconds * MILLION / plan.loudness.most if plan.squeeze else prepared.seconds
 
 
 def _key(plan: Plan) -> Signer:

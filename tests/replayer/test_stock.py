@@ -2,7 +2,8 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -13,6 +14,7 @@ from replayer.ceiling import Heard
 from replayer.demand import INTERVAL_NS
 from replayer.encoding import Encoder
 from replayer.plan import Plan
+from replayer.prepare import Prepared, run_seconds
 from replayer.selection import Selection
 from replayer.stock import Supply, stocked, supply
 from tests.support.recording import START_NS, record, write
@@ -168,3 +170,35 @@ def test_a_ramp_rises_evenly(tmp_path: Path) -> None:
     counts = Counter(at // 1000 for at, _ in everything(recording, stage=["20s:1x..5.75x"]))
     for second in range(20):
         assert counts[second] == pytest.approx(100 * (1 + second / 4), abs=60)
+
+
+# --- how long it will take ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({}, 0.49),
+        ({"amplify": "10x"}, 0.49),
+        ({"amplify": "10x", "max_requests": 250}, 0.245),
+        ({"amplify": "10x", "max_requests": 5000}, 0.49),
+        ({"amplify": "2x", "squeeze": True}, 0.245),
+        ({"amplify": "2x", "squeeze": True, "max_requests": 50}, 0.1225),
+        ({"duration": "100ms"}, 0.1),
+        ({"duration": "1h"}, 0.49),
+        ({"duration": "1h", "loop": True}, 3600),
+        ({"loop": True, "max_requests": 500}, 4.9),
+        ({"rate": "100/s"}, 0.5),
+        ({"rate": "100/s", "max_requests": 7000}, 0.5),
+        ({"rate": "100/s", "max_requests": 7000, "loop": True}, 70),
+        ({"rate": "100/s", "duration": "10s"}, 10),
+        ({"sessions": "auto", "duration": "10s"}, 10),
+        ({"stage": ["1s:1x", "5s:2x"], "loop": True}, 6),
+        (LIVE | {"idle_target": False, "amplify": "1.1x"}, 0.49),
+        (LIVE | {"idle_target": False, "amplify": "1.1x", "duration": "9s"}, 9),
+    ],
+)
+def test_how_long_it_will_last(capture: Capture, changes: dict[str, Any], seconds: float) -> None:
+    plan = Plan.model_validate({"recording": Path("r"), "to": "http://127.0.0.1:1", **IDLE, **changes})
+    prepared = cast("Prepared", SimpleNamespace(capture=Selection(capture), seconds=0.49))
+    assert run_seconds(plan, prepared) == pytest.approx(seconds)
