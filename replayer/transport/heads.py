@@ -12,7 +12,7 @@ HEAD_END = b"\r\n\r\n"
 
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
 _WITHHELD = re.compile(rb"\r\n" + WITHHELD_HEADER.encode() + rb":[ \t]*(credit|lever)[ \t]*\r\n", re.IGNORECASE)
-_FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding):", re.IGNORECASE)
+_FRAMED = re.compile(rb"\r\n(?:content-length:|transfer-encoding:[^\r\n]*chunked[ \t]*\r\n)", re.IGNORECASE)
 
 
 class Head(NamedTuple):

@@ -273,6 +273,8 @@ class Connection(asyncio.Protocol):
         self._idle_frames += 1
         if kind == _GOAWAY:
             self._goaway(frame, number)
+        elif kind in (_DATA, _HEADERS) and number and not number & 1:
+            raise h2.exceptions.ProtocolError("a stream of its own")
         else:
             if kind == _DATA:
                 self._check_length(number, flags, frame)
@@ -336,6 +338,8 @@ class Connection(asyncio.Protocol):
         self._begun(stream)
         stream.size += fields.size(event.headers or [])
         wrong = fields.fault(list(event.headers or []))
+        if (b":status", b"101") in (event.headers or []):
+            wrong = "it switches protocols"  # not in HTTP/2 (RFC 9113, 8.6)
         if stream.size > MAX_HEAD:
             wrong = f"more than {MAX_HEAD} bytes of fields"
         if wrong is not None:
@@ -418,7 +422,9 @@ class Connection(asyncio.Protocol):
         if stream is None:
             return
         why = f"RST_STREAM: {_named(event.error_code or 0)}"
-        if stream.first_ns:
+        if not event.remote_reset:
+            self._drop(number, stream, "protocol", _named(event.error_code or 0))  # the library did, and said why
+        elif stream.first_ns:
             self._drop(number, stream, "truncated", why)
         elif event.error_code == ErrorCodes.REFUSED_STREAM:
             self._lose(number, stream, "reset", why)  # not processed, it says (RFC 9113, 8.7)

@@ -189,8 +189,10 @@ class Pool:
         if self._closed or self._failures or not self.outcomes.may_retry():
             return False
         self.retried += 1
-        # Not over one that is idle now: whatever ended the one may have ended them all.
+        # Of HTTP/1.1 not over one that is idle now: whatever ended the one may have ended them all.
         self._queue.appendleft(_Waiting(request, due_ns, self.clock(), sent_ns))
+        if self._each > 1 and self.idle:
+            self.release(next(reversed(self.idle)))  # of HTTP/2: it carries others, and they get answers
         self._open_enough()
         return True
 

@@ -6,15 +6,15 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import uvloop
 
 from replayer.encoding import Request
-from replayer.transport import Answer, Failure, Pool, Target, Withdrawal
-from replayer.transport.failures import Unconnected
+from replayer.transport import Pool, Target
 from tests.support.origin import Connection, Origin, Script, answering, certificate, once, origin
+from tests.support.outcomes import Outcomes
 from tests.support.processes import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -24,45 +24,6 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0
 
 def get(method: str = "GET") -> Request:
     return Request(f"{method} / HTTP/1.1\r\nHost: x\r\nbaggage: loadtest=".encode(), b"\r\n\r\n", method)
-
-
-class Outcomes:
-    """Keeps what it is told: a status, ``withheld:…`` or the kind of failure."""
-
-    def __init__(self) -> None:
-        self.seen: asyncio.Queue[int | str] = asyncio.Queue()
-        self.retries = True
-        self.why_not: Withdrawal | None = None
-        self.written = 0
-        self.tag = b"token"
-        self.woken = 0
-
-    def answered(self, answer: Answer) -> None:
-        assert answer.due_ns <= answer.sent_ns <= answer.first_ns <= answer.ended_ns
-        self.seen.put_nowait(f"withheld:{answer.withheld}" if answer.withheld else answer.status)
-
-    def sent(self, due: int, ready: int, sent: int) -> None:
-        assert due <= ready <= sent
-        self.written += 1
-
-    def withdrawal(self, _due: int) -> Withdrawal | None:
-        return self.why_not
-
-    def withdrawn(self, why: Withdrawal) -> None:
-        self.seen.put_nowait(f"withdrawn:{why}")
-
-    def failed(self, _request: Request, sent: int | None, failure: Failure) -> None:
-        assert (sent is None) == (failure in get_args(Unconnected))
-        self.seen.put_nowait(failure)
-
-    def token(self) -> bytes:
-        return self.tag
-
-    def may_retry(self) -> bool:
-        return self.retries
-
-    def ready(self) -> None:
-        self.woken += 1
 
 
 class Sender:

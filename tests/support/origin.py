@@ -54,6 +54,8 @@ class Origin:
     port: int = 0
     connections: int = 0
     requests: list[bytes] = field(default_factory=list)
+    context: ssl.SSLContext | None = None
+    """What a script may serve TLS with by its own hand."""
 
 
 Script = Callable[[Connection, Origin], Awaitable[None]]
@@ -63,9 +65,13 @@ Script = Callable[[Connection, Origin], Awaitable[None]]
 async def origin(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Origin]:
     """Serve on loopback; `script` drives each connection."""
     here = Origin()
+    busy: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         here.connections += 1
+        if (task := asyncio.current_task()) is not None:
+            busy.add(task)
+            task.add_done_callback(busy.discard)
         try:
             await script(Connection(reader, writer), here)
         except (EOFError, OSError):
@@ -79,6 +85,8 @@ async def origin(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIter
         yield here
     finally:
         server.close()
+        for task in busy:
+            task.cancel()
 
 
 def answering(*pieces: bytes) -> Script:

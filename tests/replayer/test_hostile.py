@@ -1,0 +1,150 @@
+"""Against a hostile origin every request has its outcome, of the right kind; nothing hangs, and nothing is left behind.
+
+The table is `tests.support.hostile`. After each case the origin behaves, and the same pool is served well.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from replayer.encoding import Request
+from replayer.transport import Target, connections
+from tests.support.authority import Authority
+from tests.support.frames import Peer
+from tests.support.hostile import CASES, FINE, Case, said
+from tests.support.origin import Connection, Origin, origin
+from tests.support.outcomes import Outcomes
+from tests.support.secured import Secured
+
+MOST_MEMORY = 96 << 20
+"""Bytes that the process may grow by while it meets one case: the origin's own buffers and the largest request too."""
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    made = Authority(tmp_path_factory.mktemp("authority"))
+    made.issue("good", "127.0.0.1")
+    return made
+
+
+def memory() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def request(method: str, body: int) -> Request:
+    length = b"\r\ncontent-length: %d" % body if body else b""
+    return Request(
+        f"{method} / HTTP/1.1\r\nHost: x\r\nbaggage: loadtest=".encode(), length + b"\r\n\r\n" + bytes(body), method
+    )
+
+
+@asynccontextmanager
+async def hostile(case: Case, authority: Authority) -> AsyncIterator[Origin]:
+    """Misbehave on the first connections, and behave on those that follow."""
+    serving = authority.serving(authority.folder / "good.pem", *(["h2"] if "http2" in case.options else []))
+    own = case.serving(authority) if case.serving else None
+
+    async def script(connection: Connection, here: Origin) -> None:
+        if here.connections <= case.attacks:
+            here.context = authority.serving(authority.folder / "good.pem")
+            here.context.load_verify_locations(authority.trust)
+            if own is None:
+                await case.script(connection, here)
+            else:
+                tls = Secured(connection, own)
+                await tls.handshake()
+                await tls.say(FINE)
+        elif case.tls:
+            tls = Secured(connection, serving)
+            await tls.handshake()
+            await behave(tls, case)
+        else:
+            await behave(connection, case)
+
+    async with origin(script) as here:
+        yield here
+
+
+async def behave(connection: Any, case: Case) -> None:
+    if "http2" in case.options and isinstance(connection, Connection):
+        peer = Peer(connection)
+        await peer.greet()
+        await peer.answer()
+    while True:
+        head = await connection.request()
+        assert head
+        await connection.say(FINE)
+
+
+async def meet(case: Case, authority: Authority) -> tuple[list[int | str], int | str, int]:
+    """Give the outcomes, that of a request afterwards, and by how much memory grew meanwhile."""
+    outcomes = Outcomes()
+    before = most = memory()
+    async with hostile(case, authority) as here:
+        tls = authority.trusting(*(["h2"] if "http2" in case.options else [])) if case.tls else None
+        settings = {"connect_timeout": 5.0, "timeout": 20.0, "max_connections": 4, **case.options}
+        pool = connections(Target("127.0.0.1", here.port, tls, **settings), outcomes, time.monotonic_ns)
+
+        async def send(sent: Request) -> int | str:
+            nonlocal most
+            while pool.shortage(time.monotonic_ns()) is not None:
+                await asyncio.sleep(0.002)
+            now = time.monotonic_ns()
+            pool.send(sent, now, now, now)
+            while outcomes.seen.empty():
+                pool.sweep(time.monotonic_ns())
+                most = max(most, memory())
+                await asyncio.sleep(0.005)
+            assert (pool.in_flight, pool.waiting) == (0, 0)
+            return outcomes.seen.get_nowait()
+
+        async with asyncio.timeout(30):
+            found = []
+            for _ in case.outcomes:
+                found.append(await send(request(case.method, case.body)))
+                await asyncio.sleep(0.02)  # for what the origin does once it has answered
+            calm = await send(request("GET", 0)) if "alpn" not in case.outcomes else 200
+        assert not case.size or outcomes.answers[0].size >= case.size
+        assert pool.close() == 0
+        assert pool.connections == 0
+        assert outcomes.seen.empty()  # no request has two outcomes
+    return found, calm, most - before
+
+
+@pytest.fixture(scope="module")
+def loop(authority: Authority) -> Iterator[asyncio.Runner]:
+    """One loop for all, which has opened what it needs for itself."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(meet(Case("calm", said(), (200,), attacks=0), authority))
+        yield runner
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_misbehaviour_has_its_outcome(case: Case, authority: Authority, loop: asyncio.Runner) -> None:
+    async def main() -> None:
+        before = files()
+        found, calm, grown = await meet(case, authority)
+        for kind, allowed in zip(found, case.outcomes, strict=True):
+            assert str(kind) in str(allowed).split("|"), (found, case.outcomes)
+        assert calm == 200
+        assert grown < MOST_MEMORY
+        async with asyncio.timeout(5):
+            while files() > before or len(asyncio.all_tasks()) > 1:
+                await asyncio.sleep(0.005)
+
+    loop.run(main())
+
+
+def test_the_table_is_large_and_names_are_its_own() -> None:
+    assert len({case.name for case in CASES}) == len(CASES) >= 60
