@@ -15,6 +15,7 @@ whoever reads can turn to something else in between. None also comes after much 
 """
 
 import random
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 
 from replayer.intensity import Partition
@@ -77,6 +78,10 @@ def _thinned[T](
                 yield None
 
 
+_LET_GO = 2
+"""Arrivals of a stretch that was played which are let go of for each that is read: sooner than the next is played."""
+
+
 class _Stretch[T]:
     """Arrivals among which pieces are found, with how often each is to come.
 
@@ -84,7 +89,8 @@ class _Stretch[T]:
     """
 
     def __init__(self, most: int, factor: Factor, another: Callable[[T], T]) -> None:
-        self.times: list[int] = []
+        # Arrays, since what is numbers goes away in one piece: thousands of objects at once would take a millisecond.
+        self.times = array("q")
         self.items: list[T] = []
         self.total = 0
         """How often all of them come."""
@@ -92,11 +98,11 @@ class _Stretch[T]:
         self._factor = factor
         self._another = another
         self._bytes = 0
-        self._copies: list[int] = []
-        self._left: list[int] = []  # of each, copies beside the first that are still to come
-        self._added: list[int] = []  # how many of those all before it have
-        self._several: list[int] = []  # the numbers of those that have any
-        self._before: list[int] = []  # for each number, how many such are before it
+        self._copies = array("q")
+        self._left = array("q")  # of each, copies beside the first that are still to come
+        self._added = array("q")  # how many of those all before it have
+        self._several = array("q")  # the numbers of those that have any
+        self._before = array("q")  # for each number, how many such are before it
         self._partition = Partition()
 
     def add(self, at: int, item: T, copies: int, size: int) -> None:
@@ -207,6 +213,8 @@ class _Adding[T]:
         self._decide, self._place = random.Random(draw.random()), random.Random(draw.random())
         self._reading: _Stretch[T] | None = None
         self._playing: Iterator[tuple[int, T]] = iter(())
+        self._played: list[T] = []  # let go of a few at a time
+        self._items: list[T] = []
         self._total = self._given = 0  # of the stretch that is played
 
     def take(self, at: int, item: T) -> Iterator[tuple[int, T]]:
@@ -222,6 +230,7 @@ class _Adding[T]:
                 self._play(reading)
             reading = self._reading = _Stretch[T](self._most, factor, self._another)
         reading.add(at, item, copies, self._size(item))
+        del self._played[-_LET_GO:]
         while self._given * self._most < self._total * len(reading.items):
             self._given += 1
             yield next(self._playing)
@@ -233,6 +242,7 @@ class _Adding[T]:
             yield from self._reading.play(self._place)
 
     def _play(self, stretch: _Stretch[T]) -> None:
+        self._played, self._items = self._items, stretch.items
         self._playing, self._total, self._given = stretch.play(self._place), stretch.total, 0
 
 

@@ -10,6 +10,7 @@ without being told one.
 """
 
 import math
+from array import array
 from typing import NamedTuple
 
 PENALTY = 2.0
@@ -36,7 +37,7 @@ class Partition:
     """Takes arrivals one after the other and gives the pieces between the first and the last."""
 
     def __init__(self) -> None:
-        self._times: list[int] = []
+        self._times = array("q")
         self._nodes: list[_Node] = []  # whole dyadic parts, ever smaller
 
     def add(self, at_ns: int) -> None:

@@ -43,6 +43,9 @@ IDLE_NS = 30 * 60 * 1_000_000_000
 MOST = 100_000
 """Sessions remembered. More at a time, and the one that was idle longest is taken for ended."""
 
+_FORGET = 2
+"""Sessions that are over and forgotten with each arrival. After a long pause all are over, and that takes its time."""
+
 HELD, HELD_BYTES = 50_000, 16 << 20
 """Requests whose copies are still to come, and their bytes."""
 
@@ -121,15 +124,15 @@ class Visitors[K, T]:
 
     def _session(self, at: int, key: K) -> _Session:
         sessions = self._sessions
-        while sessions and next(iter(sessions.values())).last_ns < at - IDLE_NS:
-            sessions.popitem(last=False)
+        for _ in range(_FORGET):
+            if sessions and next(iter(sessions.values())).last_ns < at - IDLE_NS:
+                sessions.popitem(last=False)
         session = sessions.get(key)
-        if session is None:
+        if session is None or session.last_ns < at - IDLE_NS:
             session = sessions[key] = self._new(at, key)
             if len(sessions) > MOST:
                 sessions.popitem(last=False)
-        else:
-            sessions.move_to_end(key)
+        sessions.move_to_end(key)
         session.last_ns = at
         return session
 
