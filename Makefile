@@ -26,7 +26,7 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# Some 45 minutes, on a machine that has nothing else to do. `make bench BENCH="sidecar --quick"` for a part of it.
+# More than an hour, on a machine that has nothing else to do. `make bench BENCH="sidecar --quick"` for a part of it.
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
