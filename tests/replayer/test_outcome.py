@@ -1,7 +1,9 @@
 """Accounts, histograms, the verdict, the watch over the signal, the folder, what people see."""
 
+import gc
 import io
 import json
+import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,21 @@ def test_percentiles_to_three_digits() -> None:
     recorder.pending.extend(range(1, 100_001))
     found = quantiles(recorder.interval())
     assert (found.p50, found.p95, found.p99) == pytest.approx((0.05, 0.095, 0.099), rel=0.001)
+
+
+def test_an_interval_is_gone_when_it_is_written_down() -> None:
+    """A run lasts for hours, and its garbage collector hardly ever works: four a second would fill the memory."""
+    recorder = Recorder()
+    recorder.pending.append(17)
+    gc.disable()
+    try:
+        values = recorder.interval()
+        assert values.encode()
+        kept = weakref.ref(values)
+        del values
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 # --- the verdict ---
