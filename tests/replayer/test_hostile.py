@@ -6,6 +6,7 @@ The table is `tests.support.hostile`. After each case the origin behaves, and th
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,13 +15,18 @@ from typing import Any
 import pytest
 import uvloop
 
+from loadtag import keys
 from replayer.encoding import Request
+from replayer.folder import read_report
 from replayer.transport import Target, connections
+from rules.exits import Exit
 from tests.support.authority import Authority
 from tests.support.frames import Peer
-from tests.support.hostile import CASES, FINE, Case, said
+from tests.support.hostile import BEFORE, BODIES, CASES, FIELDS, FINE, LATE, LINES, Case, said
 from tests.support.origin import Connection, Origin, origin
 from tests.support.outcomes import Outcomes
+from tests.support.processes import reamp
+from tests.support.recording import record, write
 from tests.support.secured import Secured
 
 MOST_MEMORY = 96 << 20
@@ -144,6 +150,89 @@ def test_each_misbehaviour_has_its_outcome(case: Case, authority: Authority, loo
                 await asyncio.sleep(0.005)
 
     loop.run(main())
+
+
+class NextError(Exception):
+    """The next request came; its head."""
+
+
+class Given(Connection):
+    """A connection whose first request has been read already; the next one is for somebody else."""
+
+    def __init__(self, connection: Connection, head: bytes) -> None:
+        super().__init__(connection.reader, connection.writer)
+        self._head = head
+
+    async def request(self) -> bytes:
+        head, self._head = self._head, b""
+        if not head:
+            raise NextError(await super().request())
+        return head
+
+
+MIXED = [
+    case
+    for case in (*BEFORE, *LINES, *FIELDS, *BODIES)
+    if case.method == "GET" and case.options in ({}, LATE) and "|" not in str(case.outcomes[0])
+    if case.name.startswith("a gigabyte") <= (case.name == "a gigabyte")
+]
+
+
+@pytest.mark.parametrize("lane", ["python", "native"])
+def test_the_schedule_is_kept_for_everybody_else(tmp_path: Path, lane: str) -> None:
+    """Every tenth request of a run meets a misbehaviour; the others do not notice."""
+    good = 0
+
+    async def script(connection: Connection, here: Origin) -> None:
+        nonlocal good
+        following = b""
+        while True:
+            head, following = following or await connection.request(), b""
+            number = int(head.split(b" ", 2)[1].rpartition(b"/")[2])
+            if head.startswith(b"GET /bad"):
+                try:
+                    await MIXED[number].script(Given(connection, head), here)
+                except NextError as error:
+                    following = error.args[0]
+                    continue
+                return
+            good += 1
+            await connection.say(FINE)
+
+    async def main() -> int:
+        async with origin(script) as here:
+            replay = await asyncio.create_subprocess_exec(
+                *reamp("replay", str(tmp_path / "recordings"), "--to", f"http://127.0.0.1:{here.port}"),
+                *("--idle-target", "--key", str(tmp_path / "load.key"), "--runs", str(tmp_path / "runs")),
+                *("--lane", lane, "--max-lag", "5s", "--first-byte-timeout", "500ms", "--timeout", "1s"),
+                stdout=asyncio.subprocess.DEVNULL,
+            )
+            async with asyncio.timeout(45):
+                return await replay.wait()
+
+    keys.generate(tmp_path, "load")
+    paths = []
+    for number in range(len(MIXED)):
+        paths += [f"/bad/{number}", *(f"/good/{n}" for n in range(9))]
+    write(tmp_path / "recordings", (record(at * 0.006, path) for at, path in enumerate(paths)))
+    code = uvloop.run(main())
+    assert code in (Exit.DONE, Exit.INVALID)  # invalid where the machine is too busy
+    (folder,) = (tmp_path / "runs").iterdir()
+    report = read_report(folder)
+    accounts = report.accounts
+    assert accounts.reconciles()
+    expected = Counter(str(case.outcomes[0]) for case in MIXED)
+    assert good == len(MIXED) * 9
+    assert accounts.sent == len(paths)
+    assert {kind: count for kind, count in accounts.errors.items() if count} == {
+        kind: count for kind, count in expected.items() if not kind.isdigit()
+    }
+    statuses = {int(kind): count for kind, count in expected.items() if kind.isdigit()}
+    statuses[200] += good
+    assert accounts.statuses == statuses
+    # Whoever waited for one that hangs would be late by half a second, again and again.
+    assert report.lag.p99 is not None
+    assert report.lag.p99 < 0.25
 
 
 def test_the_table_is_large_and_names_are_its_own() -> None:

@@ -69,6 +69,9 @@ def _late(**options: float) -> dict[str, Any]:
     return {"timeout": 2 * SHORT, "first_byte_timeout": SHORT, **options}
 
 
+LATE = _late()
+
+
 async def forever(connection: Connection, piece: bytes, pause: float = 0.0) -> None:
     while True:
         await connection.say(piece)
@@ -211,7 +214,8 @@ BEFORE = [
     Case("reads and half-closes", _half_closed, ("closed",)),
     Case("never reads a large request", _deaf, ("first-byte-timeout",), "POST", 16 << 20, options=_late()),
     Case("says one byte", said(b"H"), ("timeout",), options=_late()),
-    Case("drips empty lines", said(b"\r\n", then="endless", pause=0.01), ("timeout",), options=_late()),
+    # To one of our parsers an empty line before an answer is nothing, to the other it is wrong. Both may be (RFC 9112, 2.2).
+    Case("drips empty lines", said(b"\r\n", then="endless", pause=0.01), ("timeout|protocol",), options=_late()),
     Case("empty lines without end", said(b"\r\n" * 4096, then="endless"), ("protocol",)),
 ]
 
