@@ -20,6 +20,7 @@ from tests.support.bursts import (
     SECOND,
     Path,
     amplified,
+    amplified_visits,
     autocorrelation,
     counted,
     dispersion,
@@ -33,6 +34,7 @@ from tests.support.bursts import (
     pages,
     squeezed,
     steady,
+    visits,
 )
 
 PEERS = ()
@@ -65,6 +67,8 @@ def run(bench: Bench) -> str:
         parts.append(f"**{name}**: {_TRAFFIC[name]}, {len(at):,} arrivals in {seconds:,} s.\n\n{markdown(head, rows)}")
         summary.append([name, *(_off([ways for _, ways in measured], way) for way in (OURS, SEVERAL, DIVIDED))])
     head = ["recording", OURS, SEVERAL, DIVIDED]
+    bench.say("bursts: sessions")
+    parts.append(f"**sessions**: {_TRAFFIC['sessions']}\n\n{_sessions(seconds, seeds)}")
     bench.say("bursts: the constants")
     parts.append(f"The constants of the method, at 10x:\n\n{_choices(seconds)}")
     return "\n\n".join([f"Off by, at worst: in windows up to 1 s / of 10 s.\n\n{markdown(head, summary)}", *parts])
@@ -78,6 +82,7 @@ _TRAFFIC = {
     "on/off": "600/s for 300 ms on average, then 20/s for 700 ms on average (both exponential)",
     "diurnal": "a sine of five minutes between 20/s and 380/s",
     "pages": "20 pages/s at random, each with nine requests more within 100 ms",
+    "sessions": "30 begin a second for 300 ms on average, then 1 a second for 700 ms; each of eight requests in 2 s",
     "small pages": "67 pages/s at random, each with two requests more within 100 ms",
 }
 
@@ -97,6 +102,28 @@ def _choices(seconds: int) -> str:
                 row.append(_off([{"": _figures(amplified(at, factor, 1, stretch), seconds), USERS: reference}], ""))
         rows.append(row)
     return markdown(["penalty", "stretch", *PATHS, *CLUSTERS], rows)
+
+
+def _sessions(seconds: int, seeds: Sequence[int]) -> str:
+    """Measure whole sessions: against sessions drawn anew, for which there is no formula."""
+    path = on_off(seconds, high=30.0, low=1.0)
+    found = visits(path, seed=11)
+    at = [one for one, _ in found]
+    rows = [["1x", "**recorded**", *map(_cell, _figures(at, seconds))]]
+    for text in ("2.5x", "10x"):
+        factor = Factor.parse(text)
+        ways = {
+            "as many more sessions (drawn anew)": [
+                [one for one, _ in visits(path, 100 + seed, factor / MILLION)] for seed in seeds
+            ],
+            "**reamp**, request by request": [amplified(at, factor, seed) for seed in seeds],
+            "**reamp**, `--sessions`": [amplified_visits(found, factor, seed) for seed in seeds],
+            SEVERAL: [duplicated(at, factor, seed) for seed in seeds],
+        }
+        rows += [
+            [text, way, *map(_cell, _mean([_figures(one, seconds) for one in made]))] for way, made in ways.items()
+        ]
+    return markdown(["factor", "arrivals", *(_width(width) for width in WIDTHS)], rows)
 
 
 def _recorded(name: str, seconds: int) -> list[int]:

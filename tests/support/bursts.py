@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from replayer.amplification import STRETCH, amplify, squeeze
+from replayer.sessions import Visitors, amplify_sessions
 from replayer.stages import Loudness
 from rules.units import MILLION, Factor
 
@@ -69,6 +70,17 @@ def pages(seconds: float, seed: int, rate: float = 20.0, more: int = 9) -> list[
     return sorted(at for at in found if at < seconds * SECOND)
 
 
+def visits(path: Path, seed: int, factor: float = 1.0, requests: int = 8) -> list[tuple[int, int]]:
+    """Sessions that begin along a path, each of some requests 250 ms apart on average: (ns, whose)."""
+    draw, found = random.Random(seed + 1000), []
+    for visitor, begin in enumerate(drawn(path, seed, factor)):
+        at = begin
+        for _ in range(requests):
+            found.append((at, visitor))
+            at += int(draw.expovariate(4.0) * SECOND)
+    return sorted(found)
+
+
 # --- ways to make it more ---
 
 
@@ -80,6 +92,12 @@ def amplified(at: Sequence[int], factor: Factor, seed: int, stretch: int = STRET
     """Ours."""
     numbered = zip(at, range(len(at)), strict=True)
     return _times(amplify(numbered, Loudness.steady(factor), seed, stretch=stretch))
+
+
+def amplified_visits(found: Sequence[tuple[int, int]], factor: Factor, seed: int) -> list[int]:
+    """Ours, in whole sessions."""
+    visitors = Visitors[int, int](Loudness.steady(factor), seed, 0, lambda item, _: item, lambda _: 1)
+    return _times(amplify_sessions(((at, (visitor, visitor)) for at, visitor in found), visitors))
 
 
 def squeezed(at: Sequence[int], factor: Factor) -> list[int]:
