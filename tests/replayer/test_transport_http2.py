@@ -364,4 +364,5 @@ def test_a_stream_that_goes_wrong_leaves_the_others_alone(wrong: Callable[[Peer,
         assert await sender.seen() == [200]
         assert here.connections == 1
 
-    against(act, test, **({"first_byte_timeout": 0.2} if failure == "first-byte-timeout" else {}))
+    options: dict[str, Any] = {"first_byte_timeout": 0.2} if failure == "first-byte-timeout" else {}
+    against(act, test, **options)
