@@ -79,7 +79,7 @@ class PluginEncoder(Encoder):
             return given
         if given is request:
             return super().encode(record)
-        self._then.round = self.round
+        self._then.round, self._then.offer = self.round, self.offer
         outcome = self._then.encode(
             Record(
                 record.arrival_ns, given.method, record.scheme, given.authority, given.path, record.http_version,

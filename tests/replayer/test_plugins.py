@@ -109,6 +109,16 @@ def test_its_keys_are_renewed_for_every_copy() -> None:
     assert request.another().prefix != request.prefix
 
 
+@pytest.mark.parametrize("plugin", [same, lambda request: request.changed(path="/b")])
+def test_what_it_gave_is_offered_for_comparison_as_any_other(plugin: Plugin) -> None:
+    offered: list[Request] = []
+    found = encoder(plugin)
+    found.offer = offered.append
+    request = found.encode(record())
+    assert isinstance(request, Request)
+    assert offered == [request]
+
+
 # --- what it can not do ---
 
 
