@@ -24,6 +24,7 @@ from replayer.chronicle import Chronicle
 from replayer.credits import follow
 from replayer.folder import Folder
 from replayer.lanes.bulk import blocks, fits
+from replayer.lanes.fleet import Fleet
 from replayer.lanes.lane import Lane
 from replayer.lanes.ledger import Ledger
 from replayer.lanes.native import NativeLane
@@ -176,6 +177,13 @@ class Run:
         plan = self.plan
         there = target(plan, self.prepared.tls)
         choice = self.prepared.lane
+        if plan.processes > 1:
+            told = {
+                "run": self.prepared.run_id,
+                "begin": self.prepared.capture.first_ns,
+                "addresses": choice.addresses,
+            }
+            return Fleet(self, plan, plan.processes, self.prepared.encoder.routes, told)
         if choice.name == "native":
             try:
                 return NativeLane(self, plan, there, self._clock, choice.addresses)
@@ -200,33 +208,47 @@ class Run:
         return False
 
     async def _begin(self) -> None:
-        capture, encoder = self.prepared.capture, self.prepared.encoder
         if self._prober is not None:
-            encoder.offer = self._prober.offer
-        if isinstance(self.lane, NativeLane) and fits(self.plan, capture, encoder):
-            self._start_ns = self._second_ns = self._clock() + LEAD_NS
-            self._supply = blocks(capture, encoder, self.accounts, self.lane.code, self._start_ns)
-        else:
-            stock = stocked(self.plan, capture, encoder, self.accounts)
-            try:
-                while stock.low and self._end is None:
-                    stock.fill(REFILL)
-                    await asyncio.sleep(0)
-            except CaptureError as error:
-                self.stop("failed", str(error))
-            if self._end is not None:
-                return
-            self._start_ns = self._second_ns = self._clock() + LEAD_NS
-            self._supply = supply(self.plan, stock, capture.first_ns or 0, self._start_ns)
+            self.prepared.encoder.offer = self._prober.offer
+        if not await self._stock_up():
+            return
         deadline_ns = 0
         if self.plan.duration is not None or self.plan.of == "live":
             deadline_ns = self._start_ns + int(run_seconds(self.plan, self.prepared) * 1e9)
         self._observer = Observer(self.ceiling)
         self._note("start", of=self.plan.of, amplify=self.plan.amplify, top_up=self.plan.top_up)
         self._sending = True
-        self.lane.begin(self._supply, deadline_ns)
+        if isinstance(self.lane, Fleet):
+            self.lane.start(self._start_ns, deadline_ns)
+        elif self._supply is not None:
+            self.lane.begin(self._supply, deadline_ns)
         if self._prober is not None:
             self._prober.begin()
+
+    async def _stock_up(self) -> bool:
+        """Get ready to send, and set the moment of the start; False if the run is over before it began."""
+        capture, encoder = self.prepared.capture, self.prepared.encoder
+        if isinstance(self.lane, Fleet):
+            if not await self.lane.ready():
+                return False
+            self._start_ns = self._second_ns = self._clock() + LEAD_NS
+            return True
+        if isinstance(self.lane, NativeLane) and fits(self.plan, capture, encoder):
+            self._start_ns = self._second_ns = self._clock() + LEAD_NS
+            self._supply = blocks(capture, encoder, self.accounts, self.lane.code, self._start_ns)
+            return True
+        stock = stocked(self.plan, capture, encoder, self.accounts)
+        try:
+            while stock.low and self._end is None:
+                stock.fill(REFILL)
+                await asyncio.sleep(0)
+        except CaptureError as error:
+            self.stop("failed", str(error))
+        if self._end is not None:
+            return False
+        self._start_ns = self._second_ns = self._clock() + LEAD_NS
+        self._supply = supply(self.plan, stock, capture.first_ns or 0, self._start_ns)
+        return True
 
     # --- what sidecars report ---
 
@@ -390,7 +412,7 @@ class Run:
             lag=lag,
             wait=quantiles(self.ledger.wait.total),
             reasons={**self.lane.reasons, **self.prepared.encoder.reasons},
-            damage=self.prepared.capture.damage,
+            damage=list(dict.fromkeys([*self.prepared.capture.damage, *self.lane.damage])),
             stop=stop,
             reason=reason,
             valid=not invalid,

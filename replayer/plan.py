@@ -116,6 +116,7 @@ class Plan(BaseModel):
     late_bound: Share = Field(Share(10_000), description="a run that sheds more than this share as late is invalid")
     signal_timeout: Duration = Field(Duration(10), description="how long to wait for a lost signal to come back")
 
+    processes: int = Field(1, ge=1, le=64, description="processes that send; rates and the ceiling are those of all")
     lane: Literal["auto", "native", "python"] = Field(
         "auto", description="what sends: native C code, Python, or what fits"
     )

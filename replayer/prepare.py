@@ -21,6 +21,7 @@ from replayer.credits import RefusedError, grants
 from replayer.encoding import Encoder
 from replayer.folder import new_run_id
 from replayer.hooking import PluginEncoder
+from replayer.lanes.bulk import fits
 from replayer.lanes.choice import Choice, choose
 from replayer.plan import Plan
 from replayer.plugins import Hook, load
@@ -72,7 +73,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
         raise ValueError("a plan with only or except_ needs the predicate made of them")
     run_id = new_run_id(time.time())
     signer = _key(plan)
-    encoder = _encoder(plan, run_id)
+    encoder = encoder_for(plan, run_id)
     capture, skipped, preview = _recording(plan, encoder, chosen)
     seconds = max(0, (capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9
     if plan.of == "live" and plan.duration is None and seconds < SHORTEST:
@@ -85,7 +86,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
         tag = Tag(signer, run_id, terms.audience, plan.tag_lifetime)
         for url in states:
             await _try_subscribing(client, url, terms, run_id, tag)
-    lane = await choose(plan)
+    lane = await choose(plan, whole=fits(plan, capture, encoder))
     return Prepared(run_id, capture, encoder, signer, tls, states, terms, seconds, lane, skipped, preview)
 
 
@@ -213,7 +214,8 @@ def _key(plan: Plan) -> Signer:
         raise UserError(str(error)) from None
 
 
-def _encoder(plan: Plan, run_id: str) -> Encoder:
+def encoder_for(plan: Plan, run_id: str) -> Encoder:
+    """Make what encodes a plan's requests. Raises UserError."""
     host, recorded = (plan.to.split("//")[1], plan.host == "recorded")
     if plan.host not in ("target", "recorded"):
         host = plan.host

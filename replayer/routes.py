@@ -157,7 +157,16 @@ class Routes:
         known = self._known.get((method, path))
         if known is not None:
             return known
-        name = (method, printable(template(path)))
+        number = self.named(method, printable(template(path)))
+        if len(path) <= _LONG:
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[method, path] = number
+        return number
+
+    def named(self, method: str, template_: str) -> int:
+        """Give the number of the route of this name."""
+        name = (method, template_)
         number = self._numbers.get(name)
         if number is None:
             if len(self.all) >= MOST:
@@ -166,10 +175,6 @@ class Routes:
             if number == len(self.all):
                 self.all.append(Route(*name))
                 self.totals.append(Route(*name))
-        if len(path) <= _LONG:
-            if len(self._known) >= _KNOWN:
-                self._known.clear()
-            self._known[method, path] = number
         return number
 
     def taken(self, number: int) -> Route | None:

@@ -285,6 +285,14 @@ def replay(
         str | None,
         typer.Option(help="Shed a request that is later than this.", rich_help_panel=_SENDER, show_default="100ms"),
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes that send, each on a core of its own; the schedule, the ceiling and the report stay one.",
+            rich_help_panel=_SENDER,
+            show_default="1",
+        ),
+    ] = None,
     lane: Annotated[
         str | None,
         typer.Option(
@@ -401,6 +409,7 @@ def replay(
         "cert": cert,
         "cert_key": cert_key,
         "max_lag": max_lag,
+        "processes": processes,
         "lane": lane,
         "metrics": metrics,
         "runs": runs,

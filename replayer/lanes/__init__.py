@@ -11,5 +11,6 @@ sends it, and counts what became of it.
 - `native`: plain HTTP/1.1 by a small C library, in a thread that never waits for Python; `build` makes the library.
 - `bulk`: requests made of whole blocks of the recording, where each record is sent once, at its own time; `loading`
   hands what was made to the native sender.
+- `fleet`: several processes, each a `worker` with a native lane and a part of the records; they speak over a `channel`.
 - `python`: on the event loop, over `replayer.transport`. Can do everything.
 """

@@ -346,7 +346,17 @@ class Bulk:
     """What is not due yet is not wanted yet."""
     low = False
 
-    def __init__(self, selection: Selection, encoder: Encoder, accounts: Accounts, code: Any, start_ns: int) -> None:
+    def __init__(
+        self,
+        selection: Selection,
+        encoder: Encoder,
+        accounts: Accounts,
+        code: Any,
+        start_ns: int,
+        part: tuple[int, int] = (0, 1),
+    ) -> None:
+        """Of `part` (k, N), make every Nth record from the kth on."""
+        self._first, self._of = part
         self._encoder = encoder
         self._accounts = accounts
         self._shift = start_ns - (selection.first_ns or 0)
@@ -387,6 +397,9 @@ class Bulk:
         return True
 
     def _load(self, loader: Loader, block: Block, places: Sequence[int]) -> None:
+        mine = places[self._first :: self._of]
+        self._first = (self._first - len(places)) % self._of
+        places = mine
         self._accounts.read += len(places)
         slow: Sequence[int] = places
         if isinstance(block, Packed):
@@ -415,9 +428,16 @@ class Bulk:
         return selection.capture.runs(*selection.span, unpack)
 
 
-def blocks(selection: Selection, encoder: Encoder, accounts: Accounts, code: Any, start_ns: int) -> Supply:
-    """Build the supply of a plan that `fits`: the recording begins at `start_ns`."""
-    bulk = Bulk(selection, encoder, accounts, code, start_ns)
+def blocks(
+    selection: Selection,
+    encoder: Encoder,
+    accounts: Accounts,
+    code: Any,
+    start_ns: int,
+    part: tuple[int, int] = (0, 1),
+) -> Supply:
+    """Build the supply of a plan that `fits`: the recording begins at `start_ns`. `part`: see `Bulk`."""
+    bulk = Bulk(selection, encoder, accounts, code, start_ns, part)
     return Supply(cast("Demand[Request]", bulk), cast("Stock[Any]", bulk), None)
 
 

@@ -20,8 +20,22 @@ class Choice(NamedTuple):
     """The target's, as the kernel has them (`struct sockaddr`); for the native lane."""
 
 
-async def choose(plan: Plan) -> Choice:
-    """Choose. Raises UserError if the plan insists on a lane that can't carry it."""
+async def choose(plan: Plan, *, whole: bool) -> Choice:
+    """Choose. `whole`: whether blocks can be loaded whole. Raises UserError if no lane carries what the plan asks."""
+    choice = await _choose(plan)
+    if plan.processes == 1:
+        return choice
+    if choice.name != "native":
+        raise UserError(f"--processes {plan.processes} needs the native lane, and this run has it not: {choice.why}")
+    if not whole:
+        raise UserError(
+            f"--processes {plan.processes} is for a recording that is sent as it is: --of recording --amplify 1x, all "
+            "of it, without --plugin"
+        )
+    return choice._replace(why=f"{choice.why} in {plan.processes} processes")
+
+
+async def _choose(plan: Plan) -> Choice:
     if plan.lane == "python":
         return Choice("python", "asked for")
     lacking = _lacking(plan)

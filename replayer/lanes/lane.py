@@ -1,6 +1,6 @@
 """What a run asks of its lane, and a lane of its run. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from replayer.ceiling import Ceiling, Source, Unbounded
@@ -26,6 +26,10 @@ class Lane(Protocol):
     @property
     def reasons(self) -> Mapping[str, str]:
         """Of each kind of connection that failed, the first error in words."""
+
+    @property
+    def damage(self) -> Sequence[str]:
+        """What of the recording was found unreadable by others than the run's own process."""
 
     def begin(self, supply: Supply, deadline_ns: int) -> None:
         """Send what `supply` holds as it falls due, but nothing after `deadline_ns` (0: no such time)."""

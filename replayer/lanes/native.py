@@ -12,7 +12,7 @@ import os
 import threading
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import POINTER, Structure, c_bool, c_char_p, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from replayer.encoding import Request
 from replayer.lanes.build import library
 from replayer.lanes.bulk import Bulk
 from replayer.lanes.lane import Host
+from replayer.lanes.ledger import Ledger
 from replayer.lanes.loading import Loader
 from replayer.plan import Plan
 from replayer.routes import Route
@@ -206,6 +207,11 @@ class NativeLane:
         }
 
     @property
+    def damage(self) -> Sequence[str]:
+        """Nothing that the run does not know."""
+        return ()
+
+    @property
     def code(self) -> Any:
         """The library."""
         return self._code
@@ -371,20 +377,29 @@ class NativeLane:
 
     def _drain(self) -> None:
         """Take what was counted by value since the last time."""
+        count_values(self._ledger, *self._tallied())
+
+    def _tallied(self) -> "tuple[array[int], array[int]]":
         entries = self._code.sender_turn(self._sender)
         keys, counts = array("Q", bytes(8 * entries)), array("Q", bytes(8 * entries))
         self._code.sender_tallied(self._sender, keys.buffer_info()[0], counts.buffer_info()[0])
-        whole: dict[int, Counter[int]] = {kind: Counter() for kind in (LATENCY, SERVICE, LAG, WAIT)}
-        for key, count in zip(keys, counts, strict=True):
-            kind, value = key >> 60, key & 0xFFFFFFFFFF
-            if kind in whole:
-                whole[kind][value] += count
-                if kind in (LAG, WAIT):
-                    continue
-            _count(self._routes[key >> 40 & 0xFFFF], kind, value, count)
-        ledger = self._ledger
-        for kind, recorder in zip(whole, (ledger.latency, ledger.service, ledger.lag, ledger.wait), strict=True):
-            recorder.count(whole[kind])
+        return keys, counts
+
+
+def count_values(
+    ledger: Ledger, keys: Iterable[int], counts: Iterable[int], routes: Sequence[int] | None = None
+) -> None:
+    """Count what a sender tallied; `routes` gives the ledger's number for each of the sender's, if they differ."""
+    whole: dict[int, Counter[int]] = {kind: Counter() for kind in (LATENCY, SERVICE, LAG, WAIT)}
+    for key, count in zip(keys, counts, strict=True):
+        kind, value, route = key >> 60, key & 0xFFFFFFFFFF, key >> 40 & 0xFFFF
+        if kind in whole:
+            whole[kind][value] += count
+            if kind in (LAG, WAIT):
+                continue
+        _count(ledger.routes[route if routes is None else routes[route]], kind, value, count)
+    for kind, recorder in zip(whole, (ledger.latency, ledger.service, ledger.lag, ledger.wait), strict=True):
+        recorder.count(whole[kind])
 
 
 def _count(route: Route, kind: int, value: int, count: int) -> None:

@@ -7,7 +7,7 @@ The pump asks these questions in this order for the request that is due next, an
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from captures.errors import CaptureError
 from replayer.accounts import Shed
@@ -66,6 +66,11 @@ class PythonLane:
     def reasons(self) -> Mapping[str, str]:
         """Of each kind of connection that failed, the first error in words."""
         return {str(kind): why for kind, why in self._pool.reasons.items()}
+
+    @property
+    def damage(self) -> Sequence[str]:
+        """Nothing that the run does not know."""
+        return ()
 
     def begin(self, supply: Supply, deadline_ns: int) -> None:
         """Send what falls due."""

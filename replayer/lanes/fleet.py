@@ -1,0 +1,266 @@
+"""Several processes that send for one run, each by a native lane of its own. Edge: starts them and speaks with them.
+
+    the run: grants, lever, tag, schedule ->  worker 0: every record 0, N, 2N, ...  -> counts -> the run's ledger
+                                              worker 1: every record 1, N+1, ...
+
+One run, one ceiling, one report. Whatever the sidecars grant is handed out here, each credit to one worker only, so all
+of them together send no more than one would. Histograms are merged value by value. A worker whose process is gone ends
+the run: what it sent since its last report nobody knows.
+"""
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from replayer.ceiling import Source
+from replayer.lanes.channel import Channel
+from replayer.lanes.lane import Host
+from replayer.lanes.native import count_values
+from replayer.plan import Plan
+from replayer.report import Stop
+from replayer.routes import Routes
+from replayer.stock import Supply
+from rules.credit import CREDIT
+
+START_SECONDS = 30.0
+END_SECONDS = 5.0
+"""How long to wait for workers to be ready, and for their last reports."""
+
+_COUNTS = ("read", "wanted", "waiting", "sent", "answered", "in_flight", "retried", "bytes_sent",
+           "bytes_received")  # fmt: skip
+_COUNTERS = ("skipped", "shed", "withheld", "errors", "statuses")
+
+
+class _Member:
+    """One worker, as the run sees it."""
+
+    def __init__(self, number: int) -> None:
+        mine, other = socket.socketpair()
+        self.number = number
+        self.process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "replayer.lanes.worker", str(other.fileno())],
+            pass_fds=(other.fileno(),),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the run, which tells its workers
+        )
+        other.close()
+        self.channel = Channel(mine)
+        self.ready = self.halted = self.ended = self.lost = False
+        self.accounts: dict[str, Any] = {}
+        self.crowded = 0
+        self.spent: list[int] = []
+        self.reasons: dict[str, str] = {}
+        self.routes: list[int] = []
+        """For each route of the worker, its number in the run."""
+        self.damage: list[str] = []
+
+
+class Fleet:
+    """The lane of a run with several processes."""
+
+    name = "native"
+
+    def __init__(self, host: Host, plan: Plan, count: int, routes: Routes, told: Mapping[str, Any]) -> None:
+        """`told`: what every worker is told at the beginning, beside its part."""
+        self._host = host
+        self._routes = routes
+        self._sources = host.ceiling.sources
+        self._turn = 0
+        self._halting = self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._members = [_Member(number) for number in range(count)]
+        for member in self._members:
+            connections = (plan.max_connections + count - 1 - member.number) // count
+            token, until_ns = host.token_until()
+            member.channel.say(
+                plan=plan.model_dump_json(), part=[member.number, count], sources=len(self._sources),
+                token=token, until=until_ns, connections=connections, **told,
+            )  # fmt: skip
+            self._loop.add_reader(member.channel.fileno(), self._hear, member)
+
+    # --- what the run asks ---
+
+    @property
+    def in_flight(self) -> int:
+        """Requests on their way; one at least as long as a worker has not said that it sends no more."""
+        self.look()
+        silent = sum(not (member.halted or member.lost) for member in self._members)
+        return self._host.ledger.accounts.in_flight + (silent if self._halting else 0)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a connection of their own."""
+        return self._host.ledger.accounts.waiting
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Of each kind of connection that failed, the first error in words."""
+        return {kind: why for member in reversed(self._members) for kind, why in member.reasons.items()}
+
+    @property
+    def damage(self) -> Sequence[str]:
+        """What of the recording the workers could not read; all of them read all of it."""
+        return self._members[0].damage
+
+    async def ready(self) -> bool:
+        """Wait until every worker is; False if one can't."""
+        until = time.monotonic() + START_SECONDS
+        while not all(member.ready for member in self._members):
+            if time.monotonic() > until or any(member.lost for member in self._members):
+                self._host.stop("failed", "a process that was to send did not start")
+                return False
+            await asyncio.sleep(0.005)
+        return True
+
+    def start(self, start_ns: int, deadline_ns: int) -> None:
+        """Let all of them begin, at one moment."""
+        self._say(begin=[start_ns, deadline_ns])
+
+    def begin(self, supply: Supply, deadline_ns: int) -> None:
+        """Never called: workers read the recording themselves, see `start`."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """Say what could not be said."""
+        for member in self._members:
+            member.channel.flush()
+
+    def heard(self, source: Source) -> None:
+        """Hand out what a sidecar granted: whole credits one by one, and what is over to whose turn it is."""
+        place = self._sources.index(source)
+        cleared, amount, at_ns = source.earned
+        count = len(self._members)
+        credits_, rest = divmod(amount, CREDIT)
+        each, over = divmod(credits_, count)
+        for member in self._members:
+            turn = (member.number - self._turn) % count
+            share = (each + (turn < over)) * CREDIT + (rest if turn == over % count else 0)
+            self._hand_on(member, place, source, cleared=cleared, amount=share, at_ns=at_ns)
+        self._turn = (self._turn + over) % count
+
+    def beat(self, now_ns: int) -> None:
+        """Hand on the tag and what the sidecars stand at."""
+        token, until_ns = self._host.token_until()
+        self._say(renewed=[token, until_ns])
+        for place, source in enumerate(self._sources):
+            for member in self._members:
+                self._hand_on(member, place, source, cleared=False, amount=0, at_ns=now_ns)
+
+    def look(self) -> None:
+        """Add up what the workers said last: each of them spoke of one moment."""
+        accounts = self._host.ledger.accounts
+        for name in _COUNTS:
+            setattr(accounts, name, sum(member.accounts.get(name, 0) for member in self._members))
+        for name in _COUNTERS:
+            whole: Counter[Any] = Counter()
+            for member in self._members:
+                whole.update(member.accounts.get(name, {}))
+            setattr(accounts, name, whole)
+        self._host.ledger.crowded = sum(member.crowded for member in self._members)
+        for place, source in enumerate(self._sources):
+            source.spent = sum(member.spent[place] for member in self._members if member.spent)
+
+    def halt(self) -> int:
+        """Have them begin nothing any more."""
+        if not self._halting:
+            self._halting = True
+            self._say(halt=False)
+        return 0
+
+    def withdraw(self) -> int:
+        """Have them give up what waits for a connection; they count it themselves."""
+        self._say(halt=True)
+        return 0
+
+    def close(self) -> int:
+        """Have them close every connection, take their last reports, and end them."""
+        if self._closed:
+            return 0
+        self._closed = self._halting = True
+        self._say(close=True)
+        until = time.monotonic() + END_SECONDS
+        for member in self._members:
+            self._loop.remove_reader(member.channel.fileno())
+            while not (member.ended or member.lost):
+                if not member.channel.wait(until) and time.monotonic() >= until:
+                    self._lose(member)
+                    break
+                member.channel.flush()
+                self._hear(member)
+            member.channel.close()
+            try:
+                member.process.wait(1)
+            except subprocess.TimeoutExpired:
+                member.process.kill()
+                member.process.wait()
+        unanswered = 0
+        for member in self._members:
+            accounts = member.accounts
+            if member.lost:  # what was on its way when it last reported stays without an answer
+                shed = dict(accounts.get("shed", {}))
+                shed["stopped"] = shed.get("stopped", 0) + accounts.get("waiting", 0)
+                unanswered += accounts.get("in_flight", 0)
+                accounts.update(shed=shed, in_flight=0, waiting=0)
+            unanswered += accounts.get("unanswered", 0)
+        return unanswered
+
+    # --- inside ---
+
+    def _say(self, **message: Any) -> None:
+        for member in self._members:
+            member.channel.say(**message)
+
+    def _hand_on(self, member: _Member, place: int, source: Source, *, cleared: bool, amount: int, at_ns: int) -> None:
+        # The own check is handed out too: together they may have spent what one may.
+        whole, over = divmod(source.allowance // CREDIT, len(self._members))
+        allowance = (whole + (member.number < over)) * CREDIT
+        member.channel.say(hear=[place, cleared, amount, at_ns, allowance, source.heard_ns, source.lever.engaged])
+
+    def _hear(self, member: _Member) -> None:
+        for message in member.channel.heard():
+            self._take(member, message)
+        if member.channel.closed and not (member.ended or member.lost):
+            self._lose(member)
+
+    def _take(self, member: _Member, message: dict[str, Any]) -> None:
+        if message.get("ready"):
+            member.ready = True
+            return
+        member.accounts, member.crowded, member.spent = message["accounts"], message["crowded"], message["spent"]
+        member.reasons, member.damage = message["reasons"], message["damage"]
+        member.halted = member.halted or message["halted"]
+        member.routes += [self._routes.named(method, template) for method, template in message["routes"]]
+        keys, counts = array("Q", message["tallies"][0]), array("Q", message["tallies"][1])
+        count_values(self._host.ledger, keys, counts, member.routes)
+        member.ended = message.get("final", False)
+        if "stop" in message and not self._halting:
+            self._stop(member, *message["stop"])
+        if self._halting and member.halted:
+            self._host.settled()
+
+    def _stop(self, member: _Member, why: Stop, reason: str) -> None:
+        member.halted = True
+        if why == "lever":
+            self._host.refused_by_lever()
+        elif why != "ended" or all(one.halted or one.lost for one in self._members) or reason == "the time was up":
+            self._host.stop(why, reason)
+
+    def _lose(self, member: _Member) -> None:
+        """Take note that a worker is gone, and end the run."""
+        member.lost = True
+        self._loop.remove_reader(member.channel.fileno())
+        if not self._closed:
+            code = member.process.poll()
+            self._host.stop(
+                "failed",
+                f"process {member.number + 1} of {len(self._members)} (pid {member.process.pid}) ended "
+                f"{'' if code is None else f'with {code} '}while it was sending; "
+                "what it sent in its last moments is in no account",
+            )
+        self._host.settled()

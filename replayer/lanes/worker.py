@@ -1,0 +1,203 @@
+"""A process that sends a part of a run's requests: ``python -m replayer.lanes.worker FD``. Edge.
+
+It reads the recording itself and makes every `of`-th record's request. It knows no sidecar: what they granted to it,
+the load tag, and when to begin and to end, the run's process says. If that is gone, so is the channel, and this
+process ends at once, with all its connections.
+"""
+
+import asyncio
+import socket
+import sys
+import time
+from typing import Any
+
+import uvloop
+
+from captures.keyring import load_identities
+from captures.reader import Capture
+from replayer.ceiling import Ceiling, Earned, Source, Unbounded
+from replayer.lanes.bulk import blocks
+from replayer.lanes.channel import Channel
+from replayer.lanes.ledger import Ledger
+from replayer.lanes.native import NativeLane
+from replayer.plan import Plan
+from replayer.prepare import encoder_for
+from replayer.report import Stop
+from replayer.selection import Selection, span
+from replayer.transport.target import target
+from rules.units import Share
+from rules.wire import Lever
+
+BEAT = 0.05
+"""Seconds between two reports of how things stand."""
+
+
+class _Lane(NativeLane):
+    """Keeps what it counted by value, for the run to count."""
+
+    def __init__(self, *given: Any) -> None:
+        self._kept = b"", b""
+        super().__init__(*given)
+
+    def _drain(self) -> None:
+        keys, counts = self._tallied()
+        self._kept = self._kept[0] + keys.tobytes(), self._kept[1] + counts.tobytes()
+
+    def taken(self) -> tuple[bytes, bytes]:
+        """Take what was kept."""
+        kept, self._kept = self._kept, (b"", b"")
+        return kept
+
+
+class Worker:
+    """The part of a run that this process sends. Is the `Host` of its lane."""
+
+    def __init__(self, channel: Channel, told: dict[str, Any]) -> None:
+        plan = Plan.model_validate_json(told["plan"])
+        self._channel = channel
+        self._part: tuple[int, int] = told["part"]
+        self._encoder = encoder_for(plan, told["run"])
+        whole = Capture(plan.recording, load_identities(plan.identity))
+        self._selection = Selection(whole, span(whole, plan.from_, plan.until), None, told["begin"])
+        self.ledger = Ledger(self._encoder.routes.all)
+        # Stand for the sidecars: what the run's process heard of each, this one's share of it.
+        sources = [Source(str(place), Share(0)) for place in range(told["sources"])]
+        self.ceiling: Ceiling | Unbounded = Ceiling(sources) if sources else Unbounded()
+        self._token: tuple[bytes, int] = told["token"], told["until"]
+        there = target(plan, None)._replace(max_connections=told["connections"])
+        self.lane = _Lane(self, plan, there, time.monotonic_ns, told["addresses"])
+        self.done = asyncio.Event()
+        self._ended = ""
+        self._halted = self._began = False
+        self._known_routes = 0
+
+    # --- what the lane asks ---
+
+    def token(self) -> bytes:
+        """Give the newest token."""
+        return self._token[0]
+
+    def token_until(self) -> tuple[bytes, int]:
+        """Give the newest token, and until when it may be sent."""
+        return self._token
+
+    def stop(self, why: Stop, reason: str) -> None:
+        """Begin no request any more, and say so."""
+        if not self._halted:
+            self._halted = True
+            self.ledger.accounts.shed["stopped"] += self.lane.halt()
+        self.report(stop=[why, reason])
+
+    def refused_by_lever(self) -> None:
+        """Pass on what a guard said."""
+        self.stop("lever", "")
+
+    def settled(self) -> None:
+        """Say so at once: the run may be waiting for it."""
+        self.report()
+
+    # --- what the run says ---
+
+    def take(self, message: dict[str, Any]) -> None:
+        """Do what a message says."""
+        for what, value in message.items():
+            getattr(self, f"_{what}")(value)
+
+    def _begin(self, times: list[int]) -> None:
+        start_ns, deadline_ns = times
+        supply = blocks(self._selection, self._encoder, self.ledger.accounts, self.lane.code, start_ns, self._part)
+        self._began = True
+        self.lane.begin(supply, deadline_ns)
+
+    def _renewed(self, token: list[Any]) -> None:
+        self._token = token[0], token[1]
+
+    def _hear(self, news: list[Any]) -> None:
+        place, cleared, amount, at_ns, allowance, heard_ns, engaged = news
+        source = self.ceiling.sources[place]
+        source.earned, source.allowance = Earned(cleared, amount, at_ns), allowance
+        source.heard_ns, source.lever = heard_ns, Lever(engaged=engaged)
+        self.lane.heard(source)
+
+    def _halt(self, at_once: bool) -> None:
+        if not self._halted:
+            self._halted = True
+            self.ledger.accounts.shed["stopped"] += self.lane.halt()
+        if at_once:
+            self.ledger.accounts.shed["stopped"] += self.lane.withdraw()
+        self.report()
+
+    def _close(self, _: bool) -> None:
+        self.end()
+        self.done.set()
+
+    # --- reporting ---
+
+    def end(self) -> None:
+        """Close every connection and say what came of everything."""
+        accounts = self.ledger.accounts
+        accounts.shed["stopped"] += self.lane.withdraw()
+        accounts.unanswered += self.lane.close()
+        self.report(final=True)
+
+    def report(self, **more: Any) -> None:
+        """Say how things stand, all at one moment."""
+        self.lane.look()
+        ledger, routes = self.ledger, self._encoder.routes
+        accounts = ledger.accounts
+        names = [[route.method, route.template] for route in routes.all[self._known_routes :]]
+        self._known_routes += len(names)
+        counts = {name: _plain(getattr(accounts, name)) for name in accounts.__slots__}
+        tallies = self.lane.taken()
+        self._channel.say(
+            accounts=counts, crowded=ledger.crowded, routes=names, tallies=tallies, halted=self._halted,
+            spent=[source.spent for source in self.ceiling.sources], reasons=dict(self.lane.reasons),
+            damage=self._selection.damage, **more,
+        )  # fmt: skip
+
+    def beat(self) -> None:
+        """Keep the lane going and report."""
+        self.lane.beat(time.monotonic_ns())
+        if self._began and not self._halted:
+            self.lane.wake()
+        self.report()
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, dict) else value
+
+
+async def _work(channel: Channel) -> None:
+    loop = asyncio.get_running_loop()
+    first = channel.heard() if channel.wait(time.monotonic() + 30) else []
+    if not first:
+        return
+    worker = Worker(channel, first[0])
+    channel.say(ready=True)
+
+    def hear() -> None:
+        for message in channel.heard():
+            worker.take(message)
+        if channel.closed:
+            worker.done.set()  # the run is gone, and with it the right to send
+
+    for message in first[1:]:
+        worker.take(message)
+    loop.add_reader(channel.fileno(), hear)
+    while not worker.done.is_set():
+        worker.beat()
+        try:
+            async with asyncio.timeout(BEAT):
+                await worker.done.wait()
+        except TimeoutError:
+            channel.flush()
+    loop.remove_reader(channel.fileno())
+    worker.lane.close()
+    until = time.monotonic() + 5
+    while channel.unsent and not channel.closed and time.monotonic() < until:
+        channel.flush()
+        await asyncio.sleep(0.001)
+
+
+if __name__ == "__main__":
+    uvloop.run(_work(Channel(socket.socket(fileno=int(sys.argv[1])))))

@@ -1,0 +1,55 @@
+"""Drives a native lane that was built with sanitizers, in a process of its own: ``LIBRARY`` is its path.
+
+Every script of an origin that misbehaves, then broken blocks. What a sanitizer finds ends the process.
+"""
+
+import random
+import sys
+from pathlib import Path
+
+from captures import columns
+from captures.errors import CaptureError
+from replayer.encoding import Encoder
+from replayer.lanes.bulk import Packed
+from replayer.lanes.native import load
+from tests.benchmarks import traffic
+from tests.replayer.test_lanes import SCRIPTS, run
+from tests.support.origin import origin
+from tests.support.sending import Host, lane, play
+
+
+def main(library: str) -> None:
+    code = load(Path(library))
+
+    async def one(name: str) -> None:
+        script, requests, options = SCRIPTS[name]
+        async with origin(script) as here:
+            host = Host()
+            lane("native", host, here.port, code, **options)
+            await play(host, [(at / 4, request) for at, request in requests])
+
+    for name in SCRIPTS:
+        run(lambda name=name: one(name))  # type: ignore[misc]
+
+    draw = random.Random(7)
+    whole = b"".join(columns.encode(columns.packer(), list(traffic.records(120, 1000))))
+    encoder = Encoder("20261121-210305-k3f9", ("GET",), "target")
+    broken = 0
+    for _ in range(3000):
+        content = bytearray(whole)
+        for _ in range(draw.randint(1, 4)):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+        try:
+            block = Packed(bytes(content), 120, encoder, code)
+        except CaptureError:
+            broken += 1
+            continue
+        slow = set(block.slow(range(120)))
+        for place in range(120):
+            if place not in slow:
+                block.prefix(place)
+    print(f"{len(SCRIPTS)} scripts and 3000 blocks, {broken} of them refused")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
