@@ -3,6 +3,7 @@
 Every script of an origin that misbehaves, then broken blocks. What a sanitizer finds ends the process.
 """
 
+import asyncio
 import random
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from tests.replayer.test_lanes import SCRIPTS, run
 from tests.support.origin import origin
 from tests.support.sending import Host, lane, play
 
+BLOCKS = 400
+
 
 def main(library: str) -> None:
     code = load(Path(library))
@@ -26,16 +29,18 @@ def main(library: str) -> None:
         async with origin(script) as here:
             host = Host()
             lane("native", host, here.port, code, **options)
-            await play(host, [(at / 4, request) for at, request in requests])
+            await play(host, requests)
 
-    for name in SCRIPTS:
-        run(lambda name=name: one(name))  # type: ignore[misc]
+    async def every() -> None:
+        await asyncio.gather(*map(one, SCRIPTS))
+
+    run(every)
 
     draw = random.Random(7)
     whole = b"".join(columns.encode(columns.packer(), list(traffic.records(120, 1000))))
     encoder = Encoder("20261121-210305-k3f9", ("GET",), "target")
     broken = 0
-    for _ in range(3000):
+    for _ in range(BLOCKS):
         content = bytearray(whole)
         for _ in range(draw.randint(1, 4)):
             content[draw.randrange(len(content))] = draw.randrange(256)
@@ -48,7 +53,7 @@ def main(library: str) -> None:
         for place in range(120):
             if place not in slow:
                 block.prefix(place)
-    print(f"{len(SCRIPTS)} scripts and 3000 blocks, {broken} of them refused")
+    print(f"{len(SCRIPTS)} scripts and {BLOCKS} blocks, {broken} of them refused")
 
 
 if __name__ == "__main__":
