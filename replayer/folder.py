@@ -5,7 +5,7 @@ runs/20261121-210305-k3f9/
     journal.jsonl   every decision that changed the load; a line is on its way to the disk before the next one
     latency.hlog    HdrHistogram log 1.3, microseconds, each second a line for each of latency, service, lag, wait
     seconds.jsonl   each second a line of counts (`series.Second`)
-    routes.jsonl    now and then a line for each route (`series.Stretch`)
+    routes.msgpack  now and then the counts of each route (`series.Stretch`)
     report.json     everything that came of the run; there only once it is whole
     report.html     the same to look at, with charts; needs no network
     junit.xml       the same for CI
@@ -52,7 +52,7 @@ class Folder:
             self._journal = (self.path / "journal.jsonl").open("a", buffering=1)
             self._histograms = (self.path / "latency.hlog").open("w", buffering=1)  # a line each second
             self._seconds = (self.path / "seconds.jsonl").open("w", buffering=1)
-            self._routes = (self.path / "routes.jsonl").open("w", buffering=1)
+            self._routes = (self.path / "routes.msgpack").open("wb", buffering=0)
             self._write_header()
         except OSError as error:
             raise UserError(f"the run's folder {self.path} can't be written: {os.strerror(error.errno or 0)}") from None
@@ -91,9 +91,12 @@ class Folder:
         """Add a second's counts."""
         self._append(self._seconds, line, "the counts of each second")
 
-    def route(self, line: str) -> None:
+    def route(self, stretch: bytes) -> None:
         """Add what came back on a route in a stretch of time."""
-        self._append(self._routes, line, "the counts of each route")
+        try:
+            self._routes.write(stretch)
+        except OSError as error:
+            self._warn("the counts of each route", error)
 
     def finish(self, report: Report) -> str | None:
         """Write the report and close; tell if the disk does not take it. A run is not undone by that."""

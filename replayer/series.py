@@ -1,14 +1,16 @@
-"""What a run writes down while it lasts: a line a second, and a line for each route now and then. Pure.
+"""What a run writes down while it lasts: a line a second, and the counts of each route now and then. Pure.
 
-`seconds.jsonl` and `routes.jsonl` hold counts of their own stretch of time and no sums, so that lines can be added up
-in any way. A run that was killed gives its report from them, and blocks of time are what changes are judged by. A
-route's lines come the more rarely the longer the run has lasted (`stretch`), so the folder does not grow with it.
+`seconds.jsonl` and `routes.msgpack` (maps, one after the other) hold counts of their own stretch of time and no sums,
+so that they can be added up in any way. A run that was killed gives its report from them, and intervals of time are
+what changes are judged by. A route's stretches grow with the run (`stretch`), so the folder hardly does.
+
+A stretch is msgpack, for it has a thousand numbers and is written between two requests: JSON takes three times as long.
 """
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
+import msgpack
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from replayer.accounts import Accounts
@@ -17,7 +19,7 @@ from replayer.routes import Recorded, Route
 
 SHORTEST = 1.0
 PARTS = 30
-"""A route's line covers at least a second, and then a thirtieth of what has passed."""
+"""A stretch is at least a second, and then a thirtieth of what has passed."""
 
 
 class Second(BaseModel):
@@ -141,39 +143,38 @@ class Told(BaseModel):
     ttfb: dict[int, int] = {}
 
 
-def line_of(route: Route, start: float, end: float) -> str:
-    """Write a stretch as a line. By hand: checking what was just counted would take longer than writing it."""
+def packed(route: Route, start: float, end: float) -> bytes:
+    """Write a stretch. By hand: checking what was just counted would take longer than writing it."""
     seen = route.recorded
-    told: Mapping[str, object] = {
+    told: dict[str, object] = {
         "count": seen.count,
         "statuses": seen.statuses,
         "bytes": seen.bytes,
         "duration": seen.duration,
         "ttfb": seen.ttfb,
     }
-    return json.dumps(
-        {
-            "start": round(start, 3),
-            "end": round(end, 3),
-            "method": route.method,
-            "template": route.template,
-            "sent": route.sent,
-            "answered": route.answered,
-            "withheld": route.withheld,
-            "statuses": route.statuses,
-            "errors": route.errors,
-            "shed": route.shed,
-            "bytes_received": route.bytes_received,
-            "latency": route.latency,
-            "service": route.service,
-            "recorded": told,
-        },
-        separators=(",", ":"),
-    )
+    stretch: dict[str, object] = {
+        "start": round(start, 3),
+        "end": round(end, 3),
+        "method": route.method,
+        "template": route.template,
+        "sent": route.sent,
+        "answered": route.answered,
+        "withheld": route.withheld,
+        "statuses": route.statuses,
+        "errors": route.errors,
+        "shed": route.shed,
+        "bytes_received": route.bytes_received,
+        "latency": route.latency,
+        "service": route.service,
+        "recorded": told,
+    }
+    made: bytes = msgpack.packb(stretch)
+    return made
 
 
 def stretch(elapsed: float) -> float:
-    """Tell how many seconds a route's line should cover when a run has lasted for so long."""
+    """Tell how many seconds a route's next stretch should have when a run has lasted for so long."""
     return max(SHORTEST, elapsed / PARTS)
 
 

@@ -1,15 +1,19 @@
-"""What came back by route, beside what the recording tells of the very same requests. Reads `routes.jsonl`.
+"""What came back by route, beside what the recording tells of the very same requests. Reads `routes.msgpack`.
 
-Sums are the run's own. The lines are needed for what sums do not show: how things went over time, without which nobody
-can say whether a change is more than noise (`replayer.comparison`).
+Sums are the run's own. The stretches are needed for what sums do not show: how things went over time, without which
+nobody can say whether a change is more than noise (`replayer.comparison`).
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgpack
+from pydantic import ValidationError
 
 from replayer.comparison import MOST_BLOCKS, Block, compare, judged
 from replayer.latency import quantiles_of
@@ -20,7 +24,7 @@ from replayer.series import Second, Stretch, parsed
 from rules.units import MILLION
 
 LONGEST = 1 << 24
-"""Characters of a line that are read at most. A run's own lines are a hundredth of it."""
+"""Characters of a line, and bytes of a stretch, that are read at most. A run's own are a hundredth of it."""
 
 _BITS = 7
 """Of times in blocks: 1.6% of a value, which is less than any change worth a word."""
@@ -87,9 +91,15 @@ def seconds(folder: Path) -> Iterable[Second]:
     return parsed(lines(folder / "seconds.jsonl"), Second)
 
 
-def stretches(folder: Path) -> Iterable[Stretch]:
+def stretches(folder: Path) -> Iterator[Stretch]:
     """Read what came back by route, in stretches of time."""
-    return parsed(lines(folder / "routes.jsonl"), Stretch)
+    try:
+        with (folder / "routes.msgpack").open("rb") as file:
+            for found in msgpack.Unpacker(file, max_buffer_size=LONGEST, strict_map_key=False):
+                with suppress(ValidationError):
+                    yield Stretch.model_validate(found)
+    except (OSError, ValueError, TypeError, msgpack.UnpackException):
+        return  # what is torn is the end, as when a process was killed
 
 
 def journal(folder: Path) -> Iterator[dict[str, Any]]:

@@ -39,8 +39,8 @@ def compared(run: Path, against: Path) -> Comparison:
     """Compare two runs from their folders. Raises UserError."""
     after, before = report_of(run), report_of(against)
     for folder in (run, against):
-        if not (folder / "routes.jsonl").is_file():
-            raise UserError(f"{folder} holds no routes.jsonl, which a comparison needs: is it a run's whole folder?")
+        if not (folder / "routes.msgpack").is_file():
+            raise UserError(f"{folder} holds no routes.msgpack, which a comparison needs: is it a run's whole folder?")
     first, second = routes_of(against), routes_of(run)
     names = final_names([*second, *first])  # of both together, or a route may have two names
     a = {(route.method, route.template): route for route in report_routes(settled(first, names), {})}

@@ -86,6 +86,19 @@ def test_however_often_it_is_taken_the_totals_are_the_same(events: list[tuple[in
     assert sum(route.sent for route in taken) <= len(events)
 
 
+@given(st.lists(st.integers(-2, 5_000_000_000_000), max_size=30), st.integers(1, 10))
+def test_what_was_told_is_counted_whatever_the_pieces(durations: list[int], most: int) -> None:
+    route = Route("GET", "/")
+    for duration in durations:
+        route.told.append(Outline(200, 1, duration, duration))
+        if duration % 3 == 0:
+            route.digest(most)
+    route.digest()
+    expected = Counter(rounded(max(0, duration) // 1000) for duration in durations)
+    assert route.recorded.duration == route.recorded.ttfb == expected
+    assert (route.recorded.count, route.recorded.bytes) == (len(durations), len(durations))
+
+
 @given(st.integers(0, 3_600_000_000))
 def test_three_digits_are_kept(value: int) -> None:
     assert value * 0.998 <= rounded(value) <= value

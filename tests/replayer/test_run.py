@@ -148,7 +148,7 @@ def test_the_run_folder_is_whole(here: Field) -> None:
         "plan.json",
         "report.html",
         "report.json",
-        "routes.jsonl",
+        "routes.msgpack",
         "seconds.jsonl",
     ]
     plan = Plan.model_validate_json((folder / "plan.json").read_text())

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from replayer.report import Report, RouteReport
 from replayer.reporting.findings import seconds, stretches
 from replayer.reporting.recovery import recovered, report_of
 from replayer.routes import Outline, Route
-from replayer.series import Second, Stretch, line_of, stretch, totals
+from replayer.series import Second, Stretch, packed, stretch, totals
 from rules.exits import Exit, UserError
 from tests.support.place import RATE, SECONDS, Place
 from tests.support.processes import eventually, run
@@ -103,8 +104,10 @@ def test_what_is_no_runs_folder_is_told(tmp_path: Path) -> None:
 )
 def test_whatever_stands_in_a_folder_gives_a_report(tmp_path: Path, ended: Path, garbage: list[str]) -> None:
     text = "\n".join(garbage) + "\n"
-    for name in ("seconds.jsonl", "routes.jsonl", "journal.jsonl", "latency.hlog"):
+    for name in ("seconds.jsonl", "routes.msgpack", "journal.jsonl", "latency.hlog"):
         (tmp_path / name).write_text(text, errors="replace")
+    whole = (ended / "routes.msgpack").read_bytes()
+    (tmp_path / "routes.msgpack").write_bytes(whole[: len(whole) // 2] + text.encode("utf-8", "replace"))
     (tmp_path / "plan.json").write_text((ended / "plan.json").read_text())
     assert recovered(tmp_path).stop == "killed"
 
@@ -121,7 +124,8 @@ def test_a_line_holds_the_whole_route() -> None:
     made.service[900] += 1
     made.told.append(Outline(200, 5, 1000, 2_000_000))
     made.digest()
-    assert Stretch.model_validate_json(line_of(made, 1.0, 2.0)).route() == made
+    again = Stretch.model_validate(msgpack.unpackb(packed(made, 1.0, 2.0), strict_map_key=False))
+    assert again.route() == made
 
 
 def test_lines_come_the_more_rarely_the_longer_a_run_lasts() -> None:

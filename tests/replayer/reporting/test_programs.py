@@ -101,7 +101,7 @@ def test_the_command_line_writes_it_all_again(ended: Path, slower: Path, tmp_pat
 
 def test_what_a_comparison_needs_is_told(ended: Path, tmp_path: Path) -> None:
     shutil.copy(ended / "report.json", tmp_path)
-    with pytest.raises(UserError, match=r"routes\.jsonl"):
+    with pytest.raises(UserError, match=r"routes\.msgpack"):
         compared(ended, tmp_path)
 
 
