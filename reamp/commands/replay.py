@@ -59,7 +59,7 @@ def replay(
     amplify: Annotated[
         str | None,
         typer.Option(
-            help="The factor. Of live traffic the total's: 1.25x adds a quarter.",
+            help="The factor, from 0.01x to 1000x. Of live traffic the total's: 1.25x adds a quarter.",
             rich_help_panel=_LOAD,
             show_default="1x of a recording",
         ),

@@ -48,6 +48,14 @@ def test_escapes_stay_escapes() -> None:
     assert re.fullmatch(rb"[a-z]%3A[a-z]{8}\.[0-9]{8}%2F", made)
 
 
+def test_a_long_value_becomes_another_in_a_moment() -> None:
+    disguise, value = Disguise(AUTO, 1), b"a" * 10_000_000
+    made = disguise.pseudonym(value, 1)
+    assert len(made) == len(value)
+    assert made != value
+    assert made[1024:] == value[1024:]
+
+
 @pytest.mark.parametrize(
     ("by", "headers", "changed"),
     [
