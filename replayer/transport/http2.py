@@ -282,7 +282,6 @@ class Connection(asyncio.Protocol):
                 take = self._takes.get(type(event))
                 if take is not None:
                     take(event)
-            self._flush()
         unread = self._paused and self._transport is not None and self._transport.get_write_buffer_size() > MAX_UNREAD
         if self._idle_frames > MAX_LEADING_NOWHERE or unread:
             self._fail_all("protocol", "frames without end that lead nowhere")
