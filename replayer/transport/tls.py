@@ -43,10 +43,9 @@ def _show(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
         missing = next(path for path in (cert, key or cert) if not path.exists())
         raise UserError(f"--{'cert' if missing == cert else 'cert-key'} {missing}: there is no such file") from None
     except ssl.SSLError as error:
-        why = {
-            "KEY_VALUES_MISMATCH": "the key does not belong to the certificate",
-            "NO_START_LINE": "there is no certificate, or no key, in PEM form",
-        }.get(error.reason or "", str(error))
+        why = f"no certificate and key in PEM form can be read from it ({error})"
+        if error.reason == "KEY_VALUES_MISMATCH":
+            why = "the key does not belong to the certificate"
         hint = "" if key else "; a key in a file of its own is named with --cert-key"
         raise UserError(f"--cert {cert}: {why}{hint}") from None
     except OSError as error:
