@@ -80,6 +80,8 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
         raise UserError(f"the recording lasts {Duration(seconds)} only: say how long the run is to last, --duration")
     _lasts_long_enough(plan, seconds)
     tls = to_target(plan)
+    if plan.diff_against is not None:
+        to_target(plan.model_copy(update={"to": plan.diff_against}))  # raises now what it would raise then
     async with control_client(plan) as client:
         states = {url: await _state(client, url) for url in plan.sidecars}
         terms = agree(plan, states)
@@ -120,6 +122,12 @@ def describe(plan: Plan, prepared: Prepared) -> list[tuple[str, str]]:
         lines.append(("sidecar", f"{url}: {state.signal.rate:.1f} real requests/s, allows {state.max_extra}"))
     lines.append(("ceiling", "none: an idle target" if terms.ceiling is None else f"{terms.ceiling} of real traffic"))
     lines.append(("to send", _intent(plan, prepared, rate)))
+    if plan.diff:
+        there = f"{plan.diff_against}, which gets 2 more" if plan.diff_against else "the recording"
+        cost = f"{1 if plan.diff_against else 2} more to the target, for credit if it is live"
+        lines.append(
+            ("answers", f"{', '.join(plan.diff)} of {plan.diff_rate} compared with {there}; each takes {cost}")
+        )
     return lines
 
 

@@ -1,6 +1,5 @@
 """Whether a change is more than noise: the tests' own false alarms, their power, and figures known from elsewhere."""
 
-import math
 import random
 from collections import Counter
 
@@ -20,33 +19,7 @@ from replayer.comparison import (
     fisher,
     judged,
 )
-from replayer.routes import rounded
-
-
-def run(
-    chance: random.Random,
-    slower: float = 1.0,
-    failing: float = 0.01,
-    intervals: int = 120,
-    rate: float = 20,
-    tail: float = 1.0,
-) -> list[Block]:
-    """Make a route's run as targets are: a lognormal body, a Pareto tail, and slow spells that last some seconds."""
-    blocks = []
-    load = 0.0
-    for _ in range(intervals):
-        load = 0.6 * load + chance.gauss(0, 0.15)  # neighbouring seconds are alike
-        times: Counter[int] = Counter()
-        failed = 0
-        count = round(chance.gauss(rate, rate / 8))
-        for _ in range(count):
-            seconds = chance.lognormvariate(math.log(0.02) + load, 0.5)
-            if chance.random() < 0.05:
-                seconds *= tail * chance.paretovariate(1.5)
-            times[rounded(round(seconds * slower * 1e6))] += 1
-            failed += chance.random() < failing * math.exp(2 * load)
-        blocks.append(Block(times, count, failed))
-    return blocks
+from tests.support.spells import run
 
 
 def found(changes: list[Change], figure: Figure) -> Change:

@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from replayer.accounts import Accounts
+from replayer.bottleneck import Bottleneck
 from replayer.ceiling import Ceiling, Source, Unbounded
+from replayer.comparison import Change as Shift
+from replayer.differences import Differences, Found, RouteDifferences
 from replayer.folder import Folder, new_run_id, read_report
-from replayer.latency import Quantiles, Recorder, quantiles
+from replayer.latency import Quantiles, Recorder, quantiles, quantiles_of
 from replayer.plan import Plan
-from replayer.progress import one_line, shown, summary
-from replayer.report import Report, Stop, exit_code, faults
+from replayer.progress import comparison, differences, one_line, routes, shown, summary
+from replayer.report import Report, RouteReport, Stop, exit_code, faults
+from replayer.reporting.versus import Comparison, RouteComparison
 from replayer.snapshot import Observer
 from replayer.vigil import Change, Vigil
 from rules.exits import Exit, UserError
@@ -83,6 +87,15 @@ def test_what_is_recorded_is_in_the_total_and_in_one_interval(values: list[int],
         assert found.p50 is not None
         assert found.p99_9 is not None
         assert found.p50 <= found.p99_9 <= top * 1.001 + 2e-6
+
+
+@given(st.dictionaries(st.integers(1, 2047), st.integers(1, 1000), min_size=1))
+def test_the_quick_way_to_percentiles_gives_the_same(counts: dict[int, int]) -> None:
+    recorder = Recorder()
+    recorder.count(Counter(counts))
+    slow, quick = quantiles(recorder.interval()), quantiles_of(counts)
+    assert quick.model_dump() == pytest.approx(slow.model_dump(), rel=1e-9)
+    assert quantiles_of({}) == Quantiles()
 
 
 def test_percentiles_to_three_digits() -> None:
@@ -284,6 +297,47 @@ def test_a_full_disk_at_the_end_is_told_and_every_file_is_closed(tmp_path: Path)
     assert "report.json: it can't be written" in missing
     assert folder._journal.closed
     assert folder._histograms.closed
+
+
+def test_tables_show_what_strangers_made_as_it_is() -> None:
+    evil = "[red]/[/red][link=http://x]a[/link]"
+    worse = Shift(figure="p50", before=0.001, after=0.004, change=4.0, low=3.0, high=5.0, p=0.0, verdict="worse")
+    noise = Shift(figure="failed", before=0.0, after=0.01, change=0.01, low=-0.1, high=0.1, p=0.5, verdict="noise")
+    many = [
+        RouteReport(
+            method="GET", template=f"{evil}{n}", wanted=9, allowed=9, sent=9, answered=9, withheld=0, shed={},
+            statuses={200: 9}, errors={}, failed=0.01, bytes_received=1, latency=Quantiles(p50=0.004),
+            service=Quantiles(p50=0.004), changes=[worse, noise],
+        )
+        for n in range(30)
+    ]  # fmt: skip
+    found = Found(what=evil, differing=9, noise=0, p=0, adjusted=0, verdict="differs")
+    compared = Differences(
+        aspects=["json"], against=evil, sent=1, compared=9, failed={evil: 2}, without_credit=1,
+        routes=[RouteDifferences(method="GET", template=evil, compared=9, found=[found])],
+    )  # fmt: skip
+    runs = Comparison(
+        before=evil, after="b", differences=[],
+        routes=[RouteComparison(method="GET", template=evil, after=many[0], changes=[worse])],
+    )  # fmt: skip
+    limit = Bottleneck(what="sender", reason=evil)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(summary(report(bottleneck=limit)))
+    console.print(routes(report(routes=many)))
+    console.print(differences(compared))
+    console.print(comparison(runs))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count(evil) >= 20 + 5
+    for part in (
+        "the sender: ",
+        "4 ms",
+        "1 ms, 4.00x",
+        "+1.00 pp ~",
+        "and 10 more",
+        "in 9 of 9, noise 0",
+        "without credit: 1",
+    ):
+        assert part in text, part
 
 
 def test_one_line_and_summary_say_what_is_wrong() -> None:
