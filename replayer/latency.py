@@ -15,7 +15,6 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from itertools import accumulate
-from math import ceil
 
 from hdrh.histogram import HdrHistogram
 from pydantic import BaseModel, Field
@@ -78,7 +77,7 @@ def quantiles_of(counts: Mapping[int, int]) -> Quantiles:
     values = sorted(counts)
     below = list(accumulate(counts[value] for value in values))
     count = below[-1]
-    ranks = (max(1, ceil(count * percentile / 100 - 1e-9)) for percentile in PERCENTILES)
+    ranks = (max(1, int(count * percentile / 100 + 0.5)) for percentile in PERCENTILES)  # as hdrh rounds them
     p50, p90, p95, p99, p99_9, top = (values[bisect_left(below, rank)] / 1e6 for rank in ranks)
     mean = sum(value * often for value, often in counts.items()) / count / 1e6
     return Quantiles(count=count, mean=mean, p50=p50, p90=p90, p95=p95, p99=p99, p99_9=p99_9, max=top)
