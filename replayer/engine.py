@@ -297,7 +297,8 @@ class Run:
         self._note_stage(now)
         if self._start_ns:
             in_use = self.lane.in_flight + self.lane.waiting
-            self._chronicle.beat((now - self._start_ns) / 1e9, full=in_use >= self.plan.max_connections)
+            full = in_use >= self.plan.max_connections and not self.plan.may_multiplex
+            self._chronicle.beat((now - self._start_ns) / 1e9, full)
             if now - self._second_ns >= 1_000_000_000:
                 self._tell(now)
 

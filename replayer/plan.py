@@ -459,6 +459,11 @@ class Plan(BaseModel):
         return None if self.host in ("target", "recorded") else urlsplit(f"//{self.host}").hostname
 
     @property
+    def may_multiplex(self) -> bool:
+        """Whether a connection may carry several requests at a time (HTTP/2)."""
+        return self.http2 == "always" or (self.http2 == "auto" and self.tls)
+
+    @property
     def tls(self) -> bool:
         """Whether the target speaks TLS."""
         return self.to.startswith("https:")

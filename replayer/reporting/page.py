@@ -187,7 +187,9 @@ def _tiles(report: Report) -> list[Tile]:
             str(Duration(round(report.seconds, 1))),
             next((str(report.plan[name]) for name in ("rate", "top_up", "amplify") if report.plan.get(name)), ""),
         ),
-        Tile("to", str(report.plan.get("to", "")), "idle" if report.ceiling is None else f"ceiling {report.ceiling}"),
+        Tile(
+            "to", str(report.plan.get("to", "")), f"ceiling {report.ceiling}" if report.ceiling is not None else "idle"
+        ),
     ]
     return tiles
 

@@ -17,6 +17,7 @@ from replayer.reporting.findings import caveats, journal, recovered_routes, seco
 from replayer.reporting.histograms import read
 from replayer.series import totals
 from rules.exits import Exit, UserError
+from rules.units import Share, UnitError
 
 REASON = (
     "the run wrote no report: it still runs, or it was killed. This was put together from what was written until then"
@@ -48,7 +49,7 @@ def recovered(folder: Path) -> Report:
     return Report(
         run=str(facts.get("run") or folder.name),
         plan=plan.model_dump(mode="json"),
-        ceiling=None,
+        ceiling=_ceiling(facts.get("ceiling")),
         audience=str(facts.get("audience") or ""),
         started=started,
         ended=started + ended,
@@ -84,6 +85,13 @@ def histograms(folder: Path) -> dict[str, Quantiles]:
         if tag in found:
             found[tag].add(values)
     return {name: quantiles(values) for name, values in found.items()}
+
+
+def _ceiling(value: object) -> Share | None:
+    try:
+        return Share.parse(str(value))
+    except UnitError:
+        return None  # an idle target has none
 
 
 def _number(value: object) -> float:

@@ -1,6 +1,7 @@
 """What came back by route: of whole runs, of runs that were killed, and of folders that hold anything at all."""
 
 import json
+import shutil
 from pathlib import Path
 
 import msgpack
@@ -110,6 +111,15 @@ def test_whatever_stands_in_a_folder_gives_a_report(tmp_path: Path, ended: Path,
     (tmp_path / "routes.msgpack").write_bytes(whole[: len(whole) // 2] + text.encode("utf-8", "replace"))
     (tmp_path / "plan.json").write_text((ended / "plan.json").read_text())
     assert recovered(tmp_path).stop == "killed"
+
+
+def test_the_ceiling_of_a_run_that_was_killed_is_in_its_journal(ended: Path, tmp_path: Path) -> None:
+    shutil.copytree(ended, tmp_path / "run")
+    facts = {"at": 1.0, "event": "plan", "run": "r", "ceiling": "25%", "audience": "shop"}
+    (tmp_path / "run" / "journal.jsonl").write_text(json.dumps(facts) + "\n")
+    report = recovered(tmp_path / "run")
+    assert (str(report.ceiling), report.audience, report.run) == ("25%", "shop", "r")
+    assert recovered(ended).ceiling is None
 
 
 # --- lines ---
