@@ -411,7 +411,7 @@ async def test_what_waited_too_long_for_its_connection_is_not_sent(tmp_path: Pat
     ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     async with origin(answering(ok), serving) as behind, origin(relay) as target:
         arguments = ["--to", f"https://127.0.0.1:{target.port}", "--idle-target", "--key", str(tmp_path / "load.key")]
-        arguments += ["--ca", str(trust), "--runs", str(tmp_path / "runs")]
+        arguments += ["--ca", str(trust), "--runs", str(tmp_path / "runs"), "--no-http2"]
         replay = await asyncio.create_subprocess_exec(
             *reamp("replay", str(recording), *arguments), stdout=asyncio.subprocess.DEVNULL
         )

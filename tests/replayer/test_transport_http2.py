@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from replayer.encoding import Request
 from replayer.transport import Pool, Target
 from replayer.transport.fields import of_request
 from tests.support import frames
+from tests.support.authority import Authority
 from tests.support.frames import (
     ACK,
     DATA,
@@ -366,3 +368,44 @@ def test_a_stream_that_goes_wrong_leaves_the_others_alone(wrong: Callable[[Peer,
 
     options: dict[str, Any] = {"first_byte_timeout": 0.2} if failure == "first-byte-timeout" else {}
     against(act, test, **options)
+
+
+@pytest.mark.parametrize(
+    ("offered", "http2", "spoken", "connections"),
+    [
+        (("h2", "http/1.1"), "auto", "h2", 1),
+        (("http/1.1",), "auto", "http/1.1", 4),
+        ((), "auto", None, 4),
+        (("h2", "http/1.1"), "always", "h2", 1),
+        (("h2", "http/1.1"), "never", "http/1.1", 4),
+    ],
+)
+def test_what_is_spoken_over_tls(
+    tmp_path: Path, offered: tuple[str, ...], http2: str, spoken: str | None, connections: int
+) -> None:
+    """One connection is opened to find out; requests that came meanwhile share it, or get one each."""
+    authority = Authority(tmp_path)
+    asked = {"auto": ("h2", "http/1.1"), "always": ("h2",), "never": ("http/1.1",)}[http2]
+    agreed = set()
+
+    async def script(connection: Connection, _here: Origin) -> None:
+        agreed.add(connection.writer.get_extra_info("ssl_object").selected_alpn_protocol())
+        if "h2" in agreed:
+            peer = Peer(connection)
+            await peer.greet()
+            await peer.answer()
+        while True:
+            await connection.request()
+            await asyncio.sleep(0.05)
+            await connection.say(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async def main() -> None:
+        async with origin(script, authority.serving(authority.issue("served", "127.0.0.1"), *offered)) as here:
+            sender = Sender(here.port, tls=authority.trusting(*asked), http2=http2)
+            sender.send(*(request() for _ in range(4)))
+            assert await sender.seen(4) == [200] * 4
+            assert agreed == {spoken}
+            assert here.connections == connections
+            sender.pool.close()
+
+    uvloop.run(main())
