@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from replayer.bottleneck import Strain, bottleneck
 from replayer.folder import read_report
+from replayer.lanes.native import load
 from replayer.report import Report, RouteReport
 from replayer.reporting.findings import seconds, stretches
 from replayer.reporting.recovery import recovered, report_of
@@ -21,6 +22,15 @@ from tests.support.place import RATE, SECONDS, Place
 from tests.support.processes import eventually, run
 
 COUNT = SECONDS * RATE
+
+
+def no_native_lane() -> str | None:
+    """Say why there is no native lane; None: there is."""
+    try:
+        load()
+    except OSError as error:
+        return str(error)
+    return None
 
 
 def route(report: Report, template: str) -> RouteReport:
@@ -57,6 +67,22 @@ def test_routes_stand_beside_what_the_recording_tells_of_them(ended: Path) -> No
     assert verdicts(failing)["failed"] == "worse"
     assert verdicts(route(report, "/quick/{id}"))["failed"] == "noise"
     assert any("another network" in caveat for caveat in report.caveats)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("how", [("--lane", "python"), ("--processes", "2")])
+def test_however_it_was_sent_the_counts_of_routes_are_the_same(place: Place, ended: Path, how: tuple[str, str]) -> None:
+    if how[0] == "--processes" and no_native_lane() is not None:
+        pytest.skip(f"several processes need the native lane: {no_native_lane()}")
+    with place.app(SLOW="0.02"):
+        report = read_report(place.replay("-".join(how), *how))
+    counts = [
+        {(r.method, r.template): (r.wanted, r.sent, r.answered, r.recorded) for r in each.routes}
+        for each in (report, read_report(ended))
+    ]
+    assert counts[0] == counts[1]
+    assert report.bottleneck is not None
+    assert report.bottleneck.cpu is not None
 
 
 def test_lines_of_the_seconds_and_of_the_routes_add_up_to_the_report(ended: Path) -> None:
