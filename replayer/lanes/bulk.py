@@ -204,11 +204,22 @@ class Packed:
         self.any_slow = any(slow)
         if not self._code.block_fill(byref(self._block), _at(self._cursors), _at(self._ends)):
             raise CaptureError("its records do not unpack (one refers to what is not there)")
-        routes = self._held["routes"]
+        self._find_routes(encoder, methods, targets, used)
+
+    def _find_routes(
+        self, encoder: Encoder, methods: Sequence[str], targets: Sequence[str | None], used: bytearray
+    ) -> None:
+        """Fill in the routes of what is made here; of other records `Encoder.encode` finds them."""
+        routes, paths = self._held["routes"], len(targets)
+        known: dict[tuple[str, str], int] = {}
+        bare = [(target or "").partition("?")[0] for target in targets]  # a query makes no other route
         place = used.find(1)
         while place >= 0:
-            target = targets[place % paths] or ""
-            routes[place] = encoder.routes.number(methods[place // paths], target.partition("?")[0])
+            name = methods[place // paths], bare[place % paths]
+            number = known.get(name)
+            if number is None:
+                number = known[name] = encoder.routes.number(*name)
+            routes[place] = number
             place = used.find(1, place + 1)
 
     def _lay_out_sets(self, layout: Layout, encoder: Encoder, chosen: "array[int]") -> int:

@@ -177,6 +177,7 @@ class NativeLane:
         self._loader = Loader(self._code, self._sender)
         self._seen = [0] * len(SHEDS)
         self._drained_ns = 0
+        self._statuses: list[int] = []
         self._found = _Look()
         self._spent = (c_int64 * max(1, len(self._sources)))()
         self._loop.add_reader(self._news, self._take_news)
@@ -370,7 +371,9 @@ class NativeLane:
         accounts.bytes_sent, accounts.bytes_received = found.bytes_sent, found.bytes_received
         accounts.withheld = Counter(_named(("credit", "lever"), found.withheld))
         accounts.errors = Counter(_named(FAILURES, found.errors))
-        accounts.statuses = Counter({status: count for status, count in enumerate(found.statuses) if count})
+        if sum(map(found.statuses.__getitem__, self._statuses)) != found.answered:  # there is a new one
+            self._statuses = [status for status, count in enumerate(found.statuses) if count]
+        accounts.statuses = Counter({status: found.statuses[status] for status in self._statuses})
         self._ledger.crowded = found.crowded
         for source, spent in zip(self._sources, self._spent, strict=False):
             source.spent = spent
