@@ -156,6 +156,11 @@ SCRIPTS: dict[str, tuple[Script, Sequence[tuple[float, Request]], dict[str, Any]
     "stale-post": (closing_after_one("close"), paced(get("POST", b"x"), get("POST", b"x")), {}),
     # requests
     "large-request": (answering(OK), paced(get("POST", b"x" * 3_000_000), get(), gap=0.3), {}),
+    "early-answer": (
+        once(_head(b"Content-Length: 0", status=b"413 Too Large"), end="hang"),
+        paced(get("POST", b"x" * 8_000_000), get("POST", b"x" * 8_000_000), gap=0.3),
+        {},
+    ),
     "at-once": (answering(OK), [(0.0, get()) for _ in range(4)], {}),
 }
 

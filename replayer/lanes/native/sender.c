@@ -17,7 +17,7 @@
 
 _Static_assert(sizeof(time_t) == 8, "epoll_pwait2 is called as on machines of 64 bits");
 
-enum { EVENTS = 256, BATCH = 64, BUFFER = 65536, ADDRESSES = 16, KEPT_OUT = 65536, TOKEN = 512 };
+enum { EVENTS = 256, BATCH = 64, BUFFER = 65536, ADDRESSES = 16, KEPT_OUT = 65536, LARGE = 65536, TOKEN = 512 };
 
 static const int64_t SWEEP = 50000000, FIRST_PAUSE = 10000000, LONGEST_PAUSE = 1000000000;
 
@@ -224,8 +224,9 @@ static void finish(struct sender *sender, struct connection *connection) {
         count(sender, TALLY_SERVICE, connection->route, rounded((now - connection->sent) / 1000), 1);
         count_recorded(sender, connection);
     }
-    /* An answer that came before its request was whole leaves a connection that is of no more use. */
-    if (answer->keep && !connection->blocked && !sender->closed)
+    /* An answer may have come before its request was sent whole. Then the connection is of no more use, and of a large
+     * request nobody can tell. */
+    if (answer->keep && !connection->blocked && connection->length <= LARGE && !sender->closed)
         rest(sender, connection);
     else
         forget(sender, connection);
@@ -264,7 +265,11 @@ static void go_on_writing(struct sender *sender, struct connection *connection) 
             return;
         }
         if (some < 0) {
-            lost(sender, connection, true);
+            /* The other end takes no more. It may have answered before: what there is to read tells what became of it,
+             * and an event says so at once. */
+            connection->written = connection->length;
+            connection->blocked = true;
+            watch(sender, connection, EPOLL_CTL_MOD, EPOLLIN | EPOLLRDHUP);
             return;
         }
         connection->written += (size_t)some;
