@@ -61,6 +61,7 @@ def _lacking(plan: Plan) -> str | None:
         "answers are compared (--diff)": bool(plan.diff),
         "it is to be HTTP/2": plan.http2 == "always",
         "each recorded host has an address of its own (--resolve)": plan.host == "recorded" and bool(plan.resolve),
+        "several addresses take turns (--resolve)": len(plan.addresses.get(plan.address, ())) > 1,
     }
     return next((why for why, needed in needs.items() if needed), None)
 

@@ -1,7 +1,9 @@
 """Both lanes against an origin that behaves, and one that does not: the same outcomes, the same accounts."""
 
 import asyncio
+import contextlib
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
@@ -14,6 +16,8 @@ from replayer.accounts import Accounts
 from replayer.ceiling import Ceiling, Source
 from replayer.encoding import Request
 from replayer.lanes.build import build
+from replayer.lanes.choice import Choice, choose
+from replayer.plan import Plan
 from rules.units import Share
 from rules.wire import Grant, Lever, Signal
 from tests.support.origin import Connection, Origin, Script, answering, once, origin
@@ -355,3 +359,82 @@ def test_closing_counts_what_stays_without_an_answer_and_leaves_nothing_open(nam
             return sender.close(), sender.close(), sender.in_flight
 
     assert run(main) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_what_has_no_connection_yet_is_given_up_by_the_bound_for_connecting_alone(name: str) -> None:
+    async def main() -> Accounts:
+        with socket.socket() as listening:  # a full backlog: the kernel answers no more handshakes
+            listening.bind(("127.0.0.1", 0))
+            listening.listen(0)
+            fillers = [socket.socket() for _ in range(4)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(listening.getsockname())
+            host = Host()
+            lane(name, host, listening.getsockname()[1], connect_timeout=0.6, timeout=0.1)
+            accounts = await play(host, [(0, get()), (0.8, get())])
+            for filler in fillers:
+                filler.close()
+            return accounts
+
+    accounts = run(main)
+    # The second one meets the pause after the first one's connection that failed, or fails itself.
+    assert accounts.errors.keys() == {"connect-timeout"}
+
+
+def test_once_a_guard_told_of_the_lever_nothing_that_waits_for_its_connection_is_sent() -> None:
+    def serve(listening: socket.socket, later: list[bytes]) -> None:
+        first, _ = listening.accept()
+        first.recv(65536)
+        fillers = [socket.socket() for _ in range(4)]  # the next handshake is answered when it is tried again
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+        time.sleep(0.5)
+        first.sendall(LEVER)
+        listening.settimeout(2)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                other, _ = listening.accept()
+                other.settimeout(0.3)
+                with contextlib.suppress(TimeoutError):
+                    later.append(other.recv(65536))
+                other.close()
+        for used in (first, *fillers):
+            used.close()
+
+    async def main() -> tuple[Accounts, list[bytes]]:
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen(0)
+            later: list[bytes] = []
+            server = threading.Thread(target=serve, args=(listening, later))
+            server.start()
+            host = Host()
+            lane("native", host, listening.getsockname()[1], max_lag="9s")
+            task = asyncio.get_running_loop().create_task(play(host, [(0, get()), (0.3, get())]))
+            await asyncio.sleep(0.1)
+            time.sleep(3)  # Python is held up
+            accounts = await task
+            server.join()
+            return accounts, later
+
+    accounts, later = run(main)
+    assert [data for data in later if data] == []
+    assert accounts.withheld == Counter(lever=1)
+    assert accounts.shed["lever"] == 1
+
+
+@pytest.mark.parametrize(("addresses", "taken"), [("127.0.0.1", "native"), ("127.0.0.1,127.0.0.2", "python")])
+def test_addresses_that_take_turns_are_left_to_the_lane_that_can(addresses: str, taken: str) -> None:
+    plan = Plan.model_validate(
+        {"recording": "r", "to": "http://shop.example:8080", "idle_target": True, "amplify": "1x"}
+        | {"resolve": f"shop.example:8080:{addresses}"}
+    )
+
+    async def main() -> Choice:
+        return await choose(plan, whole=True)
+
+    choice = run(main)
+    assert choice.name == taken, choice.why

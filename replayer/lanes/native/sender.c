@@ -43,6 +43,7 @@ struct sender {
     pthread_mutex_t door, mutex;
     int epoll, wake;
     bool begun, sending, last, closed;
+    bool levered; /* a guard said that its lever is pulled: not even what waits for a connection is sent */
     int64_t deadline, token_until, short_since, not_before, failures, opening, next_sweep;
     uint8_t token[TOKEN];
     uint32_t token_length;
@@ -214,6 +215,7 @@ static void finish(struct sender *sender, struct connection *connection) {
         count(sender, TALLY_WITHHELD, connection->route, answer->withheld, 1);
         if (answer->withheld == 2) {
             sender->sending = false;
+            sender->levered = true;
             tell(sender, NEWS_LEVER);
         }
     } else {
@@ -396,7 +398,7 @@ static void connected(struct sender *sender, struct connection *connection) {
     sender->counts.open++;
     connection->state = BUSY;
     watch(sender, connection, EPOLL_CTL_MOD, EPOLLIN | EPOLLRDHUP);
-    int32_t refusal = ceiling_open(sender->ceiling, now);
+    int32_t refusal = sender->levered ? LEVER : ceiling_open(sender->ceiling, now);
     int64_t since = connection->waits ? connection->due : connection->ready;
     enum shed why = refusal == LEVER                         ? SHED_LEVER
                     : refusal != ALLOWED                     ? SHED_SIGNAL
@@ -586,13 +588,15 @@ static void sweep(struct sender *sender, int64_t now) {
     const struct settings *settings = &sender->settings;
     for (int32_t i = 0; i < sender->used; i++) {
         struct connection *connection = &sender->all[i];
-        if (connection->state == CONNECTING && now - connection->opened > settings->connect_timeout)
-            not_connected(sender, connection, FAIL_CONNECT_TIMEOUT, ETIMEDOUT);
-        else if (connection->state != FREE && connection->state != IDLE && now - connection->sent > settings->timeout)
+        if (connection->state == CONNECTING) {
+            if (now - connection->opened > settings->connect_timeout)
+                not_connected(sender, connection, FAIL_CONNECT_TIMEOUT, ETIMEDOUT);
+        } else if (connection->state == BUSY && now - connection->sent > settings->timeout) {
             fail(sender, connection, FAIL_TIMEOUT);
-        else if (connection->state == BUSY && connection->answer.size == 0 &&
-                 now - connection->sent > settings->first_byte_timeout)
+        } else if (connection->state == BUSY && connection->answer.size == 0 &&
+                   now - connection->sent > settings->first_byte_timeout) {
             fail(sender, connection, FAIL_FIRST_BYTE);
+        }
     }
 }
 
