@@ -27,10 +27,14 @@ from replayer.report import Stop
 from replayer.routes import Routes
 from replayer.stock import Supply
 from rules.credit import CREDIT
+from rules.wire import SIGNAL_TIMEOUT
 
 START_SECONDS = 30.0
 END_SECONDS = 5.0
 """How long to wait for workers to be ready, and for their last reports."""
+
+LEASE_NS = int(SIGNAL_TIMEOUT * 1e9)
+"""For how long workers send without hearing of the run: if that is stopped (Ctrl-Z), so are they."""
 
 _COUNTS = ("read", "wanted", "waiting", "sent", "answered", "in_flight", "retried", "bytes_sent",
            "bytes_received")  # fmt: skip
@@ -77,7 +81,7 @@ class Fleet:
         self._members = [_Member(number) for number in range(count)]
         for member in self._members:
             connections = (plan.max_connections + count - 1 - member.number) // count
-            token, until_ns = host.token_until()
+            token, until_ns = self._token()
             member.channel.say(
                 plan=plan.model_dump_json(), part=[member.number, count], sources=len(self._sources),
                 token=token, until=until_ns, connections=connections, **told,
@@ -146,8 +150,7 @@ class Fleet:
 
     def beat(self, now_ns: int) -> None:
         """Hand on the tag and what the sidecars stand at."""
-        token, until_ns = self._host.token_until()
-        self._say(renewed=[token, until_ns])
+        self._say(renewed=self._token())
         for place, source in enumerate(self._sources):
             for member in self._members:
                 self._hand_on(member, place, source, cleared=False, amount=0, at_ns=now_ns)
@@ -211,6 +214,11 @@ class Fleet:
         return unanswered
 
     # --- inside ---
+
+    def _token(self) -> tuple[bytes, int]:
+        """Give the load tag's token, and until when it may be sent: no longer than workers may go unheard."""
+        token, until_ns = self._host.token_until()
+        return token, min(until_ns, time.monotonic_ns() + LEASE_NS)
 
     def _say(self, **message: Any) -> None:
         for member in self._members:

@@ -121,6 +121,20 @@ def _alive(pid: int) -> bool:
         return False
 
 
+def test_workers_send_no_more_while_the_run_is_stopped(here: Field) -> None:
+    with here.start(*long(here)) as replay:
+        here.flowing()
+        replay.signal(signal.SIGSTOP)  # as Ctrl-Z does, of which workers hear nothing: their session is their own
+        stopped = time.time()
+        time.sleep(3)
+        assert max(here.arrivals()) <= stopped + 1.25
+        replay.signal(signal.SIGCONT)
+        eventually(lambda: max(here.arrivals()) > stopped + 3)
+        replay.signal(signal.SIGINT)
+        assert replay.wait() == Exit.INTERRUPTED
+    assert here.report().accounts.shed["late"] > 500
+
+
 @pytest.mark.parametrize(("more", "why"), [(["--amplify", "2x"], "as it is"), (["--lane", "python"], "asked for")])
 def test_what_several_processes_can_not_do_is_said_beforehand(here: Field, more: list[str], why: str) -> None:
     done = run(*two(here, *more))
