@@ -176,16 +176,18 @@ class Packed:
         if size > MAX_EXPANDED:
             raise CaptureError("its records are larger than the format allows")
         starts = [encoder.plain_start(item[0], item[2]) for item in layout.lines.values]
-        methods = sorted({item[0] for item in layout.lines.values})
+        # Of those that are sent from here, so a few; a recording may hold any number of others.
+        methods = sorted({item[0] for item, start in zip(layout.lines.values, starts, strict=True) if start})
+        numbers = {method: number for number, method in enumerate(methods)}
         self._hold(
             line_head=self._text([start[0] if start else b"" for start in starts]),
             line_tail=self._text([start[1] if start else b"" for start in starts]),
-            line_method=bytes(methods.index(item[0]) % 256 for item in layout.lines.values),
+            line_method=bytes(numbers.get(item[0], 0) for item in layout.lines.values),
             line_flags=bytes(
                 HEAD * (item[0] == "HEAD") + SAFE_TO_REPEAT * (item[0] in SAFE) for item in layout.lines.values
             ),
         )
-        slow_line = bytes(start is None or len(methods) > 256 for start in starts)
+        slow_line = bytes(start is None for start in starts)
         targets = encoder.plain_targets(layout.paths.values)
         self._hold(path_text=self._text(_encoded([target or "" for target in targets])))
         before, after = encoder.plain_tag

@@ -1,5 +1,6 @@
 """Whole blocks become the same requests, byte for byte, or are left out for the same reason, as record by record."""
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -142,6 +143,18 @@ def test_what_is_rewritten_for_all_alike_is_rewritten_here_too() -> None:
     )  # fmt: skip
     found = [record(n / 10, f"/item/{n}", headers=[(b"referer", b"/"), (b"accept", b"%d" % n)]) for n in range(40)]
     assert same(found, rewriting=plan.rewriting)["quick"] == 40
+
+
+def test_any_number_of_methods_takes_no_more_room() -> None:
+    found = [record(n / 1000, f"/{n}", method=f"M{n}" if n % 3 else "GET") for n in range(3000)]
+    tracemalloc.start()
+    try:
+        taken = same(found)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken == Counter(quick=1000, slow=2000)
+    assert most < 20 << 20  # every method with every path would be 9 million pairs
 
 
 @given(st.lists(records, min_size=2, max_size=20), st.data())
