@@ -216,7 +216,10 @@ class Run:
         if self.plan.duration is not None or self.plan.of == "live":
             deadline_ns = self._start_ns + int(run_seconds(self.plan, self.prepared) * 1e9)
         self._observer = Observer(self.ceiling)
-        self._note("start", of=self.plan.of, amplify=self.plan.amplify, top_up=self.plan.top_up, rate=self.plan.rate)
+        lane = f"{self.prepared.lane.name}: {self.prepared.lane.why}"
+        self._note(
+            "start", of=self.plan.of, amplify=self.plan.amplify, top_up=self.plan.top_up, rate=self.plan.rate, lane=lane
+        )
         self._sending = True
         if isinstance(self.lane, Fleet):
             self.lane.start(self._start_ns, deadline_ns)

@@ -43,6 +43,9 @@ AHEAD_NS = 5_000_000_000
 LOAD = 128
 """Requests loaded at a time: a millisecond."""
 
+LOAD_BYTES = 4 << 20
+"""Bytes of them: bodies may be large."""
+
 DRAIN_NS = 900_000_000
 """Between two times that the histograms are fetched."""
 
@@ -329,11 +332,14 @@ class NativeLane:
         stock, demand = supply.stock, supply.demand
         stock.fill(count)
         requests: list[tuple[int, Request]] = []
-        while len(requests) < count and (due := demand.due()) is not None and due <= until:
-            requests.append((due, demand.take()))
+        size = 0
+        while len(requests) < count and size < LOAD_BYTES and (due := demand.due()) is not None and due <= until:
+            request = demand.take()
+            requests.append((due, request))
+            size += len(request)
         if requests:
             self._loader.load(requests)
-        return len(requests) == count or stock.low
+        return len(requests) == count or size >= LOAD_BYTES or stock.low
 
     # --- hearing of ---
 
