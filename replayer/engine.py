@@ -423,7 +423,7 @@ class Run:
             invalid_because=invalid,
             bottleneck=limit,
             routes=by_route(self.prepared.encoder.routes, self.folder.path),
-            caveats=caveats(self.plan),
+            caveats=caveats(self.plan, seconds),
             differences=self._prober.findings() if self._prober is not None else None,
             exit_code=int(exit_code(stop, invalid, accounts)),
         )

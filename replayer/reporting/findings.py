@@ -37,6 +37,8 @@ SAME = (
     "Of the recording only what was sent again counts, each record as often as it was sent. Its times run from a "
     "request's arrival to the last byte of its answer, and are set beside those from the actual send."
 )
+LONG = 60.0
+SHORT = "It lasted less than a minute, so a slow spell of some seconds may pass for a change."
 LOUDER = "The load was another one than when it was recorded, so a change may be the load's."
 
 
@@ -210,10 +212,12 @@ def _share(requests: int, failed: int) -> float | None:
     return failed / requests if requests else None
 
 
-def caveats(plan: Plan) -> list[str]:
+def caveats(plan: Plan, lasted: float) -> list[str]:
     """Say what else lies between the recording and the replay."""
     found = [BETWEEN, SAME]
     louder = plan.of == "live" or plan.amplify != MILLION or plan.rate is not None or bool(plan.stage)
     if louder or plan.squeeze:
         found.append(LOUDER)
+    if lasted < LONG:
+        found.append(SHORT)
     return found

@@ -73,7 +73,7 @@ def recovered(folder: Path) -> Report:
             accounts.shed["connections"],
         ),
         routes=recovered_routes(folder),
-        caveats=caveats(plan),
+        caveats=caveats(plan, ended),
         exit_code=int(Exit.FAILED),
     )
 

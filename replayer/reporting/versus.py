@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from replayer.comparison import Change, compare, judged
 from replayer.report import Report, RouteReport
-from replayer.reporting.findings import Course, blocks, courses, report_routes, routes_of
+from replayer.reporting.findings import LONG, SHORT, Course, blocks, courses, report_routes, routes_of
 from replayer.reporting.recovery import report_of
 from replayer.routes import final_names, settled
 from rules.exits import UserError
@@ -69,6 +69,8 @@ def _differences(before: Report, after: Report) -> list[str]:
         if a != b and name not in _APART:
             found.append(f"{name}: {_told(a)} before, {_told(b)} after")
     for report in (before, after):
+        if report.seconds < LONG:
+            found.append(f"{report.run}: {SHORT}")
         if not report.valid:
             found.append(f"{report.run} is invalid: {'; '.join(report.invalid_because)}")
         if report.bottleneck is not None and report.bottleneck.what != "none":
