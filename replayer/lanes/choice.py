@@ -27,6 +27,10 @@ async def choose(plan: Plan, *, whole: bool) -> Choice:
         return choice
     if choice.name != "native":
         raise UserError(f"--processes {plan.processes} needs the native lane, and this run has it not: {choice.why}")
+    if plan.processes > plan.max_connections:
+        raise UserError(
+            f"--processes {plan.processes} share --max-connections {plan.max_connections}: one each at least"
+        )
     if not whole:
         raise UserError(
             f"--processes {plan.processes} is for a recording that is sent as it is: --of recording --amplify 1x, all "

@@ -36,6 +36,9 @@ END_SECONDS = 5.0
 LEASE_NS = int(SIGNAL_TIMEOUT * 1e9)
 """For how long workers send without hearing of the run: if that is stopped (Ctrl-Z), so are they."""
 
+SILENT_BEATS = 200
+"""A worker reports with every beat. After so many without a report (ten seconds) it is given up."""
+
 _COUNTS = ("read", "wanted", "waiting", "sent", "answered", "in_flight", "retried", "bytes_sent",
            "bytes_received")  # fmt: skip
 _COUNTERS = ("skipped", "shed", "withheld", "errors", "statuses")
@@ -48,7 +51,8 @@ class _Member:
         mine, other = socket.socketpair()
         self.number = number
         self.process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "replayer.lanes.worker", str(other.fileno())],
+            # -P: not what happens to lie in the folder that the run was started in
+            [sys.executable, "-P", "-m", "replayer.lanes.worker", str(other.fileno())],
             pass_fds=(other.fileno(),),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the run, which tells its workers
@@ -57,7 +61,7 @@ class _Member:
         self.channel = Channel(mine)
         self.ready = self.halted = self.ended = self.lost = False
         self.accounts: dict[str, Any] = {}
-        self.crowded = 0
+        self.crowded = self.silent = 0
         self.spent: list[int] = []
         self.reasons: dict[str, str] = {}
         self.routes: list[int] = []
@@ -149,7 +153,12 @@ class Fleet:
         self._turn = (self._turn + over) % count
 
     def beat(self, now_ns: int) -> None:
-        """Hand on the tag and what the sidecars stand at."""
+        """Hand on the tag and what the sidecars stand at; give up who does not report any more."""
+        for member in self._members:
+            member.silent += 1  # not by the clock: this process may have stood still itself
+            if member.silent > SILENT_BEATS and not (member.ended or member.lost or self._closed):
+                member.process.kill()
+                self._lose(member)
         self._say(renewed=self._token())
         for place, source in enumerate(self._sources):
             for member in self._members:
@@ -237,6 +246,7 @@ class Fleet:
             self._lose(member)
 
     def _take(self, member: _Member, message: dict[str, Any]) -> None:
+        member.silent = 0
         if message.get("ready"):
             member.ready = True
             return
@@ -263,12 +273,12 @@ class Fleet:
         """Take note that a worker is gone, and end the run."""
         member.lost = True
         self._loop.remove_reader(member.channel.fileno())
-        if not self._closed:
-            code = member.process.poll()
-            self._host.stop(
-                "failed",
-                f"process {member.number + 1} of {len(self._members)} (pid {member.process.pid}) ended "
-                f"{'' if code is None else f'with {code} '}while it was sending; "
-                "what it sent in its last moments is in no account",
-            )
+        code = member.process.poll()
+        how = "ended" if member.channel.closed else "was not heard of any more"
+        self._host.stop(
+            "failed",
+            f"process {member.number + 1} of {len(self._members)} (pid {member.process.pid}) {how} "
+            f"{'' if code is None else f'with {code} '}while it was sending; "
+            "what it sent in its last moments is in no account",
+        )
         self._host.settled()

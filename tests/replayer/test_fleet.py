@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from replayer.lanes.build import build
 from rules.exits import Exit
 from tests.replayer.test_run import Field, app, here
-from tests.support.processes import Process, eventually, run
+from tests.support.processes import Process, eventually, reamp, run
 from tests.support.recording import record, write
 
 __all__ = ["app", "here"]  # fixtures
@@ -101,6 +102,22 @@ def test_a_killed_worker_ends_the_run_and_is_told_of(here: Field) -> None:
     eventually(lambda: not Path(f"/proc/{second}").exists())
 
 
+def test_a_worker_that_is_not_heard_of_ends_the_run(here: Field) -> None:
+    with here.start(*long(here)) as replay:
+        here.flowing(300)
+        first, second = workers(replay)
+        os.kill(first, signal.SIGSTOP)
+        assert replay.wait() == Exit.FAILED
+    assert "was not heard of any more" in here.report().reason
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (first, second)))
+
+
+def test_workers_are_ours_whatever_lies_in_the_folder(here: Field) -> None:
+    (here.folder / "uvloop.py").write_text("raise SystemExit('not this one')")
+    done = subprocess.run(reamp(*two(here)), capture_output=True, text=True, check=False, cwd=here.folder)
+    assert done.returncode == Exit.DONE, done.stdout + done.stderr
+
+
 def test_workers_end_with_the_run_even_if_it_is_killed(here: Field) -> None:
     with here.start(*long(here)) as replay:
         here.flowing()
@@ -135,7 +152,14 @@ def test_workers_send_no_more_while_the_run_is_stopped(here: Field) -> None:
     assert here.report().accounts.shed["late"] > 500
 
 
-@pytest.mark.parametrize(("more", "why"), [(["--amplify", "2x"], "as it is"), (["--lane", "python"], "asked for")])
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (["--amplify", "2x"], "as it is"),
+        (["--lane", "python"], "asked for"),
+        (["--max-connections", "1"], "one each at least"),
+    ],
+)
 def test_what_several_processes_can_not_do_is_said_beforehand(here: Field, more: list[str], why: str) -> None:
     done = run(*two(here, *more))
     assert done.returncode == Exit.CONFIGURATION
