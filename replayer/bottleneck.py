@@ -81,7 +81,6 @@ def bottleneck(
     late = lag_p99 is not None and lag_p99 > lag_bound
     short = strain.full > LONG * strain.seconds or shed > 0
     worn = strain.busy > LONG * strain.seconds
-    core = f"its busiest thread used {strain.cpu:.0%} of a core" if strain.cpu is not None else "its CPU is not known"
     if worn or (late and not short):
         reasons = []
         if worn:
@@ -102,4 +101,7 @@ def bottleneck(
     if faults:
         return found.model_copy(update={"what": "sender", "reason": faults[0]})
     lag = "it had nothing to send" if lag_p99 is None else f"p99 of its lag was {lag_p99 * 1000:.2f} ms"
+    if strain.cpu is None:
+        return found.model_copy(update={"reason": f"{lag}; how busy it was is not known"})
+    core = f"its busiest thread used {strain.cpu:.0%} of a core"
     return found.model_copy(update={"reason": f"it had time to spare: {core}, {lag}"})

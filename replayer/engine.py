@@ -397,6 +397,9 @@ class Run:
         limit = bottleneck(
             self._chronicle.strain, invalid, lag.p99, self.plan.lag_bound, self.plan.max_connections, shed
         )
+        code = exit_code(stop, invalid, accounts)
+        if stop == "ended" and code == Exit.FAILED:
+            reason += "; not one request was answered"
         return Report(
             run=self.prepared.run_id,
             plan=self.plan.model_dump(mode="json"),
@@ -425,7 +428,7 @@ class Run:
             routes=by_route(self.prepared.encoder.routes, self.folder.path),
             caveats=caveats(self.plan, seconds),
             differences=self._prober.findings() if self._prober is not None else None,
-            exit_code=int(exit_code(stop, invalid, accounts)),
+            exit_code=int(code),
         )
 
     def _note(self, event: str, **details: object) -> None:

@@ -344,6 +344,8 @@ class Plan(BaseModel):
 
     def _check_demand(self) -> None:
         """Refuse two answers to the same question: how much, how long."""
+        if self.top_up is not None and self.idle_target:
+            raise ValueError("--top-up fills up real traffic, and an --idle-target has none: --rate sends at a rate")
         given = {
             "--amplify": self.amplify is not None,
             "--stage": bool(self.stage),

@@ -153,11 +153,12 @@ def _intent(plan: Plan, prepared: Prepared, rate: float) -> str:
         return f"the recording's requests in their order, {plan.rate} {how}{_again(plan)}, {lasts}{most}"
     if plan.of == "recording":
         seconds = run_seconds(plan, prepared)
-        length = (prepared.seconds * MILLION / plan.loudness.most if plan.squeeze else prepared.seconds) or 1.0
-        count = round(prepared.capture.count * plan.loudness.mean(seconds) * (seconds / length if seconds else 1.0))
+        length = _recorded_seconds(plan, prepared) or 1.0
+        count = round(_once(plan, prepared, seconds) * (seconds / length if seconds else 1.0))
         if plan.max_requests is not None:
             count = min(count, plan.max_requests)
-        about = "up to" if prepared.capture.whole and not plan.stage else "about"
+        drawn = not plan.squeeze and plan.loudness.most % MILLION  # a part of a copy is left to chance
+        about = "up to" if prepared.capture.whole and not plan.stage and not drawn else "about"
         how = f"{_factors(plan)}{' squeezed' if plan.squeeze else ''}{_whole(plan)}{_again(plan)}"
         return f"the recording {how}: {about} {count} requests in {Duration(seconds)}"
     if plan.top_up is not None:
@@ -199,11 +200,16 @@ def run_seconds(plan: Plan, prepared: Prepared) -> float:
     if plan.rate is not None:
         count = min(plan.max_requests or held, held) if not plan.loop else plan.max_requests or held
         return count / plan.rate
-    once = held * plan.loudness.mean(prepared.seconds)
+    once = _once(plan, prepared, prepared.seconds)
     seconds = _recorded_seconds(plan, prepared)
     if plan.max_requests is None or not once:
         return seconds
     return seconds * (plan.max_requests / once if plan.loop else min(1.0, plan.max_requests / once))
+
+
+def _once(plan: Plan, prepared: Prepared, seconds: float) -> float:
+    """Tell how many requests one round through the recording brings, about."""
+    return prepared.capture.count * (1.0 if plan.squeeze else plan.loudness.mean(seconds))
 
 
 def _recorded_seconds(plan: Plan, prepared: Prepared) -> float:

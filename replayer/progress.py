@@ -138,7 +138,8 @@ def summary(report: Report) -> Table:
         table.add_row(Text("damaged", "red"), f"{damage}; it was left out")
     if len(report.damage) > MOST:
         table.add_row(Text("damaged", "red"), f"and {len(report.damage) - MOST} more, see report.json")
-    table.add_row("sent", f"{accounts.sent} in {Duration(round(report.seconds, 1))}{_rate(accounts.sent, report)}")
+    lasted = Duration(round(report.seconds, 1 if report.seconds >= 1 else 3))
+    table.add_row("sent", f"{accounts.sent} in {lasted}{_rate(accounts.sent, report)}")
     table.add_row("  wanted", f"{accounts.wanted}; shed {_counts(accounts.shed) or 'none'}")
     table.add_row("  answered", f"{accounts.answered}: {_counts(accounts.statuses) or 'none'}")
     table.add_row("  withheld", f"{_counts(accounts.withheld) or 'none'} (refused by the guard; not the target's)")
@@ -156,7 +157,8 @@ def summary(report: Report) -> Table:
     if report.wait.count:
         table.add_row("waited", f"{report.wait.count} for a connection: {_distribution(report.wait)}")
     table.add_row("bytes", f"{accounts.bytes_sent} sent, {accounts.bytes_received} received")
-    again = f", begun anew {accounts.rounds} times" if accounts.rounds else ""
+    often = "once" if accounts.rounds == 1 else f"{accounts.rounds} times"
+    again = f", begun anew {often}" if accounts.rounds else ""
     table.add_row("records", f"{accounts.read} read{again}; skipped {_counts(accounts.skipped) or 'none'}")
     table.add_row("accounts", "reconcile" if accounts.reconciles() else Text("do not reconcile", "red"))
     return table
@@ -165,7 +167,7 @@ def summary(report: Report) -> Table:
 def routes(report: Report) -> Table:
     """List what came back by route, beside what the recording tells of the same requests."""
     rows = [(f"{route.method} {route.template}", route, route.service, route.changes) for route in report.routes]
-    return _routes("by route: from the actual send, and the change against the recording", rows)
+    return _routes("by route: from the actual send, and the change against the recording (~ no more than noise, or unclear)", rows)
 
 
 def differences(found: Differences) -> Table:
@@ -191,7 +193,7 @@ def comparison(found: Comparison) -> Table:
         (f"{r.method} {r.template}", r.after, r.after.latency if r.after else Quantiles(), r.changes)
         for r in found.routes
     ]
-    return _routes(f"{found.after} against {found.before}: from the intended send", rows)
+    return _routes(f"{found.after} against {found.before}: from the intended send (~ no more than noise, or unclear)", rows)
 
 
 def _routes(title: str, rows: Sequence[tuple[str, RouteReport | None, Quantiles, Sequence[Change]]]) -> Table:
@@ -252,8 +254,8 @@ def _distribution(values: Quantiles) -> str:
     if not values.count:
         return "-"
     return (
-        f"p50 {_ms(values.p50)}   p95 {_ms(values.p95)}   p99 {_ms(values.p99)}   "
-        f"p99.9 {_ms(values.p99_9)}   max {_ms(values.max)}"
+        f"p50 {time(values.p50)}   p95 {time(values.p95)}   p99 {time(values.p99)}   "
+        f"p99.9 {time(values.p99_9)}   max {time(values.max)}"
     )
 
 

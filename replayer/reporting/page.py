@@ -302,7 +302,10 @@ def _largest(values: dict[Any, int]) -> Iterable[tuple[Any, int]]:
 
 
 def _details(entry: dict[str, Any]) -> str:
-    return ", ".join(f"{key}: {_text(value)}" for key, value in entry.items() if key not in ("at", "elapsed", "event"))
+    left_out = ("at", "elapsed", "event")
+    return ", ".join(
+        f"{key}: {_text(value)}" for key, value in entry.items() if key not in left_out and value is not None
+    )
 
 
 def _text(value: object) -> str:

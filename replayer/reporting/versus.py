@@ -79,4 +79,6 @@ def _differences(before: Report, after: Report) -> list[str]:
 
 
 def _told(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "nothing"
     return "nothing" if value is None else str(value)

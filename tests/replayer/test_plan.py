@@ -87,7 +87,7 @@ def test_a_factor_passes_exactly_if_its_extra_does(extra: int, ceiling: int) -> 
         ({"sidecars": [SIDECAR]}, "say how much"),
         ({**LIVE, "top_up": "500/s"}, "--amplify and --top-up both say how much to send: give one"),
         ({**LIVE, "squeeze": True}, "--squeeze"),
-        ({**IDLE, "top_up": "500/s"}, "--top-up"),
+        ({**IDLE, "top_up": "500/s"}, "--top-up fills up real traffic, and an --idle-target has none"),
         ({**IDLE, "ceiling": "25%"}, "--sidecar"),
         ({**IDLE, "amplify": "0x"}, "too small: from 0.01x to 1000x"),
         ({**IDLE, "amplify": "0.009x"}, "too small: from 0.01x to 1000x"),

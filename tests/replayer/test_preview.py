@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from captures.batch import BatchWriter
 from loadtag.keys import generate
 from replayer.plan import Plan
@@ -55,3 +57,25 @@ async def test_rules_that_have_nothing_to_do(tmp_path: Path) -> None:
 
 async def test_without_rules_nothing_is_said_of_them(tmp_path: Path) -> None:
     assert not {"paths", "headers", "writes sent"} & (await told(tmp_path)).keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "1x: up to 60 requests in 5.9s"),
+        ({"amplify": "2x"}, "2x: up to 120 requests in 5.9s"),
+        ({"amplify": "1.5x"}, "1.5x: about 90 requests in 5.9s"),  # halves are drawn
+        ({"amplify": "2x", "squeeze": True}, "2x squeezed: up to 60 requests in 2.95s"),
+        ({"amplify": "2x", "squeeze": True, "max_requests": 30}, "2x squeezed: up to 30 requests in 1.475s"),
+        (
+            {"amplify": "2x", "squeeze": True, "loop": True, "max_requests": 120},
+            "2x squeezed, over and over: up to 120 requests in 5.9s",
+        ),
+        (
+            {"amplify": "2x", "squeeze": True, "loop": True, "duration": "5.9s"},
+            "2x squeezed, over and over: up to 120 requests in 5.9s",
+        ),
+    ],
+)
+async def test_how_much_will_be_sent(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    assert (await told(tmp_path, **changes))["to send"] == f"the recording {said}"

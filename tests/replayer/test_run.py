@@ -469,6 +469,7 @@ def test_a_dead_target_fails_the_run(here: Field) -> None:
     assert "refused" in report.reasons
     assert report.accounts.shed["backoff"] > 0
     assert report.accounts.sent < 60  # 300 were wanted: the back-off spared it the others
+    assert report.reason.endswith("; not one request was answered")
 
 
 def test_metrics_are_served(here: Field) -> None:

@@ -191,12 +191,18 @@ def chosen(only: str | None, but: str | None) -> Callable[[Record], bool] | None
         return None
     from addons.filtering import matcher  # brings mitmproxy, which takes its time
 
+    def made(option: str, expression: str) -> Callable[[Record], bool]:
+        try:
+            return matcher(expression)
+        except UserError as error:
+            raise UserError(f"{option}: {error}") from None
+
     if but is None:
-        return matcher(only or "")
-    unwanted = matcher(but)
+        return made("--only", only or "")
+    unwanted = made("--except", but)
     if only is None:
         return lambda record: not unwanted(record)
-    wanted = matcher(only)
+    wanted = made("--only", only)
     return lambda record: wanted(record) and not unwanted(record)
 
 

@@ -31,6 +31,7 @@ def test_a_browser_sorts_filters_and_shows_the_figures_of_the_report(ended: Path
     with opened(ended / "report.html") as (shown, seen):
         assert shown.evaluate("document.body.dataset.charts") == "drawn", seen
         assert seen == []  # no request but for the file itself, and no complaint
+        assert "None" not in shown.locator("body").inner_text()
 
         def column(number: int) -> list[str]:
             cells = shown.locator(f"#routes > tbody:visible > tr.row > :nth-child({number})").all()
