@@ -167,7 +167,7 @@ def summary(report: Report) -> Table:
 def routes(report: Report) -> Table:
     """List what came back by route, beside what the recording tells of the same requests."""
     rows = [(f"{route.method} {route.template}", route, route.service, route.changes) for route in report.routes]
-    return _routes("by route: from the actual send, and the change against the recording (~ no more than noise, or unclear)", rows)
+    return _routes("by route: from the actual send, and the change against the recording", rows)
 
 
 def differences(found: Differences) -> Table:
@@ -193,11 +193,11 @@ def comparison(found: Comparison) -> Table:
         (f"{r.method} {r.template}", r.after, r.after.latency if r.after else Quantiles(), r.changes)
         for r in found.routes
     ]
-    return _routes(f"{found.after} against {found.before}: from the intended send (~ no more than noise, or unclear)", rows)
+    return _routes(f"{found.after} against {found.before}: from the intended send", rows)
 
 
 def _routes(title: str, rows: Sequence[tuple[str, RouteReport | None, Quantiles, Sequence[Change]]]) -> Table:
-    table = Table(title=Text(title), title_justify="left", title_style="bold")
+    table = Table(title=Text(f"{title} (~ noise, or unclear)"), title_justify="left", title_style="bold")
     table.add_column("route", overflow="fold", min_width=20)
     for name in ("sent", "failed", "p50", "p95", "p99", "p99.9"):
         table.add_column(name, justify="right")
