@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -24,6 +25,7 @@ from replayer.chronicle import Chronicle
 from replayer.credits import follow
 from replayer.folder import Folder
 from replayer.lanes.bulk import blocks, fits
+from replayer.lanes.choice import addresses_of
 from replayer.lanes.fleet import Fleet
 from replayer.lanes.lane import Lane
 from replayer.lanes.ledger import Ledger
@@ -186,7 +188,8 @@ class Run:
             return Fleet(self, plan, plan.processes, self.prepared.encoder.routes, told)
         if choice.name == "native":
             try:
-                return NativeLane(self, plan, there, self._clock, choice.addresses)
+                look_up = partial(addresses_of, plan)
+                return NativeLane(self, plan, there, self._clock, choice.addresses, look_up=look_up)
             except OSError as error:
                 self._note("lane", taken="python", because=str(error))
         return PythonLane(self, plan, there, self._clock)

@@ -47,7 +47,7 @@ async def _choose(plan: Plan) -> Choice:
     if lacking is None:
         try:
             load()
-            addresses = await _addresses(plan)
+            addresses = await addresses_of(plan)
         except OSError as error:
             lacking = str(error)
     if lacking is None:
@@ -70,7 +70,7 @@ def _lacking(plan: Plan) -> str | None:
     return next((why for why, needed in needs.items() if needed), None)
 
 
-async def _addresses(plan: Plan) -> tuple[bytes, ...]:
+async def addresses_of(plan: Plan) -> tuple[bytes, ...]:
     """Look the target up, where `Plan.resolve` says nothing. Raises OSError."""
     host, port = plan.address
     loop = asyncio.get_running_loop()

@@ -12,7 +12,8 @@ import os
 import threading
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from ctypes import POINTER, Structure, c_bool, c_char_p, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,9 @@ LOAD_BYTES = 4 << 20
 
 DRAIN_NS = 900_000_000
 """Between two times that the histograms are fetched."""
+
+LOOK_UP_NS = 30_000_000_000
+"""Between two times that the target is looked up: what it had yesterday may be somebody else's address today."""
 
 SHEDS = ("credit", "signal", "lever", "connections", "backoff", "connecting", "late")
 FAILURES = ("refused", "connect", "connect-timeout", "closed", "reset", "first-byte-timeout",
@@ -145,7 +149,9 @@ class NativeLane:
         clock: Callable[[], int],
         addresses: Sequence[bytes],
         code: Any = None,
+        look_up: Callable[[], Awaitable[Sequence[bytes]]] | None = None,
     ) -> None:
+        """`look_up` finds the target's addresses anew, for connections that are opened later. It may raise OSError."""
         self._host = host
         self._ledger = host.ledger
         self._accounts = host.ledger.accounts
@@ -172,8 +178,10 @@ class NativeLane:
         if not self._sender:
             os.close(self._news)
             raise OSError("this system is too old for it")
-        for number, address in enumerate(addresses):
-            self._code.sender_address(self._sender, address, len(address), not number)
+        self._connect_to(addresses)
+        self._look_up = look_up
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_ns = clock()
         self._supply: Supply | None = None
         self._sending = self._said_last = self._loading = False
         self._dropped = 0
@@ -249,6 +257,10 @@ class NativeLane:
         if now_ns - self._drained_ns >= DRAIN_NS:
             self._drained_ns = now_ns
             self._drain()
+        if self._look_up is not None and now_ns - self._looked_ns >= LOOK_UP_NS:
+            self._looked_ns = now_ns
+            if self._looking is None or self._looking.done():
+                self._looking = self._loop.create_task(self._look_again(self._look_up))
 
     def look(self) -> None:
         """Bring the accounts up to date."""
@@ -277,6 +289,8 @@ class NativeLane:
         if not self._sender:
             return 0
         self._sending = False
+        if self._looking is not None:
+            self._looking.cancel()
         unanswered: int = self._code.sender_close(self._sender)
         self._thread.join()
         self._drain()
@@ -289,6 +303,16 @@ class NativeLane:
         return unanswered
 
     # --- handing down ---
+
+    def _connect_to(self, addresses: Sequence[bytes]) -> None:
+        for number, address in enumerate(addresses):
+            self._code.sender_address(self._sender, address, len(address), not number)
+
+    async def _look_again(self, look_up: Callable[[], Awaitable[Sequence[bytes]]]) -> None:
+        with suppress(OSError):  # then those that were found before have to do
+            found = await look_up()
+            if self._sender:
+                self._connect_to(found)
 
     def _hand_on(self, source: Source, at_ns: int, cleared: bool = False, amount: int = 0) -> None:
         heard = -1 if source.heard_ns is None else source.heard_ns

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -18,6 +19,7 @@ from captures.reader import Capture
 from replayer.ceiling import Ceiling, Earned, Source, Unbounded
 from replayer.lanes.bulk import blocks
 from replayer.lanes.channel import Channel
+from replayer.lanes.choice import addresses_of
 from replayer.lanes.ledger import Ledger
 from replayer.lanes.native import NativeLane
 from replayer.plan import Plan
@@ -65,7 +67,8 @@ class Worker:
         self.ceiling: Ceiling | Unbounded = Ceiling(sources) if sources else Unbounded()
         self._token: tuple[bytes, int] = told["token"], told["until"]
         there = target(plan, None)._replace(max_connections=told["connections"])
-        self.lane = _Lane(self, plan, there, time.monotonic_ns, told["addresses"])
+        look_up = partial(addresses_of, plan)
+        self.lane = _Lane(self, plan, there, time.monotonic_ns, told["addresses"], None, look_up)
         self.done = asyncio.Event()
         self._ended = ""
         self._halted = self._began = False

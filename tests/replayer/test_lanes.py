@@ -16,7 +16,7 @@ from replayer.accounts import Accounts
 from replayer.ceiling import Ceiling, Source
 from replayer.encoding import Request
 from replayer.lanes.build import build
-from replayer.lanes.choice import Choice, choose
+from replayer.lanes.choice import Choice, choose, packed
 from replayer.plan import Plan
 from rules.units import Share
 from rules.wire import Grant, Lever, Signal
@@ -438,3 +438,26 @@ def test_addresses_that_take_turns_are_left_to_the_lane_that_can(addresses: str,
 
     choice = run(main)
     assert choice.name == taken, choice.why
+
+
+def test_the_target_is_looked_up_again_for_new_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replayer.lanes.native.LOOK_UP_NS", 100_000_000)
+
+    async def main() -> tuple[Accounts, int, int]:
+        async with origin(once(OK)) as first, origin(once(OK)) as second:
+            found: list[int | OSError] = [OSError("no name server"), second.port]
+
+            async def look_up() -> list[bytes]:
+                port = found.pop(0) if len(found) > 1 else found[0]
+                if isinstance(port, OSError):
+                    raise port
+                return [packed(socket.AF_INET, ("127.0.0.1", port))]
+
+            host = Host()
+            lane("native", host, first.port, look_up=look_up)
+            accounts = await play(host, [(0, get()), (0.15, get()), (0.6, get()), (0.7, get())])
+            return accounts, len(first.requests), len(second.requests)
+
+    accounts, before, after = run(main)
+    assert accounts.answered == 4
+    assert (before, after) == (2, 2)

@@ -62,7 +62,8 @@ class Host:
 
 
 def lane(name: str, host: Host, port: int, code: Any = None, **options: Any) -> Lane:
-    """Make a lane to a port of this machine; `options` are those of `Target`, and ``max_lag``."""
+    """Make a lane to a port of this machine; `options` are those of `Target`, ``max_lag`` and ``look_up``."""
+    look_up = options.pop("look_up", None)
     settings = {"max_lag": str(options.pop("max_lag", "1s"))}
     plan = Plan.model_validate(
         {"recording": "r", "to": f"http://127.0.0.1:{port}", "idle_target": True, "amplify": "1x", **settings}
@@ -70,7 +71,7 @@ def lane(name: str, host: Host, port: int, code: Any = None, **options: Any) -> 
     target = Target("127.0.0.1", port, **({"connect_timeout": 2.0, "timeout": 5.0, "max_connections": 4} | options))
     if name == "native":
         host.lane = NativeLane(
-            host, plan, target, time.monotonic_ns, [packed(socket.AF_INET, ("127.0.0.1", port))], code
+            host, plan, target, time.monotonic_ns, [packed(socket.AF_INET, ("127.0.0.1", port))], code, look_up
         )
     else:
         host.lane = PythonLane(host, plan, target, time.monotonic_ns)
