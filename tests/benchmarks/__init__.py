@@ -5,7 +5,7 @@
 - What the sidecar's share: `contenders` (each way of running it, and what it is compared with), `payloads`, `load`
   (wrk before one of them), `arrivals` (requests by the clock, a process of its own).
 - What pacing rests on: `senders` (each tool, and how it is made to keep a rate), `stamped` (a target whose requests
-  the kernel times).
+  the kernel times), `waking` (how late the machine wakes up whoever sleeps).
 - `measuring`: processes pinned to a core, CPU time of a process tree, requests as the target counts them.
 - `target`: nginx, as the target and as a reverse proxy. `traffic`: requests as browsers and their scripts send them.
 - `peers`: the tools compared with, where they come from, which are missing. `tables`: medians and Markdown.
