@@ -518,7 +518,8 @@ def _print(console: "Console", found: "Report") -> None:
     if found.differences is not None:
         console.print(differences(found.differences))
     if found.exit_code == Exit.INVALID:
-        console.print("The run is invalid: its figures tell about the sender, not about the target.", style="red")
+        told = "it did not keep its schedule, so its figures are not the target's under this load"
+        console.print(f"The run is invalid: {told}.", style="red")
 
 
 __all__ = ["replay", "report"]
