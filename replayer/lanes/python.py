@@ -45,6 +45,7 @@ class PythonLane:
         self._lag_bound_ns = int(plan.lag_bound * 1e9)
         self._supply: Supply | None = None
         self._sending = False
+        self._levered = False  # whether a guard told that its lever is pulled, which the ceiling may not know yet
         self._deadline_ns = 0
         self._taken = 0
         self._refilling = False
@@ -234,6 +235,7 @@ class PythonLane:
             route.withheld += 1
             accounts.withheld[answer.withheld] += 1
             if answer.withheld == "lever":
+                self._levered = True
                 self._host.refused_by_lever()
         self._host.settled()
 
@@ -259,7 +261,7 @@ class PythonLane:
     def withdrawal(self, due_ns: int) -> Withdrawal | None:
         """Tell whether a request that waited for its connection may still be sent: all that held then has to hold."""
         now = self._clock()
-        if self._ceiling.lever is not None:
+        if self._levered or self._ceiling.lever is not None:
             return "lever"
         if not self._ceiling.open(now):
             return "signal"

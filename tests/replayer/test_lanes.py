@@ -461,3 +461,54 @@ def test_the_target_is_looked_up_again_for_new_connections(monkeypatch: pytest.M
     accounts, before, after = run(main)
     assert accounts.answered == 4
     assert (before, after) == (2, 2)
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_once_a_guard_told_of_the_lever_nothing_lost_is_sent_again(name: str) -> None:
+    def serve(listening: socket.socket, later: list[bytes]) -> None:
+        both = [listening.accept()[0] for _ in range(2)]
+        for one in both:
+            one.recv(65536)
+            one.sendall(OK)
+        listening.listen(0)  # from now on no handshake is answered
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+        for one in both:
+            one.recv(65536)
+        both[1].close()
+        time.sleep(0.2)
+        both[0].sendall(LEVER)
+        both[0].settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            later.append(both[0].recv(65536))
+        listening.settimeout(1.5)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                other, _ = listening.accept()
+                other.settimeout(0.2)
+                with contextlib.suppress(TimeoutError):
+                    later.append(other.recv(65536))
+                other.close()
+        for used in (both[0], *fillers):
+            used.close()
+
+    async def main() -> tuple[Accounts, list[bytes]]:
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen(5)
+            later: list[bytes] = []
+            server = threading.Thread(target=serve, args=(listening, later))
+            server.start()
+            host = Host()
+            lane(name, host, listening.getsockname()[1], max_lag="9s")
+            accounts = await play(host, [(0, get()), (0, get()), (0.4, get()), (0.4, get()), (9, get())])
+            await asyncio.to_thread(server.join)
+            return accounts, later
+
+    accounts, later = run(main)
+    assert [data for data in later if data] == []
+    assert accounts.withheld == Counter(lever=1)
+    assert accounts.errors == Counter(closed=1)
+    assert accounts.retried == 1
