@@ -64,3 +64,9 @@ class Owner(Protocol):
 
     def hold_off(self, failure: Failure, why: object) -> None:
         """Wait before the next connection is tried: this one came to nothing."""
+
+    def turned_down(self, failure: Failure, why: object) -> None:
+        """Take note that a connection was given up by the other end, and nothing was answered on it."""
+
+    def served(self) -> None:
+        """Take note that a connection brought an answer."""

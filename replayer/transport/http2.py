@@ -308,6 +308,8 @@ class Connection(asyncio.Protocol):
             self._fail_all("closed", f"GOAWAY: {_named(code)}")
             return
         self._look_for_room()
+        if code and not self._served:
+            self._pool.turned_down("closed", f"GOAWAY: {_named(code)}")  # such as ENHANCE_YOUR_CALM
         for lost, stream in [item for item in self._streams.items() if item[0] > last & LAST_STREAM]:
             # Not processed (RFC 9113, 8.7), so it may be sent again each time. That ends: others were answered here.
             stream.retried = stream.retried and not self._served
@@ -399,8 +401,10 @@ class Connection(asyncio.Protocol):
         if self._unsent.pop(number, None) is not None:
             # It was answered before it was sent whole, so the rest is of no use (RFC 9113, 8.1).
             self._h2.reset_stream(number, ErrorCodes.CANCEL)
-        self._served += 1
         pool = self._pool
+        if not self._served:
+            pool.served()
+        self._served += 1
         pool.in_flight -= 1
         answer = Answer(
             stream.request,

@@ -65,6 +65,7 @@ class Pool:
         self._tried = 0  # connections, in all
         self._attempts = 0  # connections that are being opened
         self._failures = 0  # connections that failed in a row
+        self._turned_down = 0  # connections in a row that the other end gave up as soon as something was asked of it
         self._not_before_ns = 0
         self._closed = False
         self._full = full or self._has_all
@@ -204,9 +205,22 @@ class Pool:
     def hold_off(self, failure: Failure, why: object) -> None:
         """Wait before the next connection is tried: this one came to nothing."""
         self._failures += 1
-        pause = min(LONGEST_PAUSE_NS, FIRST_PAUSE_NS << min(self._failures - 1, 10))
+        pause = min(LONGEST_PAUSE_NS, FIRST_PAUSE_NS << min(self._failures - 1 + self._turned_down, 10))
         self._not_before_ns = self.clock() + pause
         self.explain(failure, why)
+
+    def turned_down(self, failure: Failure, why: object) -> None:
+        """Take note that a connection was given up by the other end, and nothing was answered on it.
+
+        The first one may be about to restart. From the second in a row on, ever longer is waited before the next.
+        """
+        if self._turned_down:
+            self.hold_off(failure, why)
+        self._turned_down += 1
+
+    def served(self) -> None:
+        """Take note that a connection brought an answer."""
+        self._turned_down = 0
 
     # --- inside ---
 

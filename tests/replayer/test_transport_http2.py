@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +304,34 @@ def test_a_stale_connection_loses_nothing_that_is_safe() -> None:
         sender.send(request("POST", b"x"), request(), request())
         assert sorted(map(str, await sender.seen(3))) == ["200", "200", "closed"]
         assert here.connections >= 2
+
+    against(act, test)
+
+
+def test_whoever_turns_connections_down_gets_fewer_and_fewer() -> None:
+    async def act(peer: Peer, here: Origin) -> None:
+        stream, _ = await peer.request()
+        if here.connections > 4:
+            await peer.say(peer.headers(stream, end=True))
+            await peer.connection.hang()
+        await peer.say(goaway(0, 11))  # ENHANCE_YOUR_CALM
+        await peer.connection.hang()
+
+    async def test(sender: Sender, here: Origin) -> None:
+        opened: list[float] = []
+        for _ in range(3):  # the first one is sent again at once
+            async with asyncio.timeout(5):
+                while sender.pool.shortage(time.monotonic_ns()) == "backoff":
+                    await asyncio.sleep(0.002)
+            opened.append(time.monotonic())
+            sender.send(request())
+            assert await sender.seen() == ["closed"]
+        pauses = [later - sooner for sooner, later in pairwise(opened)]
+        assert all(pause >= least for pause, least in zip(pauses, (0.02, 0.04), strict=True)), pauses
+        assert (sender.pool.retried, here.connections) == (1, 4)
+        await asyncio.sleep(0.1)  # the next pause
+        sender.send(request())
+        assert await sender.seen() == [200]
 
     against(act, test)
 
