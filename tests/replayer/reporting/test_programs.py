@@ -91,6 +91,7 @@ def test_the_command_line_writes_it_all_again(ended: Path, slower: Path, tmp_pat
     assert done.returncode == 0, done.stderr
     assert "/slow/{id}" in done.stdout
     assert read_report(ended).run in html.read_text()
+    assert f"against <bdi>{read_report(ended).run}</bdi></h1>" in html.read_text()
     assert outcomes(xml)["GET /slow/{id}"] == "Failure"
     done = run("report", str(slower), "--against", str(ended), "--json")
     assert Comparison.model_validate_json(done.stdout) == compared(slower, ended)
