@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 
 from captures import codec, columns, reader
 from captures.codec import Frame
-from captures.columns import Block
 from captures.errors import CaptureError
 from captures.reader import Capture, Segment, segment_files
 from captures.records import Record
@@ -103,9 +103,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Frame]:
     seen: list[Frame] = []
     read = Segment.read
 
-    def counted(self: Segment, frame: Frame) -> Block | None:
+    def counted(self: Segment, frame: Frame, *unpack: Any) -> Any:
         seen.append(frame)
-        return read(self, frame)
+        return read(self, frame, *unpack)
 
     monkeypatch.setattr(Segment, "read", counted)
     return seen

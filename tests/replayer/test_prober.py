@@ -12,6 +12,7 @@ from loadtag import keys
 from replayer.differences import Differences, Found
 from replayer.folder import read_report
 from replayer.plan import Plan
+from replayer.prober import AT_ONCE
 from tests.support.origin import Connection, Origin, answering, origin
 from tests.support.place import Place
 from tests.support.processes import Process, answers, eventually, free_port, python, run
@@ -47,7 +48,8 @@ def test_a_reference_shows_what_changed_and_noise_is_told_apart(place: Place) ->
     differences = report.differences
     assert differences is not None
     assert differences.compared >= 100
-    assert differences.sent == 3 * differences.compared
+    unanswered = differences.sent - 3 * differences.compared
+    assert 0 <= unanswered <= 3 * AT_ONCE  # what was on its way when the run ended
     seen = found(differences)
     assert seen["/item/{id}", "$.price: value"].verdict == "differs"
     assert seen["/item/{id}", "$.served: value"].verdict == "noise"  # another number in every answer
@@ -68,7 +70,8 @@ def test_with_the_recording_status_and_size_are_compared(place: Place) -> None:
     seen = found(report.differences)
     assert report.differences is not None
     assert report.differences.against == "the recording"
-    assert report.differences.sent == 2 * report.differences.compared
+    unanswered = report.differences.sent - 2 * report.differences.compared
+    assert 0 <= unanswered <= 2 * AT_ONCE  # what was on its way when the run ended
     # Recorded with answers of 2 bytes: that of /quick still has as many, that of /slow has not.
     assert seen["/slow/{id}", "size"].verdict == "differs"
     assert seen["/slow/{id}", "size"].example == "2 B before, 7 B after"

@@ -183,7 +183,7 @@ def test_a_ramp_rises_evenly(tmp_path: Path) -> None:
         ({"amplify": "10x", "max_requests": 250}, 0.245),
         ({"amplify": "10x", "max_requests": 5000}, 0.49),
         ({"amplify": "2x", "squeeze": True}, 0.245),
-        ({"amplify": "2x", "squeeze": True, "max_requests": 50}, 0.1225),
+        ({"amplify": "2x", "squeeze": True, "max_requests": 25}, 0.1225),
         ({"duration": "100ms"}, 0.1),
         ({"duration": "1h"}, 0.49),
         ({"duration": "1h", "loop": True}, 3600),
