@@ -16,7 +16,7 @@ from replayer.ceiling import Source
 from replayer.demand import Demand
 from replayer.encoding import Request
 from replayer.lanes.lane import Host
-from replayer.pacing import Pace, pace
+from replayer.pacing import Pace, awake, pace
 from replayer.plan import Plan
 from replayer.routes import rounded
 from replayer.stock import REFILL, Supply
@@ -50,6 +50,7 @@ class PythonLane:
         self._taken = 0
         self._refilling = False
         self._short_ns = 0  # since when what is due waits for a free connection
+        self._looked_ns = self._awake_ns = 0
 
     # --- what the run asks ---
 
@@ -130,11 +131,13 @@ class PythonLane:
         try:
             for _ in range(BATCH):
                 now = self._clock()
+                self._awake_ns = awake(self._awake_ns, self._looked_ns, now, self._max_lag_ns)
+                self._looked_ns = now
                 due = self._due(demand, now)
                 if due is None:
                     self._short_ns = 0
                     return
-                match pace(now, due, self._max_lag_ns):
+                match pace(now, due, self._max_lag_ns, self._awake_ns):
                     case Pace.WAIT:
                         self._short_ns = 0
                         self._alarm.at(due)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from replayer.ceiling import SPENDABLE_NS, STALE_NS, Ceiling, Source
 from replayer.lanes.build import build
 from replayer.lanes.native import load
-from replayer.pacing import Pace, pace
+from replayer.pacing import Pace, awake, pace
 from replayer.routes import rounded
 from rules.units import Share
 from rules.wire import Grant, Lever, Signal
@@ -144,9 +144,19 @@ def test_an_idle_target_has_no_ceiling() -> None:
 numbers = st.integers(-(2**62), 2**62)
 
 
-@given(now=numbers, wait=st.integers(-(2**40), 2**40), max_lag=st.integers(0, 2**41))
-def test_the_pace_in_c_is_the_pace(now: int, wait: int, max_lag: int) -> None:
-    assert PACES[CODE.pace(now, now + wait, max_lag)] is pace(now, now + wait, max_lag)
+waits = st.integers(-(2**40), 2**40)
+
+
+@given(now=numbers, wait=waits, max_lag=st.integers(0, 2**41), rested=waits)
+def test_the_pace_in_c_is_the_pace(now: int, wait: int, max_lag: int, rested: int) -> None:
+    arguments = (now, now + wait, max_lag, now + rested)
+    assert PACES[CODE.pace(*arguments)] is pace(*arguments)
+
+
+@given(now=st.integers(0, 2**62), before=st.integers(0, 2**40), max_lag=st.integers(0, 2**41))
+def test_in_c_a_sender_is_awake_as_long(now: int, before: int, max_lag: int) -> None:
+    arguments = (7, max(0, now - before), now, max_lag)
+    assert CODE.awake(*arguments) == awake(*arguments)
 
 
 @given(st.integers(0, 2**50))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replayer.pacing import Pace, pace
+from replayer.pacing import LOOK_NS, Pace, awake, pace
 
 MAX_LAG = 100
 
@@ -20,15 +20,22 @@ MAX_LAG = 100
     ],
 )
 def test_decisions(now: int, due: int, decision: Pace) -> None:
-    assert pace(now, due, MAX_LAG) is decision
+    assert pace(now, due, MAX_LAG, 0) is decision
+
+
+def test_what_fell_due_before_a_sender_was_awake_is_shed() -> None:
+    assert pace(1050, 1000, MAX_LAG, 1001) is Pace.SHED
+    assert pace(1050, 1001, MAX_LAG, 1001) is Pace.SEND
+    assert pace(1050, 1051, MAX_LAG, 2000) is Pace.WAIT
 
 
 def drive(dues: list[int], wakes: list[int]) -> tuple[list[tuple[int, int]], int]:
     """Work the schedule off at the moments at which the sender is awake: ((now, due) sent, number shed)."""
-    sent, shed, position = [], 0, 0
+    sent, shed, position, looked, since = [], 0, 0, 0, 0
     for now in wakes:
+        since, looked = awake(since, looked, now, MAX_LAG), now
         while position < len(dues):
-            decision = pace(now, dues[position], MAX_LAG)
+            decision = pace(now, dues[position], MAX_LAG, since)
             if decision is Pace.WAIT:
                 break
             if decision is Pace.SEND:
@@ -39,6 +46,7 @@ def drive(dues: list[int], wakes: list[int]) -> tuple[list[tuple[int, int]], int
     return sent, shed + len(dues) - position
 
 
+STANDSTILL = LOOK_NS + MAX_LAG
 schedules = st.lists(st.integers(0, 5000), max_size=200).map(sorted)
 wakings = st.lists(st.integers(1, 800), min_size=1, max_size=200).map(
     lambda gaps: [sum(gaps[: i + 1]) for i in range(len(gaps))]
@@ -64,3 +72,16 @@ def test_three_seconds_of_standing_still_are_shed_not_caught_up() -> None:
     sent, shed = drive(dues, awake)
     assert sum(now == 4000 for now, _ in sent) == MAX_LAG + 1
     assert shed == 2900
+
+
+@given(st.lists(st.integers(0, 5 * STANDSTILL), max_size=200).map(sorted), st.integers(1, 3 * STANDSTILL))
+def test_after_a_standstill_nothing_is_made_up_for(dues: list[int], stood: int) -> None:
+    """The sender looks at its schedule all the time, is held up once, and goes on looking all the time."""
+    step = LOOK_NS // 10
+    before = list(range(step, STANDSTILL, step))
+    back = before[-1] + stood
+    sent, _ = drive(dues, [*before, *range(back, 6 * STANDSTILL, step)])
+    at_once = [due for now, due in sent if now == back]
+    assert all(back - due <= MAX_LAG for due in at_once)
+    if stood > STANDSTILL:
+        assert all(due == back for due in at_once)

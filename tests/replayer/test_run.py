@@ -361,7 +361,7 @@ def test_a_replayer_that_stood_still_does_not_catch_up(here: Field) -> None:
         replay.signal(signal.SIGINT)
         assert replay.wait() == Exit.INTERRUPTED
     burst = sum(woken <= at < woken + 0.2 for at in here.arrivals())
-    assert burst <= (0.2 + 0.1 + 0.05) * RATE / 4 + 10  # what was due then, and the allowed lag; not 3 s of it
+    assert burst <= (0.2 + 0.05) * RATE / 4 + 10  # what fell due then; nothing of the 3 s, not even the last 100 ms
     report = here.report()
     assert report.stalled >= 2.5
     assert not report.valid
@@ -369,7 +369,7 @@ def test_a_replayer_that_stood_still_does_not_catch_up(here: Field) -> None:
     assert report.sidecars[0].spent <= report.sidecars[0].real / 4
 
 
-def test_what_came_while_it_stood_still_is_shed_as_late_and_the_lag_is_told(here: Field) -> None:
+def test_what_came_while_it_stood_still_is_shed_as_late(here: Field) -> None:
     with here.start(*here.live("--duration", "60s")) as replay:
         here.flowing()
         replay.signal(signal.SIGSTOP)
@@ -379,10 +379,8 @@ def test_what_came_while_it_stood_still_is_shed_as_late_and_the_lag_is_told(here
         replay.signal(signal.SIGINT)
         assert replay.wait() == Exit.INTERRUPTED
     report = here.report()
-    assert report.accounts.shed["late"] > 0.4 * RATE / 4
+    assert report.accounts.shed["late"] > 0.5 * RATE / 4
     assert report.accounts.shed["signal"] == 0
-    assert report.lag.max is not None
-    assert report.lag.max > 0.05
     assert report.stalled > 0.5
 
 

@@ -44,7 +44,7 @@ struct sender {
     int epoll, wake;
     bool begun, sending, last, closed;
     bool levered; /* a guard said that its lever is pulled: not even what waits for a connection is sent */
-    int64_t deadline, token_until, short_since, not_before, failures, opening, next_sweep;
+    int64_t deadline, token_until, short_since, not_before, failures, opening, next_sweep, looked, awake;
     uint8_t token[TOKEN];
     uint32_t token_length;
     struct queue queue;
@@ -481,6 +481,8 @@ static int64_t pump(struct sender *sender) {
     for (int round = 0; sender->sending; round++) {
         int64_t now = clock_ns();
         const uint8_t *content;
+        sender->awake = awake(sender->awake, sender->looked, now, sender->settings.max_lag);
+        sender->looked = now;
         if (round == BATCH)
             return now; /* answers get their turn */
         if (sender->deadline && now >= sender->deadline) {
@@ -497,7 +499,7 @@ static int64_t pump(struct sender *sender) {
             }
             break;
         }
-        int32_t decision = pace(now, item->due, sender->settings.max_lag);
+        int32_t decision = pace(now, item->due, sender->settings.max_lag, sender->awake);
         if (decision == PACE_WAIT) {
             sender->short_since = 0;
             return sender->deadline && sender->deadline < item->due ? sender->deadline : item->due;

@@ -45,7 +45,10 @@ int32_t ceiling_open(const struct ceiling *ceiling, int64_t now);
 
 enum pace { PACE_WAIT, PACE_SEND, PACE_SHED };
 
-int32_t pace(int64_t now, int64_t due, int64_t max_lag);
+enum { LOOK = 100000000 };
+
+int32_t pace(int64_t now, int64_t due, int64_t max_lag, int64_t awake);
+int64_t awake(int64_t awake, int64_t looked, int64_t now, int64_t max_lag);
 int64_t rounded(int64_t microseconds); /* replayer/routes.py: to three digits */
 
 /* --- tally.c: how often which value was met, sparse --- */

@@ -5,10 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-int32_t pace(int64_t now, int64_t due, int64_t max_lag) {
+int32_t pace(int64_t now, int64_t due, int64_t max_lag, int64_t awake) {
     if (due > now)
         return PACE_WAIT;
-    return now - due <= max_lag ? PACE_SEND : PACE_SHED;
+    return now - due <= max_lag && due >= awake ? PACE_SEND : PACE_SHED;
+}
+
+int64_t awake(int64_t awake, int64_t looked, int64_t now, int64_t max_lag) {
+    return looked != 0 && now - looked > LOOK + max_lag ? now : awake;
 }
 
 int64_t rounded(int64_t microseconds) {
