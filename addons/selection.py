@@ -90,6 +90,10 @@ def read(options: Any) -> Selection:
 
 def _parsed[T](name: str, parse: Callable[[str], T], text: str) -> T:
     try:
+        text.encode()  # all of it is told in the header of each segment
+    except UnicodeEncodeError:
+        raise exceptions.OptionsError(f"{name}: it holds bytes that are no UTF-8 text") from None
+    try:
         return parse(text)
     except (ValueError, UserError) as error:
         raise exceptions.OptionsError(f"{name}: {error}") from error

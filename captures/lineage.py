@@ -17,6 +17,9 @@ _NAMED = 20
 _ROOM = MAX_HEADER // 2
 """Bytes of a header for what was replaced in the sources."""
 
+_MORE = "more"
+"""In place of what was recorded: how many more there are that a header has no room for."""
+
 
 def joined(captures: Sequence[Capture]) -> tuple[Capture, list[str]]:
     """Make one capture of several, and tell which segments were in more than one of them: they are in it once.
@@ -74,8 +77,10 @@ def lineage(made_by: str, capture: Capture, selection: Mapping[str, Any]) -> dic
     ]
     more = {"more_writers": len(sources) - _NAMED} if len(sources) > _NAMED else {}
     said = recorded(capture)
-    kept = {"recorded": said} if said and len(msgpack.packb(said)) <= _ROOM // 2 else {}
-    return {"made_by": made_by, "from": named, **more, **kept, **selection}
+    kept = _fitting(said, _ROOM // 2)
+    if len(kept) < len(said):
+        kept.append({_MORE: len(said) - len(kept)})
+    return {"made_by": made_by, "from": named, **more, **({"recorded": kept} if kept else {}), **selection}
 
 
 def recorded(capture: Capture) -> list[dict[str, Any]]:
@@ -98,6 +103,8 @@ def left_out(capture: Capture) -> list[str]:
         parts += [f"--{name} {one[name]}" for name in ("only", "except") if one.get(name)]
         if parts:
             words.append("recorded were only " + ", ".join(parts))
+        if _MORE in one:
+            words.append(f"what {one[_MORE]} more sidecars recorded is not told: there was no room for it")
     return list(dict.fromkeys(words))
 
 
@@ -112,9 +119,14 @@ def redaction(capture: Capture) -> dict[str, Any]:
             said.append(segment.header.redaction)
     if len(said) == 1:
         return said[0]
-    sizes = accumulate(len(msgpack.packb(one)) for one in said)
-    kept = [one for one, size in zip(said, sizes, strict=True) if size <= _ROOM]
+    kept = _fitting(said, _ROOM)
     return {"several": kept} | ({"more": len(said) - len(kept)} if len(kept) < len(said) else {})
+
+
+def _fitting(said: list[dict[str, Any]], room: int) -> list[dict[str, Any]]:
+    """Give the first of them, as many as have room in so many bytes."""
+    sizes = accumulate(len(msgpack.packb(one)) for one in said)
+    return [one for one, size in zip(said, sizes, strict=True) if size <= room]
 
 
 class Unique:

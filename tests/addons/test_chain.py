@@ -154,6 +154,8 @@ async def test_a_disk_that_hangs_with_the_redaction_key_keeps_nobody_waiting(
         ("reamp_only", "~nonsense x"),
         ("reamp_except", "~u ["),
         ("reamp_except", "~u " + "x" * 5000),
+        ("reamp_only", "~u \udcff"),
+        ("reamp_bodies", "\udcff/*=keep"),
         ("reamp_sample", "0%"),
         ("reamp_sample", "101%"),
         ("reamp_sample", "10"),

@@ -234,6 +234,20 @@ def test_more_about_redaction_than_a_header_holds_is_cut_and_that_is_said(tmp_pa
     assert len(read(tmp_path / "new")) == 12
 
 
+def test_of_more_than_a_header_holds_the_number_is_told(tmp_path: Path) -> None:
+    sources = []
+    for number in range(10):
+        said = {"recorded": {"only": str(number) * 4000}}
+        with BatchWriter(tmp_path / str(number), redaction={"key": "k"}, extra=said) as out:
+            out.write(record(NOON + number))
+        sources.append(tmp_path / str(number))
+    good("merge", *sources, "-o", tmp_path / "all")
+    told = json.loads(good("ls", tmp_path / "all", "--json"))["recorded"]
+    assert [one["only"][0] for one in told[:-1]] == ["0", "1", "2", "3"]
+    assert told[-1] == {"more": 6}
+    assert "what 6 more sidecars recorded is not told" in " ".join(good("ls", tmp_path / "all").split())
+
+
 def test_what_was_written_is_told_to_programs_too(folder: Path, tmp_path: Path) -> None:
     for command in ("slice", "merge"):
         found = json.loads(good(command, folder, "-o", tmp_path / command, "--json"))
