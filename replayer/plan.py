@@ -28,14 +28,17 @@ def _of(given: dict[str, Any]) -> Of:
 
 
 def _factor(given: dict[str, Any]) -> Factor | None:
-    plain = given.get("of") == "recording" and given.get("rate") is None and not given.get("stage")
-    return Factor(MILLION) if plain else None
+    plain = given.get("rate") is None and given.get("top_up") is None and not given.get("stage")
+    return Factor(MILLION) if plain and given.get("of") == "recording" else None
 
 
 def _duration(given: dict[str, Any]) -> Duration | None:
     stages = given.get("stage")
     return Duration(sum(Stage.parse(text).seconds for text in stages)) if stages else None
 
+
+_WORDS = {"from": "from_", "except": "except_"}
+"""Settings whose names are words of Python's own, and the fields that hold them."""
 
 _RULES: dict[str, Callable[[str], object]] = {
     "allow": RoutePattern.parse,
@@ -52,7 +55,7 @@ _RULES: dict[str, Callable[[str], object]] = {
 class Plan(BaseModel):
     """Everything that a replay can be told (section ``replay`` of `reamp.yaml`). Raises ValidationError."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     recording: Path = Field(description="folder or file to replay")
     identity: tuple[Path, ...] = Field((), description="files with the secret keys that open an encrypted recording")
@@ -60,11 +63,11 @@ class Plan(BaseModel):
     sidecars: tuple[str, ...] = Field((), description="control ports of the sidecars before a live target")
     idle_target: bool = Field(False, description="the target carries no real traffic, so there is no ceiling")
     rate: Rate | None = Field(None, description="send the recording's requests at this rate, not at their own times")
+    top_up: Rate | None = Field(None, description="fill real traffic up to this rate")
     even: bool = Field(False, description="the rate's requests come evenly apart, not at random (Poisson)")
     stage: tuple[str, ...] = Field((), description="duration:factor, or duration:factor..factor for a ramp, in order")
     of: Of = Field(default_factory=_of, description="what is multiplied: live traffic or the recorded timeline")
     amplify: Factor | None = Field(default_factory=_factor, description="the factor; of live traffic, the total's")
-    top_up: Rate | None = Field(None, description="fill real traffic up to this rate")
     squeeze: bool = Field(False, description="amplify by dividing the recorded times instead of adding arrivals")
     seed: int = Field(1, ge=0, description="same seed, same replay")
     ceiling: Share | None = Field(None, description="most extra traffic, as a share of real traffic; None: the owner's")
@@ -72,10 +75,12 @@ class Plan(BaseModel):
         default_factory=_duration, description="how long; None: as long as the stages or the recording last"
     )
     max_requests: int | None = Field(None, ge=1, description="how many requests at most")
-    from_: str | None = Field(None, description="replay only what arrived from this time on")
+    from_: str | None = Field(
+        None, serialization_alias="from", description="replay only what arrived from this time on"
+    )
     until: str | None = Field(None, description="replay only what arrived before this time")
     only: str | None = Field(None, description="replay only what matches, in mitmproxy's filter language")
-    except_: str | None = Field(None, description="do not replay what matches")
+    except_: str | None = Field(None, serialization_alias="except", description="do not replay what matches")
     sessions: str | None = Field(
         None, description="multiply whole sessions; by what requests belong together: auto, address, cookie:NAME, ..."
     )
@@ -280,6 +285,11 @@ class Plan(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
+    def _reads_what_it_wrote(cls, given: Any) -> Any:
+        return {_WORDS.get(name, name): value for name, value in given.items()} if isinstance(given, dict) else given
+
+    @model_validator(mode="before")
+    @classmethod
     def _names_both_ends(cls, given: Any) -> Any:
         if isinstance(given, dict) and not (given.get("recording") and given.get("to")):
             raise ValueError("name the recording to play and the target to play it to: reamp replay DIR --to URL")
@@ -410,7 +420,11 @@ class Plan(BaseModel):
         if self.stage and self.loudness.most == MILLION:
             raise ValueError("the stages add nothing to live traffic: real users send 1x already; say 5m:1.05x")
         if self.ceiling is not None:
-            check_factor(self.loudest, self.ceiling)
+            self.fits_under(self.ceiling)
+
+    def fits_under(self, ceiling: Share) -> None:
+        """Raise ValueError, with the arithmetic, if a ceiling can't carry the greatest factor of live traffic."""
+        check_factor(self.loudest, ceiling, "--stage" if self.stage else "--amplify")
 
     @property
     def writes(self) -> Writes:
@@ -471,12 +485,15 @@ class Plan(BaseModel):
         return self.to.startswith("https:")
 
 
-def check_factor(amplify: Factor | None, ceiling: Share) -> None:
-    """Raise ValueError, with the arithmetic, if `ceiling` can't carry a factor of live traffic. Exact."""
+def check_factor(amplify: Factor | None, ceiling: Share, option: str = "--amplify") -> None:
+    """Raise ValueError, with the arithmetic, if `ceiling` can't carry a factor of live traffic. Exact.
+
+    `option` is the one that gave the factor.
+    """
     if amplify is None or amplify - MILLION <= ceiling:
         return
     extra = Share(amplify - MILLION)
-    lower = f"lower --amplify to {Factor(MILLION + ceiling)}, or " if ceiling else ""
+    lower = f"lower {option} to {Factor(MILLION + ceiling)}, or " if ceiling else ""
     raise ValueError(
         f"{amplify} of live traffic sends {extra} of real traffic as extra; the ceiling is {ceiling}: "
         f"{lower}have the ceiling raised to {extra} (--ceiling, and --max-extra of the sidecar)"

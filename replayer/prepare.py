@@ -70,7 +70,7 @@ class Prepared(NamedTuple):
 async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
     """Check it all. `chosen` says of a record whether ``--only`` and ``--except`` want it. Raises UserError."""
     if chosen is None and (plan.only is not None or plan.except_ is not None):
-        raise ValueError("a plan with only or except_ needs the predicate made of them")
+        raise ValueError("a plan with only or except needs the predicate made of them")
     run_id = new_run_id(time.time())
     signer = _key(plan)
     encoder = encoder_for(plan, run_id)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from replayer.plan import Plan, check_factor
+from replayer.plan import Plan
 from rules.exits import Exit, UserError
 from rules.units import Share
 from rules.wire import State
@@ -45,7 +45,7 @@ def _ceiling(plan: Plan, states: Mapping[str, State]) -> Share | None:
     ceiling = owner if plan.ceiling is None else plan.ceiling
     if plan.of == "live":
         try:
-            check_factor(plan.loudest, ceiling)
+            plan.fits_under(ceiling)
         except ValueError as error:
             raise UserError(str(error)) from None
     return ceiling

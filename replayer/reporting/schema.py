@@ -6,11 +6,13 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from replayer.plan import Plan
 from replayer.report import Report
 from replayer.reporting.versus import Comparison
 
 SCHEMAS: dict[str, tuple[type[BaseModel], str]] = {
     "report.schema.json": (Report, "report.json of a run of reamp replay"),
+    "plan.schema.json": (Plan, "plan.json of a run, and what its report says of the plan"),
     "comparison.schema.json": (Comparison, "what reamp report RUN --against RUN2 --json prints"),
 }
 

@@ -88,6 +88,7 @@ def test_a_factor_passes_exactly_if_its_extra_does(extra: int, ceiling: int) -> 
         ({**LIVE, "top_up": "500/s"}, "--amplify and --top-up both say how much to send: give one"),
         ({**LIVE, "squeeze": True}, "--squeeze"),
         ({**IDLE, "top_up": "500/s"}, "--top-up fills up real traffic, and an --idle-target has none"),
+        ({"sidecars": [SIDECAR], "of": "recording", "top_up": "5/s"}, "error, --top-up fills up live traffic"),
         ({**IDLE, "ceiling": "25%"}, "--sidecar"),
         ({**IDLE, "amplify": "0x"}, "too small: from 0.01x to 1000x"),
         ({**IDLE, "amplify": "0.009x"}, "too small: from 0.01x to 1000x"),
@@ -113,7 +114,7 @@ def test_a_factor_passes_exactly_if_its_extra_does(extra: int, ceiling: int) -> 
         ({**IDLE, "sessions": "auto", "squeeze": True}, "--squeeze sends every request once"),
         ({"sidecars": [SIDECAR], "stage": ["5m:0.5x"]}, "can't be made less"),
         ({"sidecars": [SIDECAR], "stage": ["5m:1x"]}, "add nothing"),
-        ({"sidecars": [SIDECAR], "stage": ["5m:1x..1.5x"], "ceiling": "25%"}, "lower --amplify to 1.25x"),
+        ({"sidecars": [SIDECAR], "stage": ["5m:1x..1.5x"], "ceiling": "25%"}, "25%: lower --stage to 1.25x"),
         ({**IDLE, "amplify": 2}, "write it like 1.25x"),
         ({**IDLE, "duration": "10"}, "write it like 10s"),
         ({**IDLE, "to": "shop"}, "write it like http://"),
@@ -190,6 +191,12 @@ def test_the_plan_survives_its_own_file() -> None:
         *OTHERS,
     ):
         assert Plan.model_validate_json(given_plan.model_dump_json()) == given_plan
+
+
+def test_settings_bear_the_names_that_users_give_them() -> None:
+    written = plan(**IDLE, from_="-15m", except_="~u /healthz").model_dump(mode="json")
+    assert (written["from"], written["except"]) == ("-15m", "~u /healthz")
+    assert not any(name.endswith("_") for name in written)
 
 
 # --- what the sidecars' owners say ---
