@@ -1,6 +1,7 @@
 """The front door: the command line and the configuration.
 
 - `cli`: the `reamp` command; one module of `commands` for each subcommand.
+- `helping`: what ``--help`` shows of options.
 - `settings`: `reamp.yaml`, environment and flags, in rising order, into one validated model.
 - `demo`: the whole loop on a real app, each promise measured.
 

@@ -13,6 +13,7 @@ from reamp.commands.demo import demo
 from reamp.commands.keygen import keygen
 from reamp.commands.replay import replay, report
 from reamp.commands.sidecar import sidecar
+from reamp.helping import Command
 from rules.exits import Exit, UserError
 
 app = typer.Typer(
@@ -40,14 +41,14 @@ def root(
     """Take what stands before the subcommand."""
 
 
-app.command()(demo)
-app.command()(sidecar)
-app.command()(replay)
-app.command()(report)
-app.command()(stop)
-app.command()(resume)
-app.command()(status)
-app.command()(keygen)
+app.command(cls=Command)(demo)
+app.command(cls=Command)(sidecar)
+app.command(cls=Command)(replay)
+app.command(cls=Command)(report)
+app.command(cls=Command)(stop)
+app.command(cls=Command)(resume)
+app.command(cls=Command)(status)
+app.command(cls=Command)(keygen)
 app.add_typer(captures, name="captures")
 
 

@@ -23,13 +23,17 @@ TIMEOUT = 5.0
 
 Sidecars = Annotated[
     list[str] | None,
-    typer.Option("--sidecar", help="Control port of a sidecar; may be repeated.", show_default=DEFAULT_SIDECAR),
+    typer.Option(
+        "--sidecar", metavar="URL", help="Control port of a sidecar; may be repeated.", show_default=DEFAULT_SIDECAR
+    ),
 ]
 
 
 def stop(
     sidecar: Sidecars = None,
-    reason: Annotated[str, typer.Option(help="Why; shown to whoever runs into it.")] = "stopped by hand",
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why; shown to whoever runs into it.")
+    ] = "stopped by hand",
 ) -> None:
     """Pull the lever: no synthetic request passes until `reamp resume`. Real traffic goes on.
 
@@ -40,7 +44,7 @@ def stop(
 
 def resume(
     sidecar: Sidecars = None,
-    reason: Annotated[str, typer.Option(help="Why it is safe again.")] = "resumed by hand",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it is safe again.")] = "resumed by hand",
 ) -> None:
     """Reset the lever: synthetic traffic may pass again, as far as real traffic earns credit for it."""
     _move(sidecar, engaged=False, reason=reason)

@@ -41,7 +41,9 @@ async def _tell(story: "Story") -> "Evidence":
 def demo(
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder to keep everything in.", show_default="a new one under the temporary folder"),
+        typer.Option(
+            metavar="DIR", help="Folder to keep everything in.", show_default="a new one under the temporary folder"
+        ),
     ] = None,
 ) -> None:
     """Show the whole loop on a real app in about a minute; exit 0 only if every promise was measured to hold.

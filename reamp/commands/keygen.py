@@ -11,9 +11,12 @@ from rules.exits import UserError
 
 
 def keygen(
-    name: Annotated[str, typer.Argument(help="Name of the pair: NAME.key and NAME.pub are made.")] = "load",
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the pair: NAME.key and NAME.pub are made.")
+    ] = "load",
     directory: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder to put them into; with --age, the file to make.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="PATH", help="Folder to put them into; with --age, the file to make."),
     ] = None,
     age: Annotated[
         bool, typer.Option("--age", help="Make an age identity instead, as age-keygen does, to encrypt recordings to.")

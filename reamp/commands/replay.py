@@ -20,7 +20,9 @@ _WIRE, _SENDER = "Connections", "Sender"
 
 
 def replay(
-    recording: Annotated[Path | None, typer.Argument(help="Folder or file that a sidecar recorded.")] = None,
+    recording: Annotated[
+        Path | None, typer.Argument(metavar="RECORDING", help="Folder or file that a sidecar recorded.")
+    ] = None,
     identity: Annotated[
         list[Path] | None,
         typer.Option(
@@ -30,11 +32,13 @@ def replay(
         ),
     ] = None,
     to: Annotated[
-        str | None, typer.Option(help="URL of the target, e.g. http://127.0.0.1:8080.", rich_help_panel=_TARGET)
+        str | None,
+        typer.Option(metavar="URL", help="URL of the target, e.g. http://127.0.0.1:8080.", rich_help_panel=_TARGET),
     ] = None,
     sidecar: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="URL",
             help="Control port of the sidecar before the target; may be repeated. Only what it grants is sent.",
             rich_help_panel=_TARGET,
         ),
@@ -46,6 +50,7 @@ def replay(
     ceiling: Annotated[
         str | None,
         typer.Option(
+            metavar="SHARE",
             help="Most extra traffic, as a share of real traffic. Can only lower the sidecar's own.",
             rich_help_panel=_TARGET,
         ),
@@ -53,12 +58,16 @@ def replay(
     signal_timeout: Annotated[
         str | None,
         typer.Option(
-            help="Wait this long for a lost signal, sending nothing.", rich_help_panel=_TARGET, show_default="10s"
+            metavar="DURATION",
+            help="Wait this long for a lost signal, sending nothing.",
+            rich_help_panel=_TARGET,
+            show_default="10s",
         ),
     ] = None,
     amplify: Annotated[
         str | None,
         typer.Option(
+            metavar="FACTOR",
             help="The factor, from 0.01x to 1000x. Of live traffic the total's: 1.25x adds a quarter.",
             rich_help_panel=_LOAD,
             show_default="1x of a recording",
@@ -67,17 +76,20 @@ def replay(
     of: Annotated[
         str | None,
         typer.Option(
+            metavar="live|recording",
             help="What is multiplied: live (real traffic now) or recording (its own timeline). ",
             rich_help_panel=_LOAD,
             show_default="live with a --sidecar",
         ),
     ] = None,
     top_up: Annotated[
-        str | None, typer.Option(help="Fill real traffic up to a rate, like 500/s.", rich_help_panel=_LOAD)
+        str | None,
+        typer.Option(metavar="RATE", help="Fill real traffic up to a rate, like 500/s.", rich_help_panel=_LOAD),
     ] = None,
     rate: Annotated[
         str | None,
         typer.Option(
+            metavar="RATE",
             help="Send the recording's requests in their order at this rate, like 200/s, at random (Poisson) times.",
             rich_help_panel=_LOAD,
         ),
@@ -89,6 +101,7 @@ def replay(
     stage: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="DURATION:FACTOR",
             help="Factor for some time, like 5m:1.05x, or a ramp, 5m:1x..2x; repeat it for what follows.",
             rich_help_panel=_LOAD,
         ),
@@ -96,11 +109,15 @@ def replay(
     duration: Annotated[
         str | None,
         typer.Option(
-            help="How long.", rich_help_panel=_LOAD, show_default="as long as the stages or the recording last"
+            metavar="DURATION",
+            help="How long.",
+            rich_help_panel=_LOAD,
+            show_default="as long as the stages or the recording last",
         ),
     ] = None,
     max_requests: Annotated[
-        int | None, typer.Option(help="End after so many requests.", rich_help_panel=_LOAD, show_default="no bound")
+        int | None,
+        typer.Option(metavar="N", help="End after so many requests.", rich_help_panel=_LOAD, show_default="no bound"),
     ] = None,
     sessions: Annotated[
         str | None,
@@ -144,11 +161,12 @@ def replay(
         typer.Option("--squeeze", help="Divide recorded times instead of adding arrivals.", rich_help_panel=_LOAD),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Same seed, same replay.", rich_help_panel=_LOAD, show_default="1")
+        int | None, typer.Option(metavar="N", help="Same seed, same replay.", rich_help_panel=_LOAD, show_default="1")
     ] = None,
     methods: Annotated[
         str | None,
         typer.Option(
+            metavar="METHOD,...",
             help="Methods that may be sent; those that only read.",
             rich_help_panel=_REQUESTS,
             show_default="GET,HEAD,OPTIONS",
@@ -165,7 +183,10 @@ def replay(
     host: Annotated[
         str | None,
         typer.Option(
-            help="Host header: target, recorded, or a name.", rich_help_panel=_REQUESTS, show_default="target"
+            metavar="HOST",
+            help="Host header: target, recorded, or a name.",
+            rich_help_panel=_REQUESTS,
+            show_default="target",
         ),
     ] = None,
     set_header: Annotated[
@@ -226,29 +247,49 @@ def replay(
     ] = None,
     key: Annotated[
         Path | None,
-        typer.Option(help="Private key that signs the load tag (reamp keygen).", rich_help_panel=_REQUESTS),
+        typer.Option(
+            metavar="FILE", help="Private key that signs the load tag (reamp keygen).", rich_help_panel=_REQUESTS
+        ),
     ] = None,
     audience: Annotated[
         str | None,
-        typer.Option(help="Whom the load tag is for.", rich_help_panel=_REQUESTS, show_default="what the sidecar says"),
+        typer.Option(
+            metavar="NAME",
+            help="Whom the load tag is for.",
+            rich_help_panel=_REQUESTS,
+            show_default="what the sidecar says",
+        ),
     ] = None,
     tag_lifetime: Annotated[
-        str | None, typer.Option(help="How long a load tag is valid.", rich_help_panel=_REQUESTS, show_default="1m")
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="How long a load tag is valid.", rich_help_panel=_REQUESTS, show_default="1m"
+        ),
     ] = None,
     connect_timeout: Annotated[
-        str | None, typer.Option(help="Longest wait for a connection.", rich_help_panel=_WIRE, show_default="5s")
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="Longest wait for a connection.", rich_help_panel=_WIRE, show_default="5s"
+        ),
     ] = None,
     first_byte_timeout: Annotated[
         str | None,
         typer.Option(
-            help="Longest wait for an answer to begin.", rich_help_panel=_WIRE, show_default="none but --timeout"
+            metavar="DURATION",
+            help="Longest wait for an answer to begin.",
+            rich_help_panel=_WIRE,
+            show_default="none but --timeout",
         ),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="Longest wait for a whole answer.", rich_help_panel=_WIRE, show_default="30s")
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="Longest wait for a whole answer.", rich_help_panel=_WIRE, show_default="30s"
+        ),
     ] = None,
     max_connections: Annotated[
-        int | None, typer.Option(help="Most connections to the target.", rich_help_panel=_WIRE, show_default="256")
+        int | None,
+        typer.Option(metavar="N", help="Most connections to the target.", rich_help_panel=_WIRE, show_default="256"),
     ] = None,
     http2: Annotated[
         bool | None,
@@ -268,14 +309,20 @@ def replay(
         ),
     ] = None,
     cert: Annotated[
-        Path | None, typer.Option(help="Client certificate to show (PEM, with its chain).", rich_help_panel=_WIRE)
+        Path | None,
+        typer.Option(metavar="FILE", help="Client certificate to show (PEM, with its chain).", rich_help_panel=_WIRE),
     ] = None,
     cert_key: Annotated[
         Path | None,
-        typer.Option(help="Key of the client certificate.", rich_help_panel=_WIRE, show_default="in the same file"),
+        typer.Option(
+            metavar="FILE",
+            help="Key of the client certificate.",
+            rich_help_panel=_WIRE,
+            show_default="in the same file",
+        ),
     ] = None,
     ca: Annotated[
-        Path | None, typer.Option(help="Certificate authorities to trust (PEM).", rich_help_panel=_WIRE)
+        Path | None, typer.Option(metavar="FILE", help="Certificate authorities to trust (PEM).", rich_help_panel=_WIRE)
     ] = None,
     insecure: Annotated[
         bool | None,
@@ -283,11 +330,17 @@ def replay(
     ] = None,
     max_lag: Annotated[
         str | None,
-        typer.Option(help="Shed a request that is later than this.", rich_help_panel=_SENDER, show_default="100ms"),
+        typer.Option(
+            metavar="DURATION",
+            help="Shed a request that is later than this.",
+            rich_help_panel=_SENDER,
+            show_default="100ms",
+        ),
     ] = None,
     processes: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             help="Processes that send, each on a core of its own; the schedule, the ceiling and the report stay one.",
             rich_help_panel=_SENDER,
             show_default="1",
@@ -296,6 +349,7 @@ def replay(
     lane: Annotated[
         str | None,
         typer.Option(
+            metavar="native|python|auto",
             help="What sends: native (C, plain HTTP/1.1 only), python (all there is), auto.",
             rich_help_panel=_SENDER,
             show_default="auto",
@@ -304,6 +358,7 @@ def replay(
     diff: Annotated[
         str | None,
         typer.Option(
+            metavar="ASPECT,...",
             help="Compare answers: status,size with the recording; body-hash,json too with --diff-against.",
             rich_help_panel=_ANSWERS,
         ),
@@ -318,13 +373,17 @@ def replay(
     ] = None,
     diff_rate: Annotated[
         str | None,
-        typer.Option(help="How many requests are compared.", rich_help_panel=_ANSWERS, show_default="10/s"),
+        typer.Option(
+            metavar="RATE", help="How many requests are compared.", rich_help_panel=_ANSWERS, show_default="10/s"
+        ),
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option(help="Serve Prometheus metrics at HOST:PORT.", rich_help_panel=_SENDER)
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Serve Prometheus metrics at HOST:PORT.", rich_help_panel=_SENDER),
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option(help="Where the run's folder goes.", rich_help_panel=_SENDER, show_default="runs")
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the run's folder goes.", rich_help_panel=_SENDER, show_default="runs"),
     ] = None,
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write JUnit XML for CI here, too.", rich_help_panel=_SENDER)
@@ -333,33 +392,39 @@ def replay(
         bool | None, typer.Option("--dry-run", help="Check everything, say what would be sent, send nothing.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Configuration file.", show_default="reamp.yaml, if there")
+        Path | None, typer.Option(metavar="FILE", help="Configuration file.", show_default="reamp.yaml, if there")
     ] = None,
 ) -> None:
-    """Play a recording back, louder, and never past a ceiling tied to real traffic.
+    r"""Play a recording back, louder, and never past a ceiling tied to real traffic.
 
     Raise live traffic by a quarter, for as long as the sidecar sees it and grants it:
 
-        reamp replay recordings --to http://shop:8080 --sidecar http://shop:8901 --amplify 1.25x --key load.key
+        reamp replay recordings --to http://shop:8080 --key load.key \
+          --sidecar http://shop:8901 --amplify 1.25x
 
     Play the recording onto a staging clone as it was, or three times as loud:
 
-        reamp replay recordings --to http://staging:8000 --idle-target --amplify 3x --key load.key
+        reamp replay recordings --to http://staging:8000 --key load.key --idle-target
+        reamp replay recordings --to http://staging:8000 --key load.key --idle-target --amplify 3x
 
     An hour of it, without health checks, over and over, louder in steps:
 
-        reamp replay recordings --to http://staging:8000 --idle-target --key load.key --from 14:00 --until 15:00
-        --except '~u /healthz' --loop --stage 10m:1x --stage 10m:2x --stage 20m:2x..5x
+        reamp replay recordings --to http://staging:8000 --key load.key --idle-target \
+          --from 14:00 --until 15:00 --except '~u /healthz' \
+          --loop --stage 10m:1x --stage 10m:2x --stage 20m:2x..5x
 
     Writes too, on routes that are named, as another user, with the paths of the next version:
 
-        reamp replay recordings --to http://staging:8000 --idle-target --key load.key --allow 'POST /cart/{id}'
-        --token-from STAGING_TOKEN --rewrite '^/v1/ => /v2/'
+        reamp replay recordings --to http://staging:8000 --key load.key --idle-target \
+          --allow 'POST /cart/{id}' --token-from STAGING_TOKEN --rewrite '^/v1/ => /v2/'
 
     See first what would happen: add **--dry-run**. Ctrl-C stops at once and still writes the report.
 
+    A DURATION is written 10s or 1h30m, a RATE 200/s, a FACTOR 1.25x, a SHARE 25%. All of it may stand in reamp.yaml and
+    in the environment, too: replay.max_lag, REAMP_REPLAY_MAX_LAG.
+
     Exit codes: 0 done; 90 live signal lost; 91 lever pulled; 93 invalid, the sender lagged; 104 a mistake in the
-    settings, nothing was sent; 105 stopped by a signal.
+    settings, nothing was sent; 105 stopped by a signal; 1 anything else.
     """
     flags: dict[str, Any] = {
         "recording": recording,
@@ -441,7 +506,7 @@ def replay(
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, like runs/20261121-210305-k3f9.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, like runs/20261121-210305-k3f9.")],
     against: Annotated[
         Path | None, typer.Option(metavar="RUN2", help="Folder of another run: tell what changed since then.")
     ] = None,

@@ -182,72 +182,104 @@ class SidecarSettings(BaseModel):
 
 
 def sidecar(
-    upstream: Annotated[str | None, typer.Option(help="URL of the app, e.g. http://127.0.0.1:8000.")] = None,
-    listen: Annotated[str | None, typer.Option(help="HOST:PORT for users.", show_default="127.0.0.1:8080")] = None,
-    control: Annotated[
-        str | None, typer.Option(help="HOST:PORT of the control port.", show_default="127.0.0.1:8901")
+    upstream: Annotated[
+        str | None, typer.Option(metavar="URL", help="URL of the app, e.g. http://127.0.0.1:8000.")
     ] = None,
-    captures: Annotated[str | None, typer.Option(help="Folder to record into.", show_default="recordings")] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="HOST:PORT for users.", show_default="127.0.0.1:8080")
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="HOST:PORT of the control port.", show_default="127.0.0.1:8901"),
+    ] = None,
+    captures: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder to record into.", show_default="recordings")
+    ] = None,
     no_capture: Annotated[bool, typer.Option("--no-capture", help="Record nothing.")] = False,
     max_extra: Annotated[
         str | None,
         typer.Option(
-            help="The ceiling: most synthetic traffic, as a share of current real traffic.", show_default="25%"
+            metavar="SHARE",
+            help="The ceiling: most synthetic traffic, as a share of current real traffic.",
+            show_default="25%",
         ),
     ] = None,
     public_key: Annotated[
         list[str] | None,
-        typer.Option(help="Public key file whose load tags are valid; may be repeated. Without any, no tag is."),
+        typer.Option(
+            metavar="FILE", help="Public key file whose load tags are valid; may be repeated. Without any, no tag is."
+        ),
     ] = None,
     audience: Annotated[
-        str | None, typer.Option(help="What load tags have to be addressed to.", show_default="production")
+        str | None,
+        typer.Option(metavar="NAME", help="What load tags have to be addressed to.", show_default="production"),
     ] = None,
     untrusted: Annotated[
-        str | None, typer.Option(help="Tags that do not verify: strip them or deny with 403.", show_default="strip")
+        str | None,
+        typer.Option(
+            metavar="strip|deny", help="Tags that do not verify: strip them or deny with 403.", show_default="strip"
+        ),
     ] = None,
     state: Annotated[
-        str | None, typer.Option(help="Folder that keeps the lever and the redaction key.", show_default=".reamp")
+        str | None,
+        typer.Option(metavar="DIR", help="Folder that keeps the lever and the redaction key.", show_default=".reamp"),
     ] = None,
     only: Annotated[
         str | None,
         typer.Option(
+            metavar="FILTER",
             help="Record only what this filter matches, in mitmproxy's filter language: '~m POST & ~u /api'.",
             show_default="everything",
         ),
     ] = None,
     except_: Annotated[
         str | None,
-        typer.Option("--except", help="Do not record what this filter matches: '~u /health'.", show_default="nothing"),
+        typer.Option(
+            "--except",
+            metavar="FILTER",
+            help="Do not record what this filter matches: '~u /health'.",
+            show_default="nothing",
+        ),
     ] = None,
     sample: Annotated[
         str | None,
-        typer.Option(help="Record this share of sessions, each one whole or not at all.", show_default="100%"),
+        typer.Option(
+            metavar="SHARE", help="Record this share of sessions, each one whole or not at all.", show_default="100%"
+        ),
     ] = None,
     session_by: Annotated[
         str | None,
-        typer.Option(help="What makes a session: auto, cookie:NAME, header:NAME or address.", show_default="auto"),
+        typer.Option(
+            metavar="BY", help="What makes a session: auto, cookie:NAME, header:NAME or address.", show_default="auto"
+        ),
     ] = None,
     bodies: Annotated[
         str | None,
         typer.Option(
+            metavar="RULES",
             help="What to keep of request bodies by content type, the first that fits: 'TYPE=keep|drop|SIZE, ...'.",
             show_default=DEFAULT_BODIES,
         ),
     ] = None,
     body_limit: Annotated[
-        str | None, typer.Option(help="Keep this much of a request body.", show_default="64KiB")
+        str | None, typer.Option(metavar="SIZE", help="Keep this much of a request body.", show_default="64KiB")
     ] = None,
     max_bytes: Annotated[
         str | None,
-        typer.Option(help="Remove the oldest segments when all are larger than this.", show_default="no limit"),
+        typer.Option(
+            metavar="SIZE", help="Remove the oldest segments when all are larger than this.", show_default="no limit"
+        ),
     ] = None,
     max_age: Annotated[
         str | None,
-        typer.Option(help="Remove segments that were last written to this long ago.", show_default="no limit"),
+        typer.Option(
+            metavar="DURATION", help="Remove segments that were last written to this long ago.", show_default="no limit"
+        ),
     ] = None,
     min_free_disk: Annotated[
         str | None,
         typer.Option(
+            metavar="SIZE",
             help="When less of the disk is free, remove the oldest segments; without any left, stop recording.",
             show_default="no limit",
         ),
@@ -260,29 +292,40 @@ def sidecar(
             "a file of them; may be given again. (reamp keygen --age)",
         ),
     ] = None,
-    segment_size: Annotated[str | None, typer.Option(help="New file at this size.", show_default="64MiB")] = None,
-    segment_age: Annotated[str | None, typer.Option(help="New file at this age.", show_default="10m")] = None,
+    segment_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="New file at this size.", show_default="64MiB")
+    ] = None,
+    segment_age: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="New file at this age.", show_default="10m")
+    ] = None,
     redaction_rules: Annotated[
         Path | None,
-        typer.Option(help="YAML file that says which secrets are replaced.", show_default="rules built in"),
+        typer.Option(
+            metavar="FILE", help="YAML file that says which secrets are replaced.", show_default="rules built in"
+        ),
     ] = None,
-    flush: Annotated[str | None, typer.Option(help="Most that a kill can lose.", show_default="1s")] = None,
+    flush: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Most that a kill can lose.", show_default="1s")
+    ] = None,
     fsync: Annotated[
         str | None,
         typer.Option(
+            metavar="none|interval|block",
             help="What a crash of the machine can lose: none: what the kernel had not written; interval: what ended in "
             "the last two --flush; block: no more than a kill.",
             show_default="none",
         ),
     ] = None,
     queue_size: Annotated[
-        str | None, typer.Option(help="Memory for records that wait for the disk.", show_default="32MiB")
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory for records that wait for the disk.", show_default="32MiB"),
     ] = None,
     window: Annotated[
-        str | None, typer.Option(help="How far the signal of real users looks back.", show_default="10s")
+        str | None,
+        typer.Option(metavar="DURATION", help="How far the signal of real users looks back.", show_default="10s"),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that carry the traffic, 1 to 64.", show_default="1")
+        int | None, typer.Option(metavar="N", help="Processes that carry the traffic, 1 to 64.", show_default="1")
     ] = None,
     fast_lane: Annotated[
         bool | None,
@@ -301,20 +344,32 @@ def sidecar(
         ),
     ] = None,
     via: Annotated[
-        str | None, typer.Option(help="Name of this sidecar in the Via header.", show_default="no header")
+        str | None,
+        typer.Option(metavar="NAME", help="Name of this sidecar in the Via header.", show_default="no header"),
     ] = None,
     tls_certificate: Annotated[
-        str | None, typer.Option(help="PEM file: speak TLS with users, with this certificate.", show_default="no TLS")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="PEM file: speak TLS with users, with this certificate.", show_default="no TLS"
+        ),
     ] = None,
-    tls_key: Annotated[str | None, typer.Option(help="PEM file with its private key, if that is another one.")] = None,
+    tls_key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="PEM file with its private key, if that is another one.")
+    ] = None,
     client_timeout: Annotated[
-        str | None, typer.Option(help="How long a client may be silent when it is its turn.", show_default="10m")
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="How long a client may be silent when it is its turn.", show_default="10m"
+        ),
     ] = None,
     upstream_timeout: Annotated[
-        str | None, typer.Option(help="How long the app may be silent when it is its turn.", show_default="10m")
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="How long the app may be silent when it is its turn.", show_default="10m"
+        ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Configuration file.", show_default="reamp.yaml, if there")
+        Path | None, typer.Option(metavar="FILE", help="Configuration file.", show_default="reamp.yaml, if there")
     ] = None,
 ) -> None:
     """Carry live traffic to an app, record it, and guard it from synthetic load.

@@ -16,6 +16,7 @@ from reamp.commands.captures.slice import cut
 from reamp.commands.captures.stats import stats
 from reamp.commands.captures.top import top
 from reamp.commands.captures.verify import verify
+from reamp.helping import Command
 
 app = typer.Typer(
     name="captures",
@@ -23,14 +24,14 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
-app.command("audit")(audit)
-app.command("cat")(cat)
-app.command("export")(export)
-app.command("import")(import_)
-app.command("ls")(list_segments)
-app.command("merge")(merge)
-app.command("show")(show)
-app.command("slice")(cut)
-app.command("stats")(stats)
-app.command("top")(top)
-app.command("verify")(verify)
+app.command("audit", cls=Command)(audit)
+app.command("cat", cls=Command)(cat)
+app.command("export", cls=Command)(export)
+app.command("import", cls=Command)(import_)
+app.command("ls", cls=Command)(list_segments)
+app.command("merge", cls=Command)(merge)
+app.command("show", cls=Command)(show)
+app.command("slice", cls=Command)(cut)
+app.command("stats", cls=Command)(stats)
+app.command("top", cls=Command)(top)
+app.command("verify", cls=Command)(verify)

@@ -56,7 +56,9 @@ def import_(
     authority: Annotated[
         str, typer.Option("--authority", metavar="HOST", help="Host of requests that name none: shop.example.")
     ] = "",
-    scheme: Annotated[str, typer.Option("--scheme", help="http or https, where the file does not say.")] = "http",
+    scheme: Annotated[
+        str, typer.Option("--scheme", metavar="SCHEME", help="http or https, where the file does not say.")
+    ] = "http",
     rate: Annotated[
         str | None,
         typer.Option("--rate", metavar="RATE", help="How close together, for formats without times; by default 1/s."),

@@ -29,8 +29,10 @@ from reamp.commands.captures.shared import (
 
 def top(
     folder: Where = DEFAULT,
-    number: Annotated[int, typer.Option("-n", "--number", help="How many endpoints.", min=1)] = 20,
-    by: Annotated[Order, typer.Option("--by", help="What to sort by; impact is count x mean time.")] = "impact",
+    number: Annotated[int, typer.Option("-n", "--number", metavar="N", help="How many endpoints.", min=1)] = 20,
+    by: Annotated[
+        Order, typer.Option("--by", metavar="impact|count|time", help="What to sort by; impact is count x mean time.")
+    ] = "impact",
     as_json: AsJson = False,
     from_: From = None,
     to: To = None,
