@@ -1,4 +1,5 @@
-"""nginx, one worker: the target that all are measured against, and the reverse proxy that shows the limit."""
+"""nginx, the target that all are measured against, and the reverse proxy that shows the limit. One worker each, unless
+more are asked for."""
 
 import http.client
 import os
@@ -18,7 +19,7 @@ LARGE = 65_536
 _ALL = """
 daemon off;
 {user}
-worker_processes 1;
+worker_processes {workers};
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
 events {{ worker_connections 16384; }}
@@ -38,7 +39,7 @@ http {{
 
 _TARGET = """
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096{shared};
         location / {{ default_type application/json; return 200 '{answer}'; }}
         location = /large {{
             root {folder}/files;
@@ -47,6 +48,10 @@ _TARGET = """
             tcp_nopush on;
             open_file_cache max=10;
         }}
+    }}
+    server {{
+        listen 127.0.0.1:{http2} http2 backlog=4096;
+        location / {{ default_type application/json; return 200 '{answer}'; }}
     }}
     server {{
         listen 127.0.0.1:{status};
@@ -75,13 +80,17 @@ _REQUESTS = re.compile(r"\n *\d+ +\d+ +(\d+)")
 class Nginx:
     """A running nginx in a folder of its own. Ends with the ``with`` block."""
 
-    def __init__(self, folder: Path, prefix: list[str], body: str, port: int, status: int = 0) -> None:
+    def __init__(
+        self, folder: Path, prefix: list[str], body: str, port: int, status: int = 0, http2: int = 0, workers: int = 1
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "nginx.conf"
         # Started by root, its worker would be nobody, who may not read what is in here.
         user = "" if os.geteuid() else "user root root;"
-        config.write_text(_ALL.format(folder=folder, body=body, user=user))
+        config.write_text(_ALL.format(folder=folder, body=body, user=user, workers=workers))
         self.url = f"http://127.0.0.1:{port}"
+        self.http2_url = f"http://127.0.0.1:{http2}"
+        """The same answers by HTTP/2, without TLS, for those that know it (RFC 9113, 3.3)."""
         self.process = Process([*prefix, "nginx", "-p", str(folder), "-c", str(config)], folder / "nginx.out")
         self.pid = self.process.pid
         self._status = status
@@ -109,15 +118,17 @@ class Nginx:
         self.process.__exit__(None, None, None)
 
 
-def serving(folder: Path, prefix: list[str]) -> Nginx:
+def serving(folder: Path, prefix: list[str], workers: int = 1) -> Nginx:
     """Start the target: the same small JSON answer for every path and method, but for `/large`.
 
     The body of a POST is read from the connection and dropped.
     """
-    port, status, files = free_port(), free_port(), folder / "files"
+    port, status, http2, files = free_port(), free_port(), free_port(), folder / "files"
     files.mkdir(parents=True)
     (files / "large").write_bytes(random.Random(1).randbytes(LARGE))
-    return Nginx(folder, prefix, _TARGET.format(port=port, status=status, answer=ANSWER, folder=folder), port, status)
+    shared = " reuseport" if workers > 1 else ""  # else whoever wakes up first takes all connections
+    body = _TARGET.format(port=port, status=status, http2=http2, answer=ANSWER, folder=folder, shared=shared)
+    return Nginx(folder, prefix, body, port, status, http2, workers)
 
 
 def proxying(folder: Path, prefix: list[str], app: str) -> Nginx:
