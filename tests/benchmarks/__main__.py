@@ -27,6 +27,7 @@ from tests.benchmarks import (
     plugin,
     replay_memory,
     replayer,
+    scaling,
     sidecar,
 )
 from tests.benchmarks.measuring import Bench, Narrowed, cores
@@ -46,6 +47,7 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = {
     "replayer": Benchmark(replayer.run, replayer.PEERS),
+    "scaling": Benchmark(scaling.run, scaling.PEERS),
     "pacing": Benchmark(pacing.run, pacing.PEERS, 4.0),
     "replay_memory": Benchmark(replay_memory.run, replay_memory.PEERS),
     "noise": Benchmark(noise.run, noise.PEERS, timed=False),

@@ -92,7 +92,7 @@ def run(bench: Bench) -> str:
                 command = pinned(bench.cores.measured, contender.command(nginx, folder))
                 with Process(command, folder / "out") as process:
                     sample = measure(process, nginx, bench.seconds)
-                sample = sample._replace(note=_verdict(folder))
+                sample = sample._replace(note=verdict(folder))
                 samples.setdefault(contender.name, []).append(sample)
                 bench.say(
                     f"  {number + 1}/{bench.rounds} {contender.name:38} {sample.rate:9,.0f}/s {sample.cpu_us:7.1f} us"
@@ -151,8 +151,11 @@ def _reamp(bench: Bench, control: str, flat: Path, fixed: dict[int, Path]) -> li
         *(row(f"reamp, {lane}, with a plugin", flat, *late, "--lane", lane, "--plugin", PLUGIN) for lane in lanes),
         row("reamp, HTTP/2", flat, *late, http2=True),
         *(row(f"reamp, {lane}, at {rate:,}/s", fixed[rate], "--lane", lane) for rate in FIXED_RATES for lane in lanes),
-        *(row(f"reamp, native, at {rate:,}/s under a ceiling", fixed[rate], *ceiling) for rate in FIXED_RATES),
-        row("reamp, native, 20,000/s extra to live", fixed[20_000], *live),
+        *(
+            row(f"reamp, native, at {rate:,}/s under a ceiling", fixed[rate], "--lane", "native", *ceiling)
+            for rate in FIXED_RATES
+        ),
+        row("reamp, native, 20,000/s extra to live", fixed[20_000], "--lane", "native", *live),
     ]
 
 
@@ -190,7 +193,7 @@ def _peers() -> list[Contender]:
     return [row for row in rows if find(re.split(r"\W", row.name)[0].lower())]
 
 
-def _verdict(folder: Path) -> str:
+def verdict(folder: Path) -> str:
     """What the run says about itself; nothing for the others."""
     runs = [path for path in folder.glob("runs/*") if (path / "report.json").exists()]
     if not runs:
