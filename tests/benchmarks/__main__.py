@@ -42,14 +42,16 @@ class Benchmark(NamedTuple):
     seconds: float = 3.0
     """Length of one measurement, unless told otherwise."""
     timed: bool = True
-    """Whether it depends on the machine, and so is measured several times."""
+    """Whether it depends on the machine."""
+    repeated: bool = True
+    """Whether it is measured several times."""
 
 
 BENCHMARKS = {
     "replayer": Benchmark(replayer.run, replayer.PEERS),
     "scaling": Benchmark(scaling.run, scaling.PEERS),
     "pacing": Benchmark(pacing.run, pacing.PEERS, 4.0),
-    "replay_memory": Benchmark(replay_memory.run, replay_memory.PEERS),
+    "replay_memory": Benchmark(replay_memory.run, replay_memory.PEERS, repeated=False),
     "noise": Benchmark(noise.run, noise.PEERS, timed=False),
     "bursts": Benchmark(bursts.run, bursts.PEERS, timed=False),
     "sidecar": Benchmark(sidecar.run, contenders.PEERS, 0.8),
@@ -57,12 +59,12 @@ BENCHMARKS = {
     "capture_share": Benchmark(capture_share.run, contenders.PEERS),
     "memory": Benchmark(memory.run, contenders.PEERS),
     "addons": Benchmark(addons.run, addons.PEERS),
-    "capture_size": Benchmark(capture_size.run, capture_size.PEERS),
-    "capture_layout": Benchmark(capture_layout.run, capture_layout.PEERS),
+    "capture_size": Benchmark(capture_size.run, capture_size.PEERS, repeated=False),
+    "capture_layout": Benchmark(capture_layout.run, capture_layout.PEERS, repeated=False),
     "capture_sealing": Benchmark(capture_sealing.run, capture_sealing.PEERS),
     "capture_speed": Benchmark(capture_speed.run, capture_speed.PEERS),
     "plugin": Benchmark(plugin.run, plugin.PEERS),
-    "million": Benchmark(million.run, million.PEERS),
+    "million": Benchmark(million.run, million.PEERS, repeated=False),
 }
 REQUIRED = ("nginx", "wrk", "mitmdump", "taskset")
 
@@ -179,11 +181,12 @@ def _table(name: str, arguments: argparse.Namespace) -> str:
                 idle=arguments.idle,
             ),
         )
-        _say(f"{name}: {bench.rounds} rounds of {bench.seconds:g} s each")
+        _say(f"{name}: {bench.rounds} rounds of {bench.seconds:g} s each" if benchmark.repeated else name)
         table = benchmark.run(bench)
     if not benchmark.timed:
         return f"### {name}\n\n{table}\n"
-    return f"### {name}\n\n{machine()}. {peers.versions(benchmark.peers)}. Median of {bench.rounds}.\n\n{table}\n"
+    often = f"Median of {bench.rounds}" if benchmark.repeated else "Each once"
+    return f"### {name}\n\n{machine()}. {peers.versions(benchmark.peers)}. {often}.\n\n{table}\n"
 
 
 if __name__ == "__main__":
