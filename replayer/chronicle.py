@@ -9,6 +9,7 @@ from replayer.accounts import Accounts
 from replayer.bottleneck import Strain
 from replayer.ceiling import Ceiling, Unbounded
 from replayer.cores import Cores
+from replayer.encoding import Encoder
 from replayer.folder import Folder
 from replayer.lanes.ledger import Ledger
 from replayer.latency import Quantiles
@@ -28,16 +29,14 @@ SHORT = 0.5
 class Chronicle:
     """Writes for one run. Times are seconds since its start."""
 
-    def __init__(self, folder: Folder, routes: Routes, ledger: Ledger, ceiling: Ceiling | Unbounded) -> None:
+    def __init__(self, folder: Folder, encoder: Encoder, ledger: Ledger, ceiling: Ceiling | Unbounded) -> None:
         self.strain = Strain()
         self._folder = folder
-        self._routes = routes
+        self._books = [_Book(folder, encoder.routes), _Book(folder, encoder.left_out)]
         self._ledger = ledger
         self._ceiling = ceiling
         self._cores = Cores()
         self._tally = Tally()
-        self._since: list[float] = []  # when each route was written last
-        self._next = 0
         self._beats = self._full = 0
         self._granted = 0
         self._real: dict[str, int] = {}
@@ -46,25 +45,9 @@ class Chronicle:
         """Look after the routes whose turn it is; `full`: all connections are in use."""
         self._beats += 1
         self._full += full
-        count = len(self._routes.all)
         enough = time.perf_counter_ns() + ENOUGH_NS
-        for _ in range(min(AT_ONCE, count)):
-            self._next = (self._next + 1) % count
-            self._look(self._next, now)
-            if time.perf_counter_ns() > enough:
-                return
-
-    def _look(self, number: int, now: float) -> None:
-        self._since += [0.0] * (len(self._routes.all) - len(self._since))
-        self._routes.all[number].digest(DIGEST)
-        if now - self._since[number] >= stretch(now):
-            self._write(number, now)
-
-    def _write(self, number: int, now: float) -> None:
-        taken = self._routes.taken(number)
-        if taken is not None:
-            self._folder.route(packed(taken, self._since[number], now))
-        self._since[number] = now
+        for book in self._books:
+            book.turn(now, enough)
 
     def second(self, start: float, end: float, accounts: Accounts, latency: Quantiles, lag: Quantiles) -> None:
         """Write down a second."""
@@ -95,6 +78,45 @@ class Chronicle:
 
     def finish(self, now: float) -> None:
         """Write what is left of every route."""
+        for book in self._books:
+            book.finish(now)
+
+
+class _Book:
+    """Some routes, and when each of them was written last."""
+
+    def __init__(self, folder: Folder, routes: Routes) -> None:
+        self._folder = folder
+        self._routes = routes
+        self._since: list[float] = []
+        self._next = 0
+
+    def turn(self, now: float, enough: int) -> None:
+        """Look after the next few, at least at one; no more after `enough` (of `perf_counter_ns`)."""
+        count = len(self._routes.all)
+        for _ in range(min(AT_ONCE, count)):
+            self._next = (self._next + 1) % count
+            self._look(self._next, now)
+            if time.perf_counter_ns() > enough:
+                return
+
+    def finish(self, now: float) -> None:
+        """Write what is left of every route."""
         for number in range(len(self._routes.all)):
-            self._since += [0.0] * (len(self._routes.all) - len(self._since))
             self._write(number, now)
+
+    def _look(self, number: int, now: float) -> None:
+        self._routes.all[number].digest(DIGEST)
+        if now - self._last(number) >= stretch(now):
+            self._write(number, now)
+
+    def _write(self, number: int, now: float) -> None:
+        since = self._last(number)
+        taken = self._routes.taken(number)
+        if taken is not None:
+            self._folder.route(packed(taken, since, now))
+        self._since[number] = now
+
+    def _last(self, number: int) -> float:
+        self._since += [0.0] * (len(self._routes.all) - len(self._since))
+        return self._since[number]

@@ -129,6 +129,8 @@ class Encoder:
         `host` goes into `Host`; with `recorded_host` only where none was recorded.
         """
         self.routes = Routes()
+        self.left_out = Routes()
+        """What may not be sent because it changes things, by route."""
         self.offer: Callable[[Request], None] | None = None
         """Who wants to see every request that is made."""
         self.round = 0
@@ -153,7 +155,8 @@ class Encoder:
         return path if self._new_path is None else self._new_path(path)
 
     def forget(self) -> None:
-        """Begin anew with what `reasons` and `news` tell."""
+        """Begin anew with what `left_out`, `reasons` and `news` tell."""
+        self.left_out.clear()
 
     @property
     def reasons(self) -> dict[str, str]:
@@ -170,7 +173,7 @@ class Encoder:
         if self._new_path is not None:
             path = self._new_path(path)
         if method not in self._methods and not self._writes.allow(method, path):
-            return "connect" if method == "CONNECT" else "unsafe"
+            return "connect" if method == "CONNECT" else self._leave_out(method, path or record.path)
         lines, made, special, again = self._lines(record.headers, method)
         tag = self._special(record.headers, special, lines, path) if special else self._tag
         if isinstance(tag, str):
@@ -304,17 +307,19 @@ class Encoder:
             return "upgrade"
         if not all(_is_line(value) for _, value in special):
             return "malformed"
-        if not all(self._may_be(value, path) for kind, value in special if kind is Kind.OVERRIDE):
-            return "unsafe"
+        for method in (_method(value) for kind, value in special if kind is Kind.OVERRIDE):
+            if method not in self._methods and not self._writes.allow(method, path):
+                return self._leave_out(method, path)
         options = b",".join(value for kind, value in special if kind is Kind.CONNECTION).split(b",")
         named = {option.strip().lower() for option in options}
         lines[:] = [line for line in lines if line.partition(b":")[0].lower() not in named]
         baggage = [(b"baggage", value) for kind, value in special if kind is Kind.TAG and not self._drops_baggage]
         return self._splice(baggage)
 
-    def _may_be(self, method: bytes, path: str) -> bool:
-        name = method.decode("latin-1").strip().upper()
-        return name in self._methods or self._writes.allow(name, path)
+    def _leave_out(self, method: str, path: str) -> Skip:
+        """Count a request that needs leave for this method, which it does not have."""
+        self.left_out.all[self.left_out.number(method, path)].left_out += 1
+        return "unsafe"
 
     def _learn(self, name: bytes) -> Kind:
         if len(self._kinds) >= _KNOWN_NAMES:
@@ -327,6 +332,10 @@ class Encoder:
         text = b"".join(b"\r\n" + name + b": " + value for name, value in fields) + b"\r\n\r\n"
         before, after = text.split(self._place.encode())
         return before, after
+
+
+def _method(value: bytes) -> str:
+    return value.decode("latin-1").strip().upper()
 
 
 def _is_line(line: bytes) -> bool:

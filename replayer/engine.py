@@ -37,7 +37,7 @@ from replayer.plan import Plan
 from replayer.prepare import Prepared, control_client, run_seconds
 from replayer.prober import Prober
 from replayer.report import Live, Report, Stop, exit_code, faults
-from replayer.reporting.findings import by_route, caveats
+from replayer.reporting.findings import by_route, caveats, left_out
 from replayer.snapshot import Observer, Snapshot
 from replayer.stock import REFILL, Supply, stocked, supply
 from replayer.tagging import Tag
@@ -88,7 +88,7 @@ class Run:
         self._second_ns = 0
         self._stalled_ns = 0
         self._observer = Observer(self.ceiling)
-        self._chronicle = Chronicle(folder, prepared.encoder.routes, self.ledger, self.ceiling)
+        self._chronicle = Chronicle(folder, prepared.encoder, self.ledger, self.ceiling)
         self._prober: Prober | None = None
         if plan.diff:
             spend = lambda: self._sending and self.ceiling.spend(self._clock()) is None  # noqa: E731
@@ -185,7 +185,7 @@ class Run:
                 "begin": self.prepared.capture.first_ns,
                 "addresses": choice.addresses,
             }
-            return Fleet(self, plan, plan.processes, self.prepared.encoder.routes, told)
+            return Fleet(self, plan, plan.processes, self.prepared.encoder, told)
         if choice.name == "native":
             try:
                 look_up = partial(addresses_of, plan)
@@ -429,6 +429,7 @@ class Run:
             invalid_because=invalid,
             bottleneck=limit,
             routes=by_route(self.prepared.encoder.routes, self.folder.path),
+            left_out=left_out(self.prepared.encoder.left_out.settled(), self.plan),
             caveats=caveats(self.plan, seconds),
             differences=self._prober.findings() if self._prober is not None else None,
             exit_code=int(code),

@@ -51,10 +51,11 @@ class PluginEncoder(Encoder):
         self._masks: dict[tuple[bytes, ...], _Mask] = {}
         # What a plugin gave has a host, and the plan's rules behind it.
         self._then = Encoder(run_id, methods, host, True, rewriting.after_plugin(), writes)
-        self._then.routes = self.routes
+        self._then.routes, self._then.left_out = self.routes, self.left_out
 
     def forget(self) -> None:
-        """Begin anew with what `reasons` and `news` tell."""
+        """Begin anew with what `left_out`, `reasons` and `news` tell."""
+        super().forget()
         self._hook.forget()
 
     @property

@@ -265,9 +265,9 @@ def _recording(plan: Plan, encoder: Encoder, chosen: Chosen | None) -> tuple[Sel
             preview.look(record)
     except CaptureError as error:
         raise UserError(str(error)) from None
-    skipped = preview.skipped
+    skipped, lines = preview.skipped, preview.lines()
     encoder.forget()
-    return capture, skipped, preview.lines()
+    return capture, skipped, lines
 
 
 def _nothing(plan: Plan, whole: Capture, found: Accounts, encoder: Encoder) -> str:

@@ -5,7 +5,8 @@ from replayer.accounts import Accounts
 from replayer.encoding import Encoder, Request
 from replayer.fields import Names
 from replayer.plan import Plan
-from replayer.writes import Seen
+from replayer.routes import Routes
+from replayer.writes import lines
 
 _MOST_NAMES = 4096
 _LONGEST_SHOWN = 60
@@ -17,7 +18,7 @@ class Preview:
     def __init__(self, plan: Plan, encoder: Encoder) -> None:
         self._plan, self._encoder = plan, encoder
         self._accounts = Accounts()
-        self._writes = Seen.none()
+        self._writes = Routes()
         self._names: set[bytes] = set()
         self._rewritten = 0
         self._example = ""
@@ -38,11 +39,9 @@ class Preview:
         if isinstance(request, Request):
             route = self._encoder.routes.all[request.route]
             if route.method not in self._plan.methods:
-                self._writes.count(route.method, route.template, allowed=True)
+                self._writes.all[self._writes.named(route.method, route.template)].sent += 1
             return
         self._accounts.skipped[request] += 1
-        if request == "unsafe" and record.method not in self._plan.methods:
-            self._writes.count(record.method, path, allowed=False)
 
     @property
     def skipped(self) -> str:
@@ -54,7 +53,7 @@ class Preview:
     def lines(self) -> list[tuple[str, str]]:
         """Say the rest: (what, finding)."""
         plan, read = self._plan, self._accounts.read
-        found = self._writes.lines()
+        found = lines(self._writes.settled(), self._encoder.left_out.settled(), plan.methods)
         if plan.rewrite:
             example = f": {self._example}" if self._example else ", so look at --rewrite again"
             found.append(("paths", f"{self._rewritten} of the first {read} are rewritten{example}"))

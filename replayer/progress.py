@@ -160,8 +160,22 @@ def summary(report: Report) -> Table:
     often = "once" if accounts.rounds == 1 else f"{accounts.rounds} times"
     again = f", begun anew {often}" if accounts.rounds else ""
     table.add_row("records", f"{accounts.read} read{again}; skipped {_counts(accounts.skipped) or 'none'}")
+    for name, told in _left_out(report):
+        table.add_row(name, told)
     table.add_row("accounts", "reconcile" if accounts.reconciles() else Text("do not reconcile", "red"))
     return table
+
+
+def _left_out(report: Report) -> Iterator[tuple[str, str]]:
+    """Name the routes that were not sent because they change things, and say what would send them."""
+    what = "  left out"
+    for route in report.left_out[:MOST]:
+        option = f"; to send them: {route.option}" if route.option else ""
+        yield what, f"{route.count} of {route.method} {route.template}, which may change things{option}"
+        what = ""
+    if len(report.left_out) > MOST:
+        rest = sum(route.count for route in report.left_out[MOST:])
+        yield "", f"{rest} of {len(report.left_out) - MOST} more routes, see report.html"
 
 
 def routes(report: Report) -> Table:

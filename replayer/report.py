@@ -69,6 +69,15 @@ class RouteReport(BaseModel):
     changes: list[Change] = Field([], description="of service and failures, against the recording")
 
 
+class LeftOut(BaseModel):
+    """A route of requests that change things, which the plan does not allow."""
+
+    method: str
+    template: str
+    count: int = Field(description="records of it that were left out, as often as they were read")
+    option: str = Field("", description="what to say for them to be sent; empty: nothing would do")
+
+
 class Report(BaseModel):
     """A run, whole, however it ended."""
 
@@ -95,6 +104,7 @@ class Report(BaseModel):
     invalid_because: list[str] = []
     bottleneck: Bottleneck | None = Field(None, description="whether the sender held the run back, and not the target")
     routes: list[RouteReport] = Field([], description="the busiest first")
+    left_out: list[LeftOut] = Field([], description="routes not sent because they change things, the busiest first")
     caveats: list[str] = Field([], description="what lies between the recording and the replay")
     differences: Differences | None = Field(None, description="the answers compared (--diff); null: nobody asked")
     exit_code: int

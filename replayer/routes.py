@@ -84,6 +84,8 @@ class Route:
     shed: Counter[str] = field(default_factory=Counter)
     """Taken to be sent and not sent, by reason. What was shed before it was known which request it would be is not
     here, and what was on its way when the run was stopped is not in `sent`."""
+    left_out: int = 0
+    """Records that may not be sent because they change things. Such routes are counted apart from those that are."""
     bytes_received: int = 0
     latency: Counter[int] = field(default_factory=Counter)
     """From the intended send time to the end of the answer."""
@@ -107,7 +109,7 @@ class Route:
     def taken(self) -> "Route | None":
         """Take everything that came since the last time; None if nothing did."""
         self.digest()
-        if not (self.sent or self.shed or self.recorded.count):
+        if not (self.sent or self.shed or self.left_out or self.recorded.count):
             return None
         taken = Route(self.method, self.template)
         for name in _COUNTS:
@@ -123,6 +125,7 @@ class Route:
         self.sent += other.sent
         self.answered += other.answered
         self.withheld += other.withheld
+        self.left_out += other.left_out
         self.bytes_received += other.bytes_received
         self.recorded.merge(other.recorded)
         _add(
@@ -135,7 +138,8 @@ class Route:
 
 
 _COUNTS = (
-    "sent", "answered", "withheld", "statuses", "errors", "shed", "bytes_received", "latency", "service", "recorded",
+    "sent", "answered", "withheld", "statuses", "errors", "shed", "left_out", "bytes_received", "latency", "service",
+    "recorded",
 )  # fmt: skip
 
 
@@ -155,6 +159,11 @@ class Routes:
         self.totals: list[Route] = []
         self._numbers: dict[tuple[str, str], int] = {}
         self._known: dict[tuple[str, str], int] = {}
+
+    def clear(self) -> None:
+        """Begin anew."""
+        for held in (self.all, self.totals, self._numbers, self._known):
+            held.clear()
 
     def number(self, method: str, path: str) -> int:
         """Give the number of the route that a request belongs to."""
@@ -201,7 +210,7 @@ Name = tuple[str, str]
 
 def final_names(routes: Iterable[Route]) -> dict[Name, Name]:
     """Find the names of routes whose paths differ by words that stand for things: from (method, template)."""
-    known = [(route.method, route.template, route.sent) for route in routes]
+    known = [(route.method, route.template, route.sent + route.left_out) for route in routes]
     changed = generalised(known)
     return {(method, name): (method, changed.get((method, name), name)) for method, name, _ in known}
 
@@ -214,7 +223,7 @@ def settled(routes: Iterable[Route], names: dict[Name, Name] | None = None) -> l
     for route in routes:
         name = names[route.method, route.template]
         merged.setdefault(name, Route(*name)).merge(route)
-    return sorted(merged.values(), key=lambda route: (-route.sent, route.template, route.method))
+    return sorted(merged.values(), key=lambda route: (-route.sent - route.left_out, route.template, route.method))
 
 
 def rounded(microseconds: int) -> int:

@@ -109,6 +109,7 @@ class Stretch(BaseModel):
     statuses: dict[int, int] = {}
     errors: dict[str, int] = {}
     shed: dict[str, int] = {}
+    left_out: int = 0
     bytes_received: int = 0
     latency: dict[int, int] = {}
     service: dict[int, int] = {}
@@ -126,6 +127,7 @@ class Stretch(BaseModel):
             Counter(self.statuses),
             Counter(self.errors),
             Counter(self.shed),
+            self.left_out,
             self.bytes_received,
             Counter(self.latency),
             Counter(self.service),
@@ -164,6 +166,7 @@ def packed(route: Route, start: float, end: float) -> bytes:
         "statuses": route.statuses,
         "errors": route.errors,
         "shed": route.shed,
+        "left_out": route.left_out,
         "bytes_received": route.bytes_received,
         "latency": route.latency,
         "service": route.service,

@@ -5,14 +5,14 @@ method; each route is named, as `reamp captures top` and ``--dry-run`` write it:
 """
 
 import re
+import shlex
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from captures.templates import DATE, EMAIL, HASH, ID, REST, SLUG, template
 from replayer.fields import compiled
-from replayer.routes import Route, Routes
+from replayer.routes import Route
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """Sent unless told otherwise."""
@@ -126,38 +126,36 @@ def _is_tricky(path: str) -> bool:
     )
 
 
-@dataclass(slots=True)
-class Seen:
-    """Write requests among some records, by route."""
+def leave(method: str, template_: str, methods: Sequence[str]) -> str:
+    """Give the option that would send a route that is left out, empty if none would; `methods` are those sent."""
+    if method in READING:
+        return f"--methods {','.join((*methods, method))}"
+    for route in (f"{method} {template_}", f"{method} {EVERYTHING}"):
+        try:
+            pattern = RoutePattern.parse(route)
+        except ValueError:
+            continue
+        if pattern.method == method and (pattern.parts is None or not _is_tricky(template_)):
+            return f"--allow {shlex.quote(route)}"
+    return ""
 
-    allowed: Routes
-    left_out: Routes
 
-    @classmethod
-    def none(cls) -> "Seen":
-        """Begin to count."""
-        return cls(Routes(), Routes())
-
-    def count(self, method: str, path: str, allowed: bool) -> None:
-        """Count one."""
-        routes = self.allowed if allowed else self.left_out
-        routes.all[routes.number(method, path)].sent += 1
-
-    def lines(self) -> list[tuple[str, str]]:
-        """Say it for people: (what, which)."""
-        found = [("writes sent", _listed(self.allowed.settled()))] if self.allowed.all else []
-        if left_out := self.left_out.settled():
-            name = f"{left_out[0].method} {left_out[0].template}"
-            hint = f"; --allow '{name}' would send these" if left_out[0].template.startswith("/") else ""
-            found.append(("writes left out", _listed(left_out) + hint))
-        return found
+def lines(sent: Sequence[Route], left_out: Sequence[Route], methods: Sequence[str]) -> list[tuple[str, str]]:
+    """Say for people which writes are among some records: (what, which)."""
+    found = [("writes sent", _listed((route, route.sent) for route in sent))] if sent else []
+    if left_out:
+        first = left_out[0]
+        option = leave(first.method, first.template, methods)
+        hint = f"; {option} would send these" if option else ""
+        found.append(("writes left out", _listed((route, route.left_out) for route in left_out) + hint))
+    return found
 
 
 _MOST_SHOWN = 12
 
 
-def _listed(routes: list[Route]) -> str:
-    counts = Counter({f"{route.method} {route.template}": route.sent for route in routes})
+def _listed(routes: Iterable[tuple[Route, int]]) -> str:
+    counts = Counter({f"{route.method} {route.template}": count for route, count in routes})
     shown = ", ".join(f"{name} ({count})" for name, count in counts.most_common(_MOST_SHOWN))
     rest = len(counts) - _MOST_SHOWN
     return f"{shown} and {rest} more" if rest > 0 else shown

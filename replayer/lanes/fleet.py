@@ -19,12 +19,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from replayer.ceiling import Source
+from replayer.encoding import Encoder
 from replayer.lanes.channel import Channel
 from replayer.lanes.lane import Host
 from replayer.lanes.native import count_values
 from replayer.plan import Plan
 from replayer.report import Stop
-from replayer.routes import Routes
 from replayer.stock import Supply
 from rules.credit import CREDIT
 from rules.wire import SIGNAL_TIMEOUT
@@ -74,10 +74,10 @@ class Fleet:
 
     name = "native"
 
-    def __init__(self, host: Host, plan: Plan, count: int, routes: Routes, told: Mapping[str, Any]) -> None:
+    def __init__(self, host: Host, plan: Plan, count: int, encoder: Encoder, told: Mapping[str, Any]) -> None:
         """`told`: what every worker is told at the beginning, beside its part."""
         self._host = host
-        self._routes = routes
+        self._routes, self._left_out = encoder.routes, encoder.left_out
         self._sources = host.ceiling.sources
         self._turn = 0
         self._halting = self._closed = False
@@ -256,6 +256,8 @@ class Fleet:
         member.routes += [self._routes.named(method, template) for method, template in message["routes"]]
         keys, counts = array("Q", message["tallies"][0]), array("Q", message["tallies"][1])
         count_values(self._host.ledger, keys, counts, member.routes)
+        for method, template, left_out in message.get("left_out", ()):
+            self._left_out.all[self._left_out.named(method, template)].left_out += left_out
         member.ended = message.get("final", False)
         if "stop" in message and not self._halting:
             self._stop(member, *message["stop"])

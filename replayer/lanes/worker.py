@@ -73,6 +73,7 @@ class Worker:
         self._ended = ""
         self._halted = self._began = False
         self._known_routes = 0
+        self._left_out = self._encoder.left_out
 
     # --- what the lane asks ---
 
@@ -141,7 +142,7 @@ class Worker:
         accounts = self.ledger.accounts
         accounts.shed["stopped"] += self.lane.withdraw()
         accounts.unanswered += self.lane.close()
-        self.report(final=True)
+        self.report(final=True, left_out=self._more_left_out())
 
     def report(self, **more: Any) -> None:
         """Say how things stand, all at one moment."""
@@ -163,7 +164,12 @@ class Worker:
         self.lane.beat(time.monotonic_ns())
         if self._began and not self._halted:
             self.lane.wake()
-        self.report()
+        self.report(left_out=self._more_left_out())
+
+    def _more_left_out(self) -> list[tuple[str, str, int]]:
+        """Tell what was left out since this was asked last: method, template, how often."""
+        found = map(self._left_out.taken, range(len(self._left_out.all)))
+        return [(route.method, route.template, route.left_out) for route in found if route is not None]
 
 
 def _plain(value: Any) -> Any:

@@ -18,9 +18,10 @@ from pydantic import ValidationError
 from replayer.comparison import MOST_BLOCKS, Block, compare, judged
 from replayer.latency import quantiles_of
 from replayer.plan import Plan
-from replayer.report import RecordedRoute, RouteReport
+from replayer.report import LeftOut, RecordedRoute, RouteReport
 from replayer.routes import MOST, OTHERS, Name, Route, Routes, final_names, settled
 from replayer.series import Second, Stretch, parsed
+from replayer.writes import leave
 from rules.units import MILLION
 
 LONGEST = 1 << 24
@@ -117,8 +118,12 @@ def journal(folder: Path) -> Iterator[dict[str, Any]]:
 
 def routes_of(folder: Path) -> list[Route]:
     """Add up what a folder holds of each route, by the names under which it was counted."""
+    return _added_up(stretch for stretch in stretches(folder) if not stretch.left_out)
+
+
+def _added_up(parts: Iterable[Stretch]) -> list[Route]:
     found: dict[Name, Route] = {}
-    for stretch in stretches(folder):
+    for stretch in parts:
         name = (stretch.method, stretch.template)
         if name not in found and len(found) >= MOST:
             name = OTHERS
@@ -155,6 +160,25 @@ def recovered_routes(folder: Path) -> list[RouteReport]:
     """Report the routes of a run from its folder alone."""
     routes = routes_of(folder)
     return report_routes(settled(routes), courses(folder, final_names(routes)))
+
+
+def left_out(routes: Iterable[Route], plan: Plan) -> list[LeftOut]:
+    """Report what was left out, by routes with their final names."""
+    return [
+        LeftOut(
+            method=route.method,
+            template=route.template,
+            count=route.left_out,
+            option=leave(route.method, route.template, plan.methods),
+        )
+        for route in routes
+        if route.left_out
+    ]
+
+
+def recovered_left_out(folder: Path, plan: Plan) -> list[LeftOut]:
+    """Report it from a run's folder alone."""
+    return left_out(settled(_added_up(stretch for stretch in stretches(folder) if stretch.left_out)), plan)
 
 
 def report_routes(routes: Iterable[Route], going: dict[Name, Course]) -> list[RouteReport]:

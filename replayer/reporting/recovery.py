@@ -13,7 +13,7 @@ from replayer.folder import read_report
 from replayer.latency import Quantiles, histogram, quantiles
 from replayer.plan import Plan
 from replayer.report import Report, faults
-from replayer.reporting.findings import caveats, journal, recovered_routes, seconds
+from replayer.reporting.findings import caveats, journal, recovered_left_out, recovered_routes, seconds
 from replayer.reporting.histograms import read
 from replayer.series import totals
 from rules.exits import Exit, UserError
@@ -73,6 +73,7 @@ def recovered(folder: Path) -> Report:
             accounts.shed["connections"],
         ),
         routes=recovered_routes(folder),
+        left_out=recovered_left_out(folder, plan),
         caveats=caveats(plan, ended),
         exit_code=int(Exit.FAILED),
     )
