@@ -62,7 +62,8 @@ def run(arguments: list[str]) -> int:
     try:
         app(arguments, prog_name="reamp")
     except UserError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"reamp: {error}", markup=False, style="red")
+        console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        console.print(f"reamp: {error}", style="red")
         return int(error.code)
     except KeyboardInterrupt:
         return int(Exit.INTERRUPTED)

@@ -18,11 +18,17 @@ CONFIG_FILE = Path("reamp.yaml")
 SECTIONS = {"replay", "sidecar"}
 
 
-def effective[M: BaseModel](model: type[M], section: str, flags: Mapping[str, Any], file: Path | None = None) -> M:
+def effective[M: BaseModel](
+    model: type[M],
+    section: str,
+    flags: Mapping[str, Any],
+    file: Path | None = None,
+    options: Mapping[str, str] | None = None,
+) -> M:
     """Build `model` from section `section` of the configuration file, ``REAMP_<SECTION>_*`` and `flags`.
 
-    Flags that are None were not given. `file` None means `reamp.yaml` where there is one. Raises UserError with one
-    line for each wrong value, naming where it came from.
+    Flags that are None were not given. `file` None means `reamp.yaml` where there is one. `options` names those whose
+    option is not called as the setting. Raises UserError with one line for each wrong value, naming where it came from.
     """
     given = {name: value for name, value in flags.items() if value is not None and value != []}
     from_file = _section(model, section, file)
@@ -37,16 +43,19 @@ def effective[M: BaseModel](model: type[M], section: str, flags: Mapping[str, An
         for problem in error.errors():
             name = ".".join(str(part).rstrip("_") for part in problem["loc"])
             top = str(problem["loc"][0]) if problem["loc"] else ""
+            option = (options or {}).get(top, "--" + name.replace("_", "-"))
             origin = (
-                "--" + name.replace("_", "-")
+                option
                 if top in given
                 else prefix + name.upper()
                 if top in merged
                 else f"{section}.{name} in {file or CONFIG_FILE}"
                 if top in from_file
-                else "--" + name.replace("_", "-")
+                else option
             )
             message = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "string_type" and top in from_file and not isinstance(problem["input"], list | dict):
+                message = "YAML takes this for something else than text: put it into quotes"
             lines.append(f"{origin}: {message}" if name else message)
         raise UserError("\n".join(lines)) from None
 

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 
 Addresses = dict[tuple[str, int], tuple[str, ...]]
 """Host, in small letters, and port: the addresses, in the order given."""
@@ -28,6 +29,27 @@ def parse(rules: Iterable[str]) -> Addresses:
             )
         found[key] = addresses
     return found
+
+
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+
+
+def check_host(host: str) -> str:
+    """Give a host that can be looked up, or an IP address, as it is. Raises ValueError with the reason."""
+    with suppress(ValueError):
+        return str(ipaddress.ip_address(host)) and host
+    if not host.isascii():
+        raise ValueError(f"{host!r}: write the name as it is looked up{_in_ascii(host)}")
+    if len(host) > 253 or not all(map(_LABEL.fullmatch, host.removesuffix(".").split("."))):
+        raise ValueError(f"{host!r} is no name of a host")
+    return host
+
+
+def _in_ascii(host: str) -> str:
+    try:
+        return f", {host.encode('idna').decode()}"
+    except UnicodeError:
+        return " (xn--...)"
 
 
 def _address(rule: str, text: str) -> str:

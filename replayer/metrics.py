@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from replayer.accounts import Accounts, outcomes
 from replayer.latency import BUCKETS, Recorder
 from rules.exits import UserError
-from rules.units import parse_address
+from rules.units import UnitError, parse_address
 
 
 class RunCollector(Collector):
@@ -55,8 +55,10 @@ def serving(address: str | None) -> Iterator[CollectorRegistry]:
     try:
         host, port = parse_address(address)
         server, thread = start_http_server(port, host or "127.0.0.1", registry)
-    except (OSError, ValueError) as error:
-        raise UserError(f"--metrics {address}: {error}") from None
+    except UnitError as error:
+        raise UserError(f"--metrics: {error}") from None
+    except OSError as error:
+        raise UserError(f"--metrics {address}: {error.strerror or error}") from None
     try:
         yield registry
     finally:

@@ -1,5 +1,6 @@
 """What a replay was asked to do: one frozen model, checked before anything is sent. Pure."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,7 +16,7 @@ from replayer.plugins import plugin_name
 from replayer.rewriting import MOST_RULES, PathRule, Rewriting, header, name_pattern, once, token_source
 from replayer.stages import Loudness, Stage
 from replayer.writes import READING, SAFE_METHODS, RoutePattern, Writes
-from rules.units import MILLION, Duration, Factor, Rate, Share
+from rules.units import MILLION, Duration, Factor, Rate, Share, parse_address
 
 LEAST, MOST = Factor.parse("0.01x"), Factor.parse("1000x")
 """The factors that make sense of a recording: below, next to nothing of it is left; above, it is a benchmark."""
@@ -144,8 +145,10 @@ class Plan(BaseModel):
             raise ValueError(f"{value!r} is not the URL of a target: write it like http://127.0.0.1:8080")
         if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
             raise ValueError(f"{value!r}: only scheme, host and port; the paths come from the recording")
-        _ = parts.port  # raises ValueError for what is no port
-        return f"{parts.scheme}://{parts.netloc}"
+        addresses.check_host(parts.hostname)
+        if parts.port == 0:  # what is no port at all raises ValueError
+            raise ValueError(f"{value!r}: nothing listens on port 0")
+        return f"{parts.scheme}://{parts.netloc.removesuffix(':')}"
 
     @field_validator("amplify")
     @classmethod
@@ -173,8 +176,11 @@ class Plan(BaseModel):
     def _are_control_ports(cls, value: Any) -> Any:
         urls = tuple(str(url).rstrip("/") for url in ([value] if isinstance(value, str) else value))
         for url in urls:
-            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError(f"{url!r} is not a sidecar's control port: write it like http://127.0.0.1:8901")
+            addresses.check_host(parts.hostname)
+            _ = parts.port  # raises ValueError for what is no port
         return tuple(dict.fromkeys(urls))  # one sidecar named twice would grant twice
 
     @field_validator("methods", mode="before")
@@ -184,6 +190,8 @@ class Plan(BaseModel):
         methods = tuple(dict.fromkeys(name.strip().upper() for name in names if name.strip()))
         if not methods or not all(name.isascii() and name.replace("-", "").isalpha() for name in methods):
             raise ValueError("write methods like GET,HEAD,OPTIONS")
+        if "CONNECT" in methods:
+            raise ValueError("CONNECT opens a tunnel, and is never replayed")
         if write := next((name for name in methods if name not in READING), None):
             raise ValueError(
                 f"{write} may change things, so it is allowed route by route: --allow '{write} /cart/{{id}}' "
@@ -199,7 +207,7 @@ class Plan(BaseModel):
     @field_validator("plugin")
     @classmethod
     def _is_plugin(cls, value: str | None) -> str | None:
-        return value and plugin_name(value)
+        return None if value is None else plugin_name(value)
 
     @field_validator(*_RULES)
     @classmethod
@@ -255,8 +263,36 @@ class Plan(BaseModel):
     @field_validator("host")
     @classmethod
     def _is_host(cls, value: str) -> str:
-        if not value or not value.isascii() or any(ord(character) <= 32 for character in value):
-            raise ValueError(f"{value!r} is not a host: write target, recorded, or a name")
+        if value.lower() in ("target", "recorded"):
+            return value.lower()
+        try:
+            parts = urlsplit(f"//{value}")
+            fine = parts.netloc == value and parts.username is None and parts.port != 0
+            addresses.check_host((parts.hostname if fine else None) or "")
+        except ValueError:
+            told = "write target, recorded, or a name like shop.example, with a port or without"
+            raise ValueError(f"{value!r} is not a host: {told}") from None
+        return value
+
+    @field_validator("audience")
+    @classmethod
+    def _fits_into_a_tag(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch("[A-Za-z0-9_-]{1,64}", value):
+            raise ValueError(f"{value!r}: an audience has 1 to 64 of the characters A-Z a-z 0-9 _ -")
+        return value
+
+    @field_validator("metrics")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_address(value)
+        return value
+
+    @field_validator("junit")
+    @classmethod
+    def _is_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.name:
+            raise ValueError(f"'{value}' names no file: write it like junit.xml")
         return value
 
     @field_validator(

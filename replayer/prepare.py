@@ -72,6 +72,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
     if chosen is None and (plan.only is not None or plan.except_ is not None):
         raise ValueError("a plan with only or except needs the predicate made of them")
     run_id = new_run_id(time.time())
+    _can_be_written(plan)
     signer = _key(plan)
     encoder = encoder_for(plan, run_id)
     capture, skipped, preview = _recording(plan, encoder, chosen)
@@ -90,6 +91,23 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
             await _try_subscribing(client, url, terms, run_id, tag)
     lane = await choose(plan, whole=fits(plan, capture, encoder))
     return Prepared(run_id, capture, encoder, signer, tls, states, terms, seconds, lane, skipped, preview)
+
+
+def _can_be_written(plan: Plan) -> None:
+    """Refuse now what could not be written once the run is over."""
+    there = next(folder for folder in (plan.runs, *plan.runs.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise UserError(f"--runs {plan.runs}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"--runs {plan.runs}: nothing can be written to {there}")
+    if plan.junit is None:
+        return
+    if plan.junit.is_dir():
+        raise UserError(f"--junit {plan.junit} is a folder: name a file")
+    if not plan.junit.parent.is_dir():
+        raise UserError(f"--junit {plan.junit}: there is no folder {plan.junit.parent}")
+    if not os.access(plan.junit.parent, os.W_OK | os.X_OK):
+        raise UserError(f"--junit {plan.junit}: nothing can be written to {plan.junit.parent}")
 
 
 def _lasts_long_enough(plan: Plan, seconds: float) -> None:
@@ -160,7 +178,8 @@ def _intent(plan: Plan, prepared: Prepared, rate: float) -> str:
         drawn = not plan.squeeze and plan.loudness.most % MILLION  # a part of a copy is left to chance
         about = "up to" if prepared.capture.whole and not plan.stage and not drawn else "about"
         how = f"{_factors(plan)}{' squeezed' if plan.squeeze else ''}{_whole(plan)}{_again(plan)}"
-        return f"the recording {how}: {about} {count} requests in {Duration(seconds)}"
+        requests = "1 request" if count == 1 else f"{count} requests"
+        return f"the recording {how}: {about} {requests} in {Duration(seconds)}"
     if plan.top_up is not None:
         return f"what real traffic lacks of {plan.top_up}: {max(0.0, plan.top_up - rate):.1f}/s now, {lasts}{most}"
     extra = max(0, plan.loudness.at(0) - MILLION)

@@ -68,7 +68,7 @@ class _Output:
 
 def screen() -> Console:
     """Make a console on standard output that never fails."""
-    return Console(file=cast("IO[str]", _Output()))
+    return Console(file=cast("IO[str]", _Output()), emoji=False)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ pydantic field. A bare number is refused everywhere: ``--ceiling 25`` could mean
 is an outage.
 """
 
+import math
 import re
 from typing import Any, ClassVar, Self
 
@@ -106,8 +107,11 @@ class Factor(_Quantity, int):
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
+_CENTURY = 36_525 * 86_400.0
+
+
 class Duration(_Quantity, float):
-    """A duration: seconds. ``1h30m``, ``10s``, ``250ms``."""
+    """A duration: seconds, at most a century of them, so that nanoseconds fit into 64 bits. ``1h30m``, ``250ms``."""
 
     __slots__ = ()
     example = "10s, 250ms or 1h30m"
@@ -119,7 +123,10 @@ class Duration(_Quantity, float):
         if not re.fullmatch(rf"({_DECIMAL}(ns|us|ms|s|m|h|d))+", compact):
             raise cls._error(text)
         parts = re.findall(_DECIMAL + r"(ns|us|ms|s|m|h|d)", compact)
-        return cls(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+        if seconds > _CENTURY:
+            raise UnitError(f"{text!r} is longer than a century: nothing here lasts that long")
+        return cls(seconds)
 
     def __str__(self) -> str:
         seconds = float(self)
@@ -150,7 +157,10 @@ class Rate(_Quantity, float):
         return cls(float(match[1]) / _SECONDS[match[2]])
 
     def __str__(self) -> str:
-        return f"{round(float(self), 3):g}/s"
+        # Never with an exponent, which would not read back; small ones keep six digits that count.
+        rate = float(self)
+        places = 3 if rate >= 1 or not rate else min(15, 5 - math.floor(math.log10(rate)))
+        return f"{rate:.{places}f}".rstrip("0").rstrip(".") + "/s"
 
     __repr__ = __str__
 

@@ -55,7 +55,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print the state as JSON, a line for each sidecar.")] = False,
 ) -> None:
     """Show what sidecars are doing: real and synthetic traffic, ceiling, lever, recording."""
-    console = Console()
+    console = Console(emoji=False)
     for url in _urls(sidecar):
         state = _parse(State, url, _call("GET", f"{url}/v1/state"))
         if as_json:
@@ -82,13 +82,13 @@ def _move(sidecars: list[str] | None, *, engaged: bool, reason: str) -> None:
         results = list(pool.map(move, urls))
     for url, lever in zip(urls, results, strict=True):
         if isinstance(lever, UserError):
-            Console(stderr=True, soft_wrap=True).print(str(lever), style="red", markup=False)
+            Console(stderr=True, soft_wrap=True, emoji=False).print(str(lever), style="red", markup=False)
             failed = True
             continue
         typer.echo(f"{url}: lever {'pulled' if lever.engaged else 'reset'} by {lever.by}: {lever.reason}")
         if not lever.persisted:
             warning = f"{url}: it could not be written down, so a restart of the sidecar will not know it"
-            Console(stderr=True, soft_wrap=True).print(warning, style="yellow", markup=False)
+            Console(stderr=True, soft_wrap=True, emoji=False).print(warning, style="yellow", markup=False)
     if failed:
         raise typer.Exit(Exit.FAILED)
 

@@ -490,7 +490,7 @@ def replay(
     from replayer.progress import screen
     from replayer.reporting.writing import write_beside
 
-    plan = effective(Plan, "replay", flags, config)
+    plan = effective(Plan, "replay", flags, config, {"sidecars": "--sidecar"})
     console = screen()
     done = uvloop.run(_replay(plan, console))
     if done is not None:

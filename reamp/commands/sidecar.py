@@ -429,7 +429,7 @@ def sidecar(
     def read_again() -> "Plan":
         return _keep_key(plan, _plan(flags, config, no_capture=no_capture))
 
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True, emoji=False)
     handler: logging.Handler = RichHandler(console=console, show_path=False) if console.is_terminal else StreamHandler()
     logging.basicConfig(
         level=logging.INFO,

@@ -1,5 +1,7 @@
 """TLS towards the target and towards control ports: verified unless the plan says otherwise. Edge: reads files."""
 
+import errno
+import os
 import ssl
 from pathlib import Path
 
@@ -27,11 +29,15 @@ def verified(plan: Plan) -> ssl.SSLContext:
     """Make a context that trusts whom the plan trusts. Raises UserError."""
     try:
         return ssl.create_default_context(cafile=plan.ca)
-    except (OSError, ssl.SSLError) as error:
-        raise UserError(f"--ca {plan.ca}: {error}") from None
+    except ssl.SSLError as error:
+        raise UserError(f"--ca {plan.ca}: no certificates in PEM form can be read from it ({error})") from None
+    except OSError as error:
+        raise UserError(f"--ca {plan.ca}: {os.strerror(error.errno or 0)}") from None
 
 
 def _show(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
+    if key is not None and key.is_dir():
+        raise UserError(f"--cert-key {key}: {os.strerror(errno.EISDIR)}")
     try:
         context.load_cert_chain(cert, key, password=_ask)
     except _EncryptedError:
@@ -49,7 +55,7 @@ def _show(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
         hint = "" if key else "; a key in a file of its own is named with --cert-key"
         raise UserError(f"--cert {cert}: {why}{hint}") from None
     except OSError as error:
-        raise UserError(f"--cert {cert}: {error}") from None
+        raise UserError(f"--cert {cert}: {os.strerror(error.errno or 0)}") from None
 
 
 class _EncryptedError(Exception):

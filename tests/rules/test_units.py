@@ -83,3 +83,21 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
 def test_wrong_addresses_are_told(text: str) -> None:
     with pytest.raises(UnitError, match="write it like"):
         parse_address(text)
+
+
+@given(st.floats(1e-4, 1e9))
+def test_rates_print_as_what_reads_back_to_about_the_same(rate: float) -> None:
+    assert Rate.parse(str(Rate(rate))) == pytest.approx(rate, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"), [("200/s", "200/s"), ("1234567.5/s", "1234567.5/s"), ("200/h", "0.0555556/s")]
+)
+def test_rates_print_without_an_exponent_and_never_as_nothing(rate: str, text: str) -> None:
+    assert str(Rate.parse(rate)) == text
+
+
+@pytest.mark.parametrize("text", ["1000000h", "36526d", "999999999999999999d"])
+def test_a_duration_that_no_clock_holds_is_refused(text: str) -> None:
+    with pytest.raises(UnitError, match="longer than a century"):
+        Duration.parse(text)
