@@ -18,9 +18,11 @@ _NOTHING = (-1, 0, 0, 0)
 class Loader:
     """Loads into one sender. Raises CaptureError if there is no memory for more."""
 
-    def __init__(self, code: Any, sender: Any) -> None:
+    def __init__(self, code: Any, sender: Any, before: Callable[[], None] = lambda: None) -> None:
+        """`before` is called before requests are handed over: they may have been read for long."""
         self._code = code
         self._sender = sender
+        self._before = before
         self.count = 0
         """Requests loaded so far."""
 
@@ -44,6 +46,7 @@ class Loader:
         content = b"".join(pieces)
         columns = [column.buffer_info()[0] for column in (dues, befores, afters, routes)]
         flagged = (c_uint8 * len(flags)).from_buffer(flags)
+        self._before()
         self._take(
             self._code.sender_load(
                 self._sender, len(dues), *columns, flagged, recorded.buffer_info()[0], content, len(content)
@@ -53,6 +56,7 @@ class Loader:
 
     def push(self, make: Callable[..., int], places: int, count: int, shift_ns: int) -> None:
         """Let the library make a batch, of `count` records at `places`."""
+        self._before()
         self._take(make(self._sender, places, count, shift_ns), count)
 
     def _take(self, done: int, count: int) -> None:

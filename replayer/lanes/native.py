@@ -26,6 +26,7 @@ from replayer.lanes.bulk import Bulk
 from replayer.lanes.lane import Host
 from replayer.lanes.ledger import Ledger
 from replayer.lanes.loading import Loader
+from replayer.pacing import awake
 from replayer.plan import Plan
 from replayer.routes import Route
 from replayer.stock import Supply
@@ -111,6 +112,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "block_load": (c_int32, c_void_p, c_void_p, c_void_p, c_uint32, c_int64),
     "block_prefix": (c_uint32, c_void_p, c_uint32, c_char_p, c_uint32),
     "sender_last": (None, c_void_p),
+    "sender_fed_again": (None, c_void_p, c_int64),
     "sender_token": (c_int32, c_void_p, c_char_p, c_uint32, c_int64),
     "sender_hear": (None, c_void_p, c_int32, c_int64, c_bool, c_int64, c_int64, c_int64, c_bool),
     "sender_halt": (c_int64, c_void_p),
@@ -182,11 +184,13 @@ class NativeLane:
         self._connect_to(addresses)
         self._look_up = look_up
         self._looking: asyncio.Task[None] | None = None
-        self._looked_ns = clock()
+        self._looked_up_ns = clock()
         self._supply: Supply | None = None
         self._sending = self._said_last = self._loading = False
         self._dropped = 0
-        self._loader = Loader(self._code, self._sender)
+        self._max_lag_ns = settings.max_lag
+        self._looked_ns = self._awake_ns = 0
+        self._loader = Loader(self._code, self._sender, self._find_out_if_held_up)
         self._seen = [0] * len(SHEDS)
         self._drained_ns = 0
         self._statuses: list[int] = []
@@ -258,8 +262,8 @@ class NativeLane:
         if now_ns - self._drained_ns >= DRAIN_NS:
             self._drained_ns = now_ns
             self._drain()
-        if self._look_up is not None and now_ns - self._looked_ns >= LOOK_UP_NS:
-            self._looked_ns = now_ns
+        if self._look_up is not None and now_ns - self._looked_up_ns >= LOOK_UP_NS:
+            self._looked_up_ns = now_ns
             if self._looking is None or self._looking.done():
                 self._looking = self._loop.create_task(self._look_again(self._look_up))
 
@@ -331,6 +335,7 @@ class NativeLane:
         self._loading = False
         if not self._sending or self._supply is None:
             return
+        self._find_out_if_held_up()
         held = c_int64()
         room = min(LOAD, AHEAD - self._code.sender_queued(self._sender, ctypes.byref(held)))
         if room <= 0 or held.value >= AHEAD_BYTES:
@@ -347,6 +352,13 @@ class NativeLane:
         elif more:
             self._loading = True
             self._loop.call_soon(self._load)
+
+    def _find_out_if_held_up(self) -> None:
+        now = self._clock()
+        since = awake(self._awake_ns, self._looked_ns, now, self._max_lag_ns)
+        if since != self._awake_ns:
+            self._code.sender_fed_again(self._sender, since)
+        self._awake_ns, self._looked_ns = since, now
 
     def _load_some(self, supply: Supply, count: int) -> bool:
         """Load some; tell whether there may be more to load at once."""

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,10 +14,12 @@ import uvloop
 
 from replayer.accounts import Accounts
 from replayer.ceiling import Ceiling, Source
+from replayer.demand import Timeline
 from replayer.encoding import Request
 from replayer.lanes.build import build
 from replayer.lanes.choice import Choice, choose, packed
 from replayer.plan import Plan
+from replayer.stock import Stock, Supply
 from rules.units import Share
 from rules.wire import Grant, Lever, Signal
 from tests.support.origin import Connection, Origin, Script, answering, once, origin
@@ -268,6 +270,39 @@ def test_what_is_late_is_shed_and_not_sent_in_a_burst(name: str) -> None:
     assert accounts.wanted == 320
     assert accounts.shed["late"] >= 280
     assert accounts.answered == 320 - accounts.shed.total()
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_what_a_standstill_of_the_reading_left_over_is_not_sent_in_a_burst(name: str) -> None:
+    woke_ns = 0
+
+    def recording() -> Iterator[tuple[int, Request]]:
+        nonlocal woke_ns
+        for number in range(1200):
+            if number == 200:
+                time.sleep(0.8)  # a disk that stands still, and with it whoever reads
+                woke_ns = time.monotonic_ns()
+            yield number * 1_000_000, get()
+
+    async def main() -> tuple[Accounts, int]:
+        async with origin(answering(OK)) as here:
+            host = Host()
+            sender = lane(name, host, here.port, max_lag="100ms", max_connections=64)
+            start = time.monotonic_ns() + 20_000_000
+            stock = Stock(recording(), lambda item: len(item[1]))
+            sender.begin(Supply(Timeline(stock, 0, start), stock, None), 0)
+            while host.stopped is None or sender.in_flight or sender.waiting:
+                sender.beat(time.monotonic_ns())
+                sender.wake()
+                await asyncio.sleep(0.005)
+            sender.close()
+            sender.look()
+            return host.ledger.accounts, (woke_ns - start) // 1_000_000
+
+    accounts, missed = run(main)
+    assert missed > 700
+    assert accounts.shed.total() >= missed - 200, accounts
+    assert accounts.reconciles(), accounts
 
 
 def grant(real: int, granted: int, elapsed_ns: int, *, engaged: bool = False) -> Grant:

@@ -734,6 +734,14 @@ void sender_last(struct sender *sender) {
     wake(sender);
 }
 
+/* If there was nothing left to send meanwhile, what fell due in that time was missed, however awake this thread was. */
+void sender_fed_again(struct sender *sender, int64_t now) {
+    enter(sender);
+    if (sender->queue.requests == 0)
+        sender->awake = now;
+    leave(sender);
+}
+
 int32_t sender_token(struct sender *sender, const uint8_t *token, uint32_t length, int64_t until) {
     if (length > TOKEN)
         return 0;

@@ -191,6 +191,7 @@ int32_t sender_load(struct sender *sender, uint32_t count, const int64_t *due, c
                     const uint8_t *content, uint64_t bytes);
 int32_t sender_push(struct sender *sender, struct batch *batch);
 void sender_last(struct sender *sender); /* there will be no more to load */
+void sender_fed_again(struct sender *sender, int64_t now); /* whoever loads was held up until now */
 int32_t sender_token(struct sender *sender, const uint8_t *token, uint32_t length, int64_t until);
 void sender_hear(struct sender *sender, int32_t place, int64_t now, bool clear, int64_t earned, int64_t allowance,
                  int64_t heard, bool lever);
