@@ -1,6 +1,7 @@
 """Against a hostile origin every request has its outcome, of the right kind; nothing hangs, and nothing is left behind.
 
-The table is `tests.support.hostile`. After each case the origin behaves, and the same pool is served well.
+The table is `tests.support.hostile`. After each case the origin behaves, and the same pool is served well. Then whole
+runs meet it, of which most requests go elsewhere and must not notice.
 """
 
 import asyncio
@@ -8,7 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,23 @@ from replayer.transport import Target, connections
 from rules.exits import Exit
 from tests.support.authority import Authority
 from tests.support.frames import Peer
-from tests.support.hostile import BEFORE, BODIES, CASES, FIELDS, FINE, LATE, LINES, Case, said
+from tests.support.hostile import (
+    BEFORE,
+    BEFORE_2,
+    BODIES,
+    CASES,
+    FIELDS,
+    FINE,
+    FRAMES,
+    GIB,
+    HEADS_2,
+    LATE,
+    LINES,
+    STREAMS,
+    TLS,
+    Case,
+    said,
+)
 from tests.support.origin import Connection, Origin, origin
 from tests.support.outcomes import Outcomes
 from tests.support.processes import reamp
@@ -56,8 +73,8 @@ def request(method: str, body: int) -> Request:
 
 
 @asynccontextmanager
-async def hostile(case: Case, authority: Authority) -> AsyncIterator[Origin]:
-    """Misbehave on the first connections, and behave on those that follow."""
+async def hostile(case: Case, authority: Authority, *, beneath: bool = False) -> AsyncIterator[Origin]:
+    """Misbehave on the first connections, and behave on those that follow; `beneath` all of it there is TLS."""
     serving = authority.serving(authority.folder / "good.pem", *(["h2"] if "http2" in case.options else []))
     own = case.serving(authority) if case.serving else None
 
@@ -78,7 +95,7 @@ async def hostile(case: Case, authority: Authority) -> AsyncIterator[Origin]:
         else:
             await behave(connection, case)
 
-    async with origin(script) as here:
+    async with origin(script, serving if beneath else None) as here:
         yield here
 
 
@@ -235,6 +252,143 @@ def test_the_schedule_is_kept_for_everybody_else(tmp_path: Path, lane: str) -> N
     # Whoever waited for one that hangs would be late by half a second, again and again.
     assert report.lag.p99 is not None
     assert report.lag.p99 < 0.25
+
+
+GAP, PAUSE = 0.01, 1.5
+"""Seconds between two requests, and between two of the same misbehaviour: longer than the longest time-out."""
+
+SECURED = [case for case in TLS if "http2" not in case.options]
+FRAMED = [case for case in (*BEFORE_2, *STREAMS, *HEADS_2, *FRAMES) if case.size < GIB]
+KINDS = {
+    "tls": (SECURED, ()),
+    "http2": (FRAMED, ("--http2",)),
+    "http2 over tls": ([*FRAMED, *(case for case in TLS if "http2" in case.options)], ("--http2",)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_over_tls_and_http2_has_each_outcome_and_keeps_its_schedule(
+    tmp_path: Path, authority: Authority, kind: str
+) -> None:
+    """Each misbehaviour has a host of its own, and they all come at once; between them many requests go to a good one.
+
+    Afterwards each host but those that speak no HTTP/2 is asked again, and answers.
+    """
+    cases, options = KINDS[kind]
+    tls, http2 = "tls" in kind, "http2" in kind
+    calm = [case for case in cases if "alpn" not in case.outcomes]
+    sockets: list[int] = []
+    opened = Path("/proc/self/fd")
+    most = good = good_connections = 0
+
+    async def script(connection: Any, _here: Origin) -> None:
+        if http2:
+            peer = Peer(connection)
+            await peer.greet()
+            while True:
+                stream, found = await peer.request()
+                take(dict(found)[":path"])
+                await peer.say(peer.headers(stream, end=True))
+        while True:
+            take((await connection.request()).decode().split(" ", 2)[1])
+            await connection.say(FINE)
+
+    def take(path: str) -> None:
+        nonlocal good
+        good += 1
+        if path in ("/first", "/last"):
+            sockets.append(sum(str(file.readlink()).startswith("socket:") for file in opened.iterdir()))
+
+    async def main() -> int:
+        nonlocal most, opened, good_connections
+        serving = authority.serving(authority.folder / "good.pem", *(["h2"] if http2 else []))
+        async with AsyncExitStack() as stack:
+            here = await stack.enter_async_context(origin(script, serving if tls else None))
+            ports = []
+            for case in cases:
+                at = hostile(case, authority, beneath=tls and not case.tls)
+                ports.append((await stack.enter_async_context(at)).port)
+            each = list(zip(cases, ports, strict=True))
+            await asyncio.to_thread(record_all, tmp_path / "recordings", here.port, each, calm)
+            scheme = "https" if tls else "http"
+            arguments = [argument for port in ports for argument in ("--resolve", f"127.0.0.1:{port}:127.0.0.1")]
+            replay = await asyncio.create_subprocess_exec(
+                *reamp("replay", str(tmp_path / "recordings"), "--to", f"{scheme}://127.0.0.1:{here.port}"),
+                *("--idle-target", "--key", str(tmp_path / "load.key"), "--runs", str(tmp_path / "runs")),
+                *("--host", "recorded", "--allow", "POST *", "--ca", str(authority.trust), "--max-lag", "5s"),
+                *("--connect-timeout", "1s", "--first-byte-timeout", "500ms", "--timeout", "1s"),
+                *arguments,
+                *options,
+                stdout=asyncio.subprocess.DEVNULL,
+            )
+            opened = Path(f"/proc/{replay.pid}/fd")
+            async with asyncio.timeout(45):
+                while replay.returncode is None:
+                    most = max(most, peak(replay.pid))
+                    await asyncio.sleep(0.02)
+            good_connections = here.connections
+            return replay.returncode
+
+    keys.generate(tmp_path, "load")
+    code = uvloop.run(main())
+    assert code in (Exit.DONE, Exit.INVALID)  # invalid where the machine is too busy
+    (folder,) = (tmp_path / "runs").iterdir()
+    report = read_report(folder)
+    accounts = report.accounts
+    assert accounts.reconciles()
+    assert accounts.shed.total() == accounts.unanswered == 0
+    found = Counter({str(kind): count for kind, count in (accounts.statuses + accounts.errors).items()})
+    found.subtract({"200": good + len(calm)})
+    assert accords(+found, [str(outcome) for case in cases for outcome in case.outcomes]), +found
+    # Whoever waited for one that hangs would be late by half a second, again and again.
+    assert report.lag.p99 is not None
+    assert report.lag.p99 < 0.25
+    first, last = sockets
+    assert last - first < len(calm) + good_connections  # those to hosts that behave now may stay
+    assert most < 256 << 20
+
+
+def record_all(folder: Path, port: int, cases: list[tuple[Case, int]], calm: list[Case]) -> None:
+    """Record what each case takes, one after the other, and between them what goes to the good host at `port`."""
+    rounds = max(len(case.outcomes) for case, _ in cases) + 1
+    items = [(0.0, "/first", port, "GET", 0)]
+    for number in range(rounds):
+        begin = 0.5 + number * PAUSE
+        last = number + 1 == rounds
+        for place, (case, there) in enumerate(cases):
+            if (last and case in calm) or number < len(case.outcomes):
+                method, body = ("GET", 0) if last else (case.method, case.body)
+                items.append((begin + place * GAP, f"/{place}", there, method, body))
+    end = 0.5 + rounds * PAUSE + len(cases) * GAP
+    items += [(GAP / 2 + n * GAP, "/good", port, "GET", 0) for n in range(int(end / GAP))]
+    items.append((end + 0.1, "/last", port, "GET", 0))
+    write(
+        folder,
+        (
+            record(at, path, method, [(b"host", b"x")], bytes(body), authority=f"127.0.0.1:{there}")
+            for at, path, there, method, body in sorted(items)
+        ),
+    )
+
+
+def accords(found: Counter[str], allowed: list[str]) -> bool:
+    """Whether each outcome that was found is one of those allowed, some of which leave a choice: ``closed|reset``."""
+    left = found.copy()
+    for outcome in sorted(allowed, key=lambda text: text.count("|")):
+        kind = next((kind for kind in outcome.split("|") if left[kind] > 0), None)
+        if kind is None:
+            return False
+        left[kind] -= 1
+    return not +left
+
+
+def peak(pid: int) -> int:
+    """Bytes that a process has used at most so far; 0 if it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 
 
 def test_the_table_is_large_and_names_are_its_own() -> None:

@@ -75,8 +75,7 @@ LATE = _late()
 async def forever(connection: Connection, piece: bytes, pause: float = 0.0) -> None:
     while True:
         await connection.say(piece)
-        if pause:
-            await asyncio.sleep(pause)
+        await asyncio.sleep(pause)  # be it none: without a turn of its own the end of the connection is never seen
 
 
 # --- HTTP/1.1 ---
