@@ -186,7 +186,7 @@ class Fleet:
         return 0
 
     def withdraw(self) -> int:
-        """Have them give up what waits for a connection; they count it themselves."""
+        """Have them send nothing any more; they count it themselves."""
         self._say(halt=True)
         return 0
 

@@ -49,11 +49,12 @@ class Lane(Protocol):
     def halt(self) -> int:
         """Begin no request any more, from this moment on. Give the number of those that were wanted and not begun.
 
-        What waits for its own connection may still be sent, until `withdraw`.
+        What waits for its own connection may still be sent, and what a connection lost be sent again, until `withdraw`:
+        it was due before.
         """
 
     def withdraw(self) -> int:
-        """Give up what waits for a connection; tell how many these were."""
+        """Send nothing any more: give up what waits for a connection. Tell how many of them were never sent."""
 
     def close(self) -> int:
         """Close every connection at once; give the number of requests that stay without an outcome."""

@@ -286,7 +286,7 @@ class NativeLane:
         return self._supply.demand.pending + left
 
     def withdraw(self) -> int:
-        """Give up what waits for a connection."""
+        """Send nothing any more."""
         return self._code.sender_withdraw(self._sender) if self._sender else 0
 
     def close(self) -> int:

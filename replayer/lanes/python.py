@@ -45,6 +45,7 @@ class PythonLane:
         self._lag_bound_ns = int(plan.lag_bound * 1e9)
         self._supply: Supply | None = None
         self._sending = False
+        self._over = False  # whether not even what a connection lost is sent again
         self._levered = False  # whether a guard told that its lever is pulled, which the ceiling may not know yet
         self._deadline_ns = 0
         self._taken = 0
@@ -113,7 +114,8 @@ class PythonLane:
         return given_up
 
     def withdraw(self) -> int:
-        """Give up what waits for a connection."""
+        """Send nothing any more."""
+        self._over = True
         return self._pool.withdraw()
 
     def close(self) -> int:
@@ -280,8 +282,8 @@ class PythonLane:
         return self._host.token()
 
     def may_retry(self) -> bool:
-        """Let a lost request be sent again, for another credit."""
-        return self._sending and self._ceiling.spend(self._clock()) is None
+        """Let a lost request be sent again, for another credit; also once all that was due is sent, for it was due."""
+        return not (self._over or self._levered) and self._ceiling.spend(self._clock()) is None
 
     def ready(self) -> None:
         """Go on, there is a connection again."""

@@ -101,7 +101,7 @@ class Authorities:
             pool.sweep(now_ns)
 
     def withdraw(self) -> int:
-        """Give up what waits for a connection; tell how many these were."""
+        """Give up what waits for a connection; tell how many of them were never sent. The others have failed."""
         return sum(pool.withdraw() for pool in self._pools.values())
 
     def close(self) -> int:

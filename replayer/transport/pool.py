@@ -119,9 +119,13 @@ class Pool:
             self._announce()
 
     def withdraw(self) -> int:
-        """Give up what waits for a connection; tell how many these were."""
+        """Give up what waits for a connection; tell how many of them were never sent. The others have failed."""
         given_up, self.waiting = self.waiting, 0
-        self._queue = deque(item for item in self._queue if item.sent_ns is not None)
+        lost = [item for item in self._queue if item.sent_ns is not None]
+        self._queue.clear()
+        for item in lost:
+            self.in_flight -= 1
+            self.outcomes.failed(item.request, item.sent_ns, "closed")  # as it was when it was lost
         return given_up
 
     def close(self) -> int:

@@ -22,6 +22,7 @@ from replayer.plan import Plan
 from replayer.stock import Stock, Supply
 from rules.units import Share
 from rules.wire import Grant, Lever, Signal
+from tests.support.frames import Peer, goaway
 from tests.support.origin import Connection, Origin, Script, answering, once, origin
 from tests.support.processes import free_port
 from tests.support.sending import LANES, Host, get, lane, play
@@ -203,8 +204,8 @@ def test_what_is_told_is_what_happened(name: str) -> None:
     assert outcome("close") == (Counter({200: 2}), 2)
     assert outcome("withheld") == (Counter({"credit": 2}), 1)
     assert outcome("two-lengths") == (Counter({"protocol": 2}), 2)
-    # The second is sent once more. So would be the third, but the run has ended by then, and begins nothing more.
-    assert outcome("stale-close") == (Counter({200: 2, "closed": 1}), 2)
+    # The second and the third are sent once more, the third after the run has nothing more to begin.
+    assert outcome("stale-close") == (Counter({200: 3}), 3)
     assert outcome("first-byte") == (Counter({"first-byte-timeout": 2}), 2)
 
 
@@ -547,3 +548,97 @@ def test_once_a_guard_told_of_the_lever_nothing_lost_is_sent_again(name: str) ->
     assert accounts.withheld == Counter(lever=1)
     assert accounts.errors == Counter(closed=1)
     assert accounts.retried == 1
+
+
+def test_what_an_http2_server_did_not_process_is_sent_again_though_nothing_more_is_due() -> None:
+    async def script(connection: Connection, here: Origin) -> None:
+        peer = Peer(connection)
+        await peer.greet()
+        if here.connections == 1:
+            streams = [(await peer.request())[0] for _ in range(3)]
+            await asyncio.sleep(0.2)
+            await peer.say(goaway(streams[0]), peer.headers(streams[0], end=True))
+            await connection.hang()
+        await peer.answer()
+
+    accounts, opened, _ = exchange("python", script, [(0, get()) for _ in range(3)], http2="always")
+    assert (accounts.statuses, accounts.errors, accounts.retried, opened) == (Counter({200: 3}), Counter(), 2, 2)
+
+
+@pytest.mark.parametrize("name", LANES)
+@pytest.mark.parametrize("credit", [2, 3])
+def test_what_is_sent_again_after_the_last_one_spends_credit_too(name: str, credit: int) -> None:
+    async def main() -> Accounts:
+        async with origin(closing_after_one("close")) as here:
+            source = Source("http://sidecar", Share(1_000_000))
+            host = Host(Ceiling([source]))
+            sender = lane(name, host, here.port)
+            now = time.monotonic_ns()
+            for elapsed, real in ((0, 0), (50_000_000, credit)):
+                source.take(grant(real, real, elapsed), now + elapsed)
+                sender.heard(source)
+            accounts = await play(host, TWO)
+            assert source.spent == credit
+            return accounts
+
+    accounts = run(main)
+    assert accounts.sent == 2
+    assert (accounts.retried, accounts.errors["closed"]) == ((1, 0) if credit == 3 else (0, 1))
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_nothing_is_sent_again_once_the_run_was_stopped(name: str) -> None:
+    """What a connection loses after that has failed, and so has what waits for another connection by then."""
+
+    def serve(listening: socket.socket, later: list[bytes]) -> None:
+        both = [listening.accept()[0] for _ in range(2)]
+        for one in both:
+            one.recv(65536)
+            one.sendall(OK)
+        listening.listen(0)  # from now on no handshake is answered
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+        for one in both:
+            one.recv(65536)
+        both[0].close()
+        assert stopped.wait(10)
+        both[1].close()
+        listening.settimeout(1.5)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                other, _ = listening.accept()
+                other.settimeout(0.2)
+                with contextlib.suppress(TimeoutError):
+                    later.append(other.recv(65536))
+                other.close()
+        for filler in fillers:
+            filler.close()
+
+    async def main() -> tuple[Accounts, list[bytes]]:
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen(5)
+            later: list[bytes] = []
+            server = threading.Thread(target=serve, args=(listening, later))
+            server.start()
+            host = Host()
+            sender = lane(name, host, listening.getsockname()[1], max_lag="9s")
+            playing = asyncio.create_task(play(host, [(0, get()), (0, get()), (0.4, get()), (0.4, get()), (9, get())]))
+            accounts = host.ledger.accounts
+            while not accounts.retried:
+                await asyncio.sleep(0.005)
+            assert sender.in_flight == 2
+            host.stop("interrupted", "SIGINT")
+            assert sender.withdraw() == 0
+            assert sender.in_flight == 1
+            stopped.set()
+            await playing
+            await asyncio.to_thread(server.join)
+            return accounts, later
+
+    stopped = threading.Event()
+    accounts, later = run(main)
+    assert [data for data in later if data] == []
+    assert (accounts.errors, accounts.retried) == (Counter(closed=2), 1)

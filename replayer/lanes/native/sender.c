@@ -43,6 +43,7 @@ struct sender {
     pthread_mutex_t door, mutex;
     int epoll, wake;
     bool begun, sending, last, closed;
+    bool over; /* not even what a connection lost is sent again */
     bool levered; /* a guard said that its lever is pulled: not even what waits for a connection is sent */
     int64_t deadline, token_until, short_since, not_before, failures, opening, next_sweep, looked, awake;
     uint8_t token[TOKEN];
@@ -88,6 +89,7 @@ static void tell(struct sender *sender, enum news news) {
 static void count(struct sender *sender, enum tallied kind, uint32_t route, int64_t value, uint64_t times) {
     if (!tally_add(&sender->tally, kind, route, (uint64_t)value, times)) {
         sender->sending = false; /* without memory to count in, nothing more is sent */
+        sender->over = true;
         tell(sender, NEWS_BROKEN);
     }
 }
@@ -416,16 +418,17 @@ static void connected(struct sender *sender, struct connection *connection) {
         }
         connection->sent = now;
         count_sent(sender, connection);
-    } else if (why != SHEDS) {
+    } else if (why != SHEDS || sender->over) {
         fail(sender, connection, FAIL_CLOSED); /* it was sent before, over a connection that lost it */
         return;
     }
     write_request(sender, connection);
 }
 
+/* Also once all that was due is sent: it was due. */
 static bool begin_retry(struct sender *sender, struct connection *stale) {
     int64_t now = clock_ns();
-    if (sender->closed || !sender->sending || sender->failures || now > sender->token_until ||
+    if (sender->closed || sender->over || sender->levered || sender->failures || now > sender->token_until ||
         ceiling_spend(sender->ceiling, now) != ALLOWED)
         return false;
     sender->counts.retried++;
@@ -465,6 +468,7 @@ static void send_item(struct sender *sender, const struct item *item, const uint
         shed(sender, item->route, SHED_LATE);
         forget(sender, connection);
         sender->sending = false;
+        sender->over = true;
         tell(sender, NEWS_BROKEN);
     } else if (kept) {
         count_sent(sender, connection);
@@ -632,6 +636,7 @@ int32_t sender_run(struct sender *sender) {
         enter(sender);
         if (found < 0 && error != EINTR) {
             sender->sending = false;
+            sender->over = true;
             tell(sender, NEWS_BROKEN);
             leave(sender);
             return error;
@@ -773,12 +778,17 @@ int64_t sender_halt(struct sender *sender) {
 int64_t sender_withdraw(struct sender *sender) {
     enter(sender);
     int64_t given_up = 0;
+    sender->over = true;
     for (int32_t i = 0; i < sender->used; i++) {
         struct connection *connection = &sender->all[i];
-        if (connection->state == CONNECTING && connection->waits) {
+        if (connection->state != CONNECTING)
+            continue;
+        if (connection->waits) {
             connection->waits = false;
             forget(sender, connection);
             given_up++;
+        } else {
+            fail(sender, connection, FAIL_CLOSED); /* as it was when it was lost */
         }
     }
     sender->counts.waiting = 0;

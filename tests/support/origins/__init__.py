@@ -3,7 +3,8 @@
 - `nginx`: the line is written by nginx itself, with the answer, which it gives at once.
 - `asgi`: uvicorn and a small ASGI app, which writes the line when it takes the request up. `node`: Node's own server,
   the same.
-- `nginx_http2`, `nginx_tls`, `node_http2`: HTTP/2, by prior knowledge, by TLS (ALPN), and by prior knowledge again.
+- `nginx_tls`: the same nginx behind TLS.
+- `nginx_http2`, `nginx_http2_tls`, `node_http2`: HTTP/2, by prior knowledge, by TLS (ALPN), by prior knowledge again.
 
 All know the same paths: `/item/N` gives 200 and a body whose length depends on N, `/missing/N` 404, `/broken/N` 500,
 `/empty/N` 204.
@@ -50,8 +51,7 @@ http {{
 
 
 _GOES_AWAY = 1500
-"""Requests on a connection of HTTP/2, after which nginx says GOAWAY and takes no more that is on its way. Not just at
-the end of a run of thousands: a run that is over sends nothing again."""
+"""Requests on a connection of HTTP/2, after which nginx says GOAWAY and takes no more that is on its way."""
 
 
 class Line(NamedTuple):
@@ -99,11 +99,23 @@ def nginx_http2(folder: Path, goes_away: int = _GOES_AWAY) -> Iterator[Served]:
 
 @contextlib.contextmanager
 def nginx_tls(folder: Path) -> Iterator[Served]:
+    """Start nginx for clients that speak HTTP/1.1 over TLS."""
+    with _secured(folder, "ssl") as served:
+        yield served
+
+
+@contextlib.contextmanager
+def nginx_http2_tls(folder: Path) -> Iterator[Served]:
     """Start nginx for clients that agree on HTTP/2 in the TLS handshake."""
+    with _secured(folder, "ssl http2", f"keepalive_requests {_GOES_AWAY};") as served:
+        yield served
+
+
+@contextlib.contextmanager
+def _secured(folder: Path, how: str, more: str = "") -> Iterator[Served]:
     trust, _ = certificate(folder, "127.0.0.1")
     pem = folder / "server.pem"
-    requests = f"keepalive_requests {_GOES_AWAY};"
-    with _nginx(folder, "ssl http2", f"{requests} ssl_certificate {pem}; ssl_certificate_key {pem};") as served:
+    with _nginx(folder, how, f"{more} ssl_certificate {pem}; ssl_certificate_key {pem};") as served:
         yield served._replace(url=served.url.replace("http:", "https:"), options=("--ca", str(trust)))
 
 
