@@ -36,7 +36,7 @@ from replayer.metrics import RunCollector
 from replayer.plan import Plan
 from replayer.prepare import Prepared, control_client, run_seconds
 from replayer.prober import Prober
-from replayer.report import Live, Report, Stop, exit_code, faults
+from replayer.report import Live, Report, Stop, exit_code, faults, lacking
 from replayer.reporting.findings import by_route, caveats, left_out
 from replayer.snapshot import Observer, Snapshot
 from replayer.stock import REFILL, Supply, stocked, supply
@@ -65,7 +65,6 @@ class Run:
         self.plan = plan
         self.prepared = prepared
         self.folder = folder
-        self.missing: str | None = None  # why there is no whole report in the folder
         self.ledger = Ledger(prepared.encoder.routes.all)
         self.accounts = self.ledger.accounts
         self._show = show
@@ -129,10 +128,9 @@ class Run:
                     for follower in followers:
                         follower.cancel()
                     await asyncio.gather(*followers, return_exceptions=True)
-        report = self._report(started)
+        report = lacking(self._report(started), self.folder.unwritten)
         self._note("stopped", why=report.stop, reason=report.reason, exit_code=report.exit_code)
-        self.missing = self.folder.finish(report)
-        return report
+        return self.folder.finish(report)
 
     def stop(self, why: Stop, reason: str) -> None:
         """Send nothing any more, from this moment on.
@@ -449,10 +447,10 @@ async def replay(
     folder: Folder,
     registry: CollectorRegistry,
     show: Callable[[Snapshot], None],
-) -> tuple[Report, str | None]:
+) -> Report:
     """Run a plan; Ctrl-C, SIGTERM and SIGHUP stop it within milliseconds, the second one ends the process.
 
-    What `registry` serves tells of it. Gives the report, and why it is not in the folder if it is not.
+    What `registry` serves tells of it. Gives the report, in which stands what of it did not reach the disk.
     """
     run = Run(plan, prepared, folder, show)
     registry.register(RunCollector(run.current, run.ledger.latency, run.ledger.lag))
@@ -472,7 +470,7 @@ async def replay(
     for number in numbers:
         loop.add_signal_handler(number, interrupt, number)
     try:
-        return await run.run(), run.missing
+        return await run.run()
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)

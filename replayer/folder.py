@@ -9,22 +9,28 @@ runs/20261121-210305-k3f9/
     report.json     everything that came of the run; there only once it is whole
     report.html     the same to look at, with charts; needs no network
     junit.xml       the same for CI
+
+A full disk ends no run, for nobody comes to harm by a missing line. But the run says so (`Folder.unwritten`), and does
+not end well. What is written is whole: lines that did not go leave nothing behind, and a file that is replaced stays
+as it was until the new one is there.
 """
 
 import json
 import logging
 import os
 import secrets
+import shutil
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from hdrh.histogram import HdrHistogram
 from pydantic import ValidationError
 
 from replayer.plan import Plan
-from replayer.report import Report
+from replayer.report import Report, lacking
 from rules.exits import UserError
 from rules.units import Duration, Factor, Rate, Share
 
@@ -40,28 +46,87 @@ def new_run_id(now: float) -> str:
     return time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + "".join(secrets.choice(_LETTERS) for _ in range(4))
 
 
+class _Book:
+    """A file that grows by whole entries. What the disk does not take is counted, and nothing of it stays."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._file = path.open("ab", buffering=0)
+        self._path, self._name = path, name
+        self._size, self._lost = self._file.tell(), 0
+        self._why = ""
+
+    def add(self, entry: str | bytes) -> None:
+        """Add an entry. Never fails: the first one that did not go is logged, the rest is in `unwritten`."""
+        left = memoryview(entry.encode() if isinstance(entry, str) else entry)
+        size = self._size + len(left)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._size)
+            self._lose(error)
+        else:
+            self._size = size
+
+    @property
+    def unwritten(self) -> str:
+        """Say what did not go; empty if everything did."""
+        entries = "entry of it was" if self._lost == 1 else "entries of it were"
+        return f"{self._name}: {self._lost} {entries} not written ({self._why})" if self._lost else ""
+
+    def close(self) -> None:
+        """Close it. Some file systems tell only now that the disk is full."""
+        try:
+            self._file.close()
+        except OSError as error:
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        self._lost += 1
+        if not self._why:
+            self._why = os.strerror(error.errno or 0)
+            logger.warning("%s in %s can't be written: %s", self._name, self._path.parent, self._why)
+
+
 class Folder:
     """Writes one run's folder. Raises UserError if it can't be made."""
 
     def __init__(self, runs: Path, run_id: str, plan: Plan) -> None:
         self.path = runs / run_id
         self._started = time.time()
+        made = False
+        self._books: list[_Book] = []
         try:
             self.path.mkdir(parents=True)
+            made = True
             (self.path / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n")
-            self._journal = (self.path / "journal.jsonl").open("a", buffering=1)
-            self._histograms = (self.path / "latency.hlog").open("w", buffering=1)  # a line each second
-            self._seconds = (self.path / "seconds.jsonl").open("w", buffering=1)
-            self._routes = (self.path / "routes.msgpack").open("wb", buffering=0)
-            self._write_header()
+            (self.path / "latency.hlog").write_text(self._header())
+            self._journal = self._book("journal.jsonl", "the journal")
+            self._histograms = self._book("latency.hlog", "the histogram log")
+            self._seconds = self._book("seconds.jsonl", "the counts of each second")
+            self._routes = self._book("routes.msgpack", "the counts of each route")
         except OSError as error:
+            for book in self._books:
+                book.close()
+            if made:
+                shutil.rmtree(self.path, ignore_errors=True)
             raise UserError(f"the run's folder {self.path} can't be written: {os.strerror(error.errno or 0)}") from None
-        self._warned: set[str] = set()
 
-    def _write_header(self) -> None:
+    def _book(self, file: str, name: str) -> _Book:
+        book = _Book(self.path / file, name)
+        self._books.append(book)
+        return book
+
+    @property
+    def unwritten(self) -> list[str]:
+        """Say what the disk did not take; empty if it took everything."""
+        return [book.unwritten for book in self._books if book.unwritten]
+
+    def _header(self) -> str:
         # hdrh's own writer fails on a start time, knows no tags, and cuts the maximum to whole units.
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started))
-        self._histograms.write(
+        return (
             "#[Histogram log format version 1.3]\n"
             "#[values are in microseconds, maxima in seconds]\n"
             f"#[BaseTime: {self._started:.3f} (seconds since epoch)]\n"
@@ -70,55 +135,38 @@ class Folder:
         )
 
     def note(self, event: str, now: float, **details: Any) -> None:
-        """Add a line to the journal. A full disk does not end a run: real users come to no harm by a missing line."""
+        """Add a line to the journal."""
         # Quantities are numbers inside; people are told "25%".
         plain = {key: str(value) if isinstance(value, QUANTITIES) else value for key, value in details.items()}
         entry = {"at": round(now, 3), "elapsed": round(now - self._started, 3), "event": event, **plain}
-        try:
-            self._journal.write(json.dumps(entry, default=str) + "\n")
-        except OSError as error:
-            self._warn("the journal", error)
+        self._journal.add(json.dumps(entry, default=str) + "\n")
 
     def interval(self, tag: str, values: HdrHistogram, start: float, end: float) -> None:
         """Add a second's histogram; times are seconds since the run's start."""
-        line = f"Tag={tag},{start:.3f},{end - start:.3f},{values.max_value / 1e6:.6f},{values.encode().decode()}\n"
-        try:
-            self._histograms.write(line)
-        except OSError as error:
-            self._warn("the histogram log", error)
+        self._histograms.add(
+            f"Tag={tag},{start:.3f},{end - start:.3f},{values.max_value / 1e6:.6f},{values.encode().decode()}\n"
+        )
 
     def second(self, line: str) -> None:
         """Add a second's counts."""
-        self._append(self._seconds, line, "the counts of each second")
+        self._seconds.add(line + "\n")
 
     def route(self, stretch: bytes) -> None:
         """Add what came back on a route in a stretch of time."""
-        try:
-            self._routes.write(stretch)
-        except OSError as error:
-            self._warn("the counts of each route", error)
+        self._routes.add(stretch)
 
-    def finish(self, report: Report) -> str | None:
-        """Write the report and close; tell if the disk does not take it. A run is not undone by that."""
-        missing = self._write_report(report)
-        for file in (self._journal, self._histograms, self._seconds, self._routes):
-            with suppress(OSError):  # it was told of when the line was written
-                file.close()
-        return missing
+    def finish(self, report: Report) -> Report:
+        """Write the report and close. Give the report as it stands then: it says what the disk did not take."""
+        for book in self._books:
+            book.close()
+        return written(report, self.path, self.unwritten)
 
-    def _append(self, file: TextIO, line: str, what: str) -> None:
-        try:
-            file.write(line + "\n")
-        except OSError as error:
-            self._warn(what, error)
 
-    def _warn(self, what: str, error: OSError) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
-            logger.warning("%s in %s can't be written: %s", what, self.path, error.strerror)
-
-    def _write_report(self, report: Report) -> str | None:
-        return write_whole(self.path / "report.json", report.model_dump_json(indent=2) + "\n")
+def written(report: Report, folder: Path, unwritten: Iterable[str]) -> Report:
+    """Write a run's report.json, in which stands what of the run's books was not written; give it as it stands then."""
+    report = lacking(report, unwritten)
+    missing = write_whole(folder / "report.json", report.model_dump_json(indent=2) + "\n")
+    return report if missing is None else lacking(report, [missing])
 
 
 def write_whole(path: Path, text: str) -> str | None:
@@ -130,7 +178,11 @@ def write_whole(path: Path, text: str) -> str | None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except OSError as error:
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         return f"{path}: it can't be written: {os.strerror(error.errno or 0)}"
     return None
 

@@ -128,16 +128,12 @@ def summary(report: Report) -> Table:
     accounts = report.accounts
     table = Facts(f"run {report.run}")
     table.add_row("ended", Text.assemble(_verdict(report), ": ", report.reason))
-    for fault in report.invalid_because:
-        table.add_row(Text("invalid", "red"), fault)
+    for what, why in _troubles(report):
+        table.add_row(Text(what, "red"), why)
     if report.bottleneck is not None:
-        what = {"none": "not the sender", "sender": "the sender", "connections": "its connections"}
-        found = what[report.bottleneck.what], "green" if report.bottleneck.what == "none" else "red"
+        names = {"none": "not the sender", "sender": "the sender", "connections": "its connections"}
+        found = names[report.bottleneck.what], "green" if report.bottleneck.what == "none" else "red"
         table.add_row("bottleneck", Text.assemble(found, ": ", report.bottleneck.reason))
-    for damage in report.damage[:MOST]:
-        table.add_row(Text("damaged", "red"), f"{damage}; it was left out")
-    if len(report.damage) > MOST:
-        table.add_row(Text("damaged", "red"), f"and {len(report.damage) - MOST} more, see report.json")
     lasted = Duration(round(report.seconds, 1 if report.seconds >= 1 else 3))
     table.add_row("sent", f"{accounts.sent} in {lasted}{_rate(accounts.sent, report)}")
     table.add_row("  wanted", f"{accounts.wanted}; shed {_counts(accounts.shed) or 'none'}")
@@ -164,6 +160,15 @@ def summary(report: Report) -> Table:
         table.add_row(name, told)
     table.add_row("accounts", "reconcile" if accounts.reconciles() else Text("do not reconcile", "red"))
     return table
+
+
+def _troubles(report: Report) -> Iterator[tuple[str, str]]:
+    """Say what speaks against the run's figures."""
+    yield from (("invalid", fault) for fault in report.invalid_because)
+    yield from (("not written", missing) for missing in report.unwritten)
+    yield from (("damaged", f"{damage}; it was left out") for damage in report.damage[:MOST])
+    if len(report.damage) > MOST:
+        yield "damaged", f"and {len(report.damage) - MOST} more, see report.json"
 
 
 def _left_out(report: Report) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """What came of a run: the model behind `report.json`, and the verdict. Pure."""
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -107,7 +108,15 @@ class Report(BaseModel):
     left_out: list[LeftOut] = Field([], description="routes not sent because they change things, the busiest first")
     caveats: list[str] = Field([], description="what lies between the recording and the replay")
     differences: Differences | None = Field(None, description="the answers compared (--diff); null: nobody asked")
+    unwritten: list[str] = Field([], description="what of the run's books, this one among them, did not reach the disk")
     exit_code: int
+
+
+def lacking(report: Report, unwritten: Iterable[str]) -> Report:
+    """Say in a report that some of the run's books were not written. A run that lacks them has failed."""
+    more = [each for each in unwritten if each not in report.unwritten]
+    code = Exit.FAILED if more and report.exit_code == Exit.DONE else report.exit_code
+    return report.model_copy(update={"unwritten": [*report.unwritten, *more], "exit_code": int(code)})
 
 
 def faults(

@@ -494,15 +494,12 @@ def replay(
     console = screen()
     done = uvloop.run(_replay(plan, console))
     if done is not None:
-        report, missing = done
+        folder = plan.runs / done.run
+        report = write_beside(done, folder, plan.junit)
         _print(console, report)
-        folder = plan.runs / report.run
-        untold = [*([missing] if missing else []), *write_beside(report, folder, plan.junit)]
-        for line in untold:
-            console.print(line, highlight=False, markup=False, soft_wrap=True, style="red")
-        if missing is None:
+        if (folder / "report.html").exists():
             console.print(f"written to {folder}, look at report.html", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(report.exit_code or (Exit.FAILED if untold else Exit.DONE))
+        raise typer.Exit(report.exit_code)
 
 
 def report(
@@ -551,7 +548,7 @@ def report(
         _print(screen(), found)
 
 
-async def _replay(plan: "Plan", console: "Console") -> "tuple[Report, str | None] | None":
+async def _replay(plan: "Plan", console: "Console") -> "Report | None":
     from reamp.commands.captures.shared import chosen
     from replayer.engine import replay as run_plan
     from replayer.folder import Folder

@@ -51,6 +51,7 @@ def _promises(report: Report) -> list[TestCase]:
         ("it ended as planned", done, f"{report.stop}: {report.reason} (exit code {report.exit_code})"),
         ("the sender kept its schedule", report.valid, "; ".join(report.invalid_because)),
         ("the target answered", reached, f"none of {accounts.sent} requests was answered"),
+        ("its books were written", not report.unwritten, "; ".join(report.unwritten)),
         ("every request is accounted for", accounts.reconciles(), "the accounts do not reconcile"),
     ):
         case = TestCase(name, "reamp.promises", 0.0)

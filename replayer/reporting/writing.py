@@ -2,21 +2,25 @@
 
 from pathlib import Path
 
-from replayer.folder import write_whole
-from replayer.report import Report
+from replayer.folder import write_whole, written
+from replayer.report import Report, lacking
 from replayer.reporting.junit import junit
 from replayer.reporting.page import page
 from replayer.reporting.versus import Comparison
 from rules.exits import UserError
 
 
-def write_beside(report: Report, folder: Path, more: Path | None = None) -> list[str]:
-    """Write report.html and junit.xml into a run's folder, the latter to `more`, too; tell what did not go."""
+def write_beside(report: Report, folder: Path, more: Path | None = None) -> Report:
+    """Write report.html and junit.xml into a run's folder, the latter to `more`, too.
+
+    Give the report as it stands then: what did not go is told in it, and in report.json.
+    """
     cases = junit(report)
-    files = [(folder / "report.html", page(report, folder)), (folder / "junit.xml", cases)]
-    if more is not None:
-        files.append((more, cases))
-    return [missing for path, text in files if (missing := write_whole(path, text)) is not None]
+    files = [folder / "junit.xml", *([] if more is None else [more])]
+    before, report = report, lacking(report, filter(None, [write_whole(path, cases) for path in files]))
+    drawn = write_whole(folder / "report.html", page(report, folder))
+    missing = [] if drawn is None else [drawn]
+    return report if before is report and not missing else written(report, folder, missing)
 
 
 def write_to(path: Path, text: str) -> None:

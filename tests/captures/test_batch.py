@@ -14,8 +14,8 @@ from captures.reader import Capture
 from captures.records import Record
 from captures.verify import verify
 from rules.exits import UserError
-from tests.captures.conftest import Disk
 from tests.captures.making import NOON, noise, record, records
+from tests.support.disks import Disk
 
 
 def key(one: Record) -> bytes:

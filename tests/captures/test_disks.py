@@ -14,8 +14,8 @@ from captures.records import Record
 from captures.verify import verify
 from rules.units import Duration, Size
 from tests.captures import making
-from tests.captures.conftest import Disk
 from tests.captures.making import NOON, eventually, record
+from tests.support.disks import Disk
 
 
 def noisy(dice: random.Random, number: int) -> Record:

@@ -24,8 +24,8 @@ from captures.verify import verify
 from captures.writer import CaptureWriter, WriterSettings
 from rules.units import Duration, Size
 from tests.captures import making
-from tests.captures.conftest import Disk
 from tests.captures.making import NOON, eventually, record
+from tests.support.disks import Disk
 
 DAY = 86_400 * 10**9
 

@@ -289,14 +289,12 @@ def test_a_rate_of_a_moment_is_not_told() -> None:
         assert ("/s" in console.file.getvalue()) == told  # type: ignore[attr-defined]
 
 
-def test_a_full_disk_at_the_end_is_told_and_every_file_is_closed(tmp_path: Path) -> None:
+def test_a_report_that_can_not_be_written_fails_the_run(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "run", PLAN)
     (folder.path / "report.json.part").mkdir()  # in the way
-    missing = folder.finish(report())
-    assert missing is not None
-    assert "report.json: it can't be written" in missing
-    assert folder._journal.closed
-    assert folder._histograms.closed
+    ended = folder.finish(report())
+    assert "report.json: it can't be written" in ended.unwritten[0]
+    assert ended.exit_code == Exit.FAILED
 
 
 def test_tables_show_what_strangers_made_as_it_is() -> None:

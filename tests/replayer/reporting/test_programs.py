@@ -38,7 +38,7 @@ def test_junit_tells_promises_and_routes(ended: Path) -> None:
     assert set(found.values()) == {"passed"}
     assert {"it ended as planned", "the sender kept its schedule", "GET /slow/{id}"} <= set(found)
     whole = JUnitXml.fromfile(str(ended / "junit.xml"))
-    assert (whole.tests, whole.failures) == (8, 1)
+    assert (whole.tests, whole.failures) == (9, 1)
 
 
 def test_junit_of_a_run_that_was_stopped_and_of_strangers_text(ended: Path, tmp_path: Path) -> None:

@@ -1,0 +1,5 @@
+"""A real disk that is tiny."""
+
+from tests.support.disks import disk, pytest_pyfunc_call
+
+__all__ = ["disk", "pytest_pyfunc_call"]
