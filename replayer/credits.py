@@ -10,7 +10,7 @@ load tests either, but take them for those of real users: so it refuses, and not
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import httpx
 from pydantic import ValidationError
@@ -47,7 +47,7 @@ async def grants(client: httpx.AsyncClient, url: str, ratio: Share, run_id: str,
     timeout = httpx.Timeout(SIGNAL_TIMEOUT, pool=None)
     async with client.stream("GET", f"{url}/v1/credits", params=asked, headers=fields, timeout=timeout) as response:
         if response.status_code in (401, 403):
-            raise RefusedError(_detail(await response.aread()))
+            raise RefusedError(_detail(await _beginning(response)))
         response.raise_for_status()
         async with aclosing(_newest_lines(response)) as lines:
             async for line in lines:
@@ -77,6 +77,18 @@ async def follow(
             logger.debug("%s: %r", source.url, error)
         await asyncio.sleep(pause)
         pause = min(LONGEST_PAUSE, 2 * pause)
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """Give what a refusal begins with. It is one whatever follows, and be that without end."""
+    body = b""
+    with suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout(SIGNAL_TIMEOUT):
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) >= MAX_LINE:
+                    break
+    return body[:MAX_LINE]
 
 
 def _detail(body: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from itertools import count
 
 import httpx
@@ -34,7 +35,7 @@ async def test_a_refusal_is_kept_and_each_attempt_bears_a_new_tag(status: int, b
         found = headers.find(request.headers.raw)
         tokens.append(found and found.token)
         assert request.headers["x-load-test"] == "run"
-        return httpx.Response(status, content=body.encode())
+        return httpx.Response(status, stream=httpx.ByteStream(body.encode()))
 
     source, numbers = Source("http://sidecar", QUARTER), count()
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
@@ -49,6 +50,36 @@ async def test_a_refusal_is_kept_and_each_attempt_bears_a_new_tag(status: int, b
     assert tokens[:3] == ["token-0", "token-1", "token-2"]
     assert source.refused == told
     assert not source.fresh(time.monotonic_ns())
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+async def test_a_refusal_without_end_is_a_refusal_all_the_same(pause: float) -> None:
+    sent = 0
+
+    async def refuse_for_ever(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 403 No\r\n\r\nnot for you")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b" " * (1 if pause else 65536))
+                await writer.drain()
+                sent += 1
+                await asyncio.sleep(pause)
+
+    server = await asyncio.start_server(refuse_for_ever, "127.0.0.1", 0)
+    source = Source(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", QUARTER)
+    async with httpx.AsyncClient() as client, server:
+        task = asyncio.create_task(
+            follow(client, source, "run", lambda: "token", time.monotonic_ns, lambda _s, _h: None)
+        )
+        async with asyncio.timeout(10):
+            while not source.refused:
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert source.refused.startswith("not for you")
+    assert sent < 1000  # of 64 KiB each
 
 
 async def test_who_grants_is_verified_even_where_the_target_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
