@@ -17,6 +17,10 @@ from rules.wire import GRANT_INTERVAL
 INTERVAL_NS = int(GRANT_INTERVAL * 1e9)
 SECOND_NS = 1_000_000_000
 
+MOST_DUE = 1 << 18
+"""Requests that may be due at a time: more than any sender gets rid of before they are late. If a sidecar reports more
+real traffic than there can be, that must cost neither memory nor time."""
+
 
 class Items[T](Protocol):
     """What is taken from, in order."""
@@ -199,9 +203,10 @@ class Echo[T]:
         self.wanted += count
         span = heard.until_ns - heard.since_ns
         begin = heard.since_ns + INTERVAL_NS
-        late = 0
-        for k in range(count):
-            due = begin + span * k // count
+        room = min(count, MOST_DUE - len(self._dues))
+        late = count - room
+        for k in range(room):
+            due = begin + span * k // room
             if due < now_ns - self._max_lag_ns:
                 late += 1
             else:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replayer.ceiling import Heard
-from replayer.demand import INTERVAL_NS, Echo, Raise, Steady, Timeline, TopUp
+from replayer.demand import INTERVAL_NS, MOST_DUE, Echo, Raise, Steady, Timeline, TopUp
 from replayer.stages import Loudness, Stage
 from replayer.stock import Stock
 from rules.units import MILLION, Factor, Rate
@@ -46,6 +46,16 @@ def test_the_timeline_is_moved_and_otherwise_kept() -> None:
     assert (timeline.due(), timeline.exhausted) == (7050, False)
     assert timeline.take() == "b"
     assert (timeline.due(), timeline.exhausted, timeline.wanted) == (None, True, 2)
+
+
+@pytest.mark.timeout(20)
+def test_a_sidecar_that_talks_nonsense_exhausts_nothing() -> None:
+    demand, late = echo(share=MILLION), 0
+    for number in range(3):
+        at = number * INTERVAL_NS
+        late += demand.hear(Heard(10**15, at, at + INTERVAL_NS), at + INTERVAL_NS)
+    assert demand.wanted == 3 * 10**15 == demand.pending + late
+    assert demand.pending == MOST_DUE
 
 
 def test_while_nothing_is_at_hand_nothing_is_due_and_nothing_is_over() -> None:
