@@ -25,6 +25,10 @@ STALE_NS = int(SIGNAL_TIMEOUT * 1e9)
 DRIFT = 1000
 """The offset between two clocks may creep by one part in this many: more than clocks drift, far less than a stall."""
 
+_MOST, _MOST_AT_ONCE = 1 << 62, 1 << 50
+"""No number grows larger than this, the second one no credit of a single grant (some thousand million requests): the
+native lane counts in 64 bits, and a sidecar that talks nonsense must mean the same to it."""
+
 Refusal = Literal["credit", "signal", "lever"]
 
 
@@ -92,10 +96,11 @@ class Source:
         self.ratio = min(self.ceiling, grant.ratio)
         self.real += real
         self.granted += granted
-        self.allowance += real * self.ratio
+        self.allowance = min(_MOST, self.allowance + real * self.ratio)
         fresh = max(0, SPENDABLE_NS - (now_ns - made_ns))
         credit = granted * CREDIT
-        self.earned = Earned(silent, credit * fresh // span if span > fresh else credit, now_ns)
+        aged = credit * fresh // span if span > fresh else credit
+        self.earned = Earned(silent, min(_MOST_AT_ONCE, aged), now_ns)
         self._bucket.earn(self.earned.amount, now_ns)
         return Heard(real, made_ns - span, made_ns)
 
@@ -122,7 +127,7 @@ class Source:
         else:
             creep = max(0, grant.elapsed_ns - self._last.elapsed_ns) // DRIFT
             self._offset = min(offset, self._offset + creep)
-        return min(now_ns, grant.elapsed_ns + self._offset)
+        return max(-_MOST, min(now_ns, grant.elapsed_ns + self._offset))
 
 
 class Ceiling:

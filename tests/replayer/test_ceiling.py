@@ -51,6 +51,17 @@ def test_a_sidecar_that_grants_too_much_is_not_believed() -> None:
     assert spend_all(source, 20 * MS) == 10
 
 
+@given(st.lists(st.tuples(st.integers(), st.integers(), st.integers(), st.integers(0, 10**30)), max_size=6))
+def test_whatever_a_sidecar_says_is_a_number_of_64_bits(lines: list[tuple[int, int, int, int]]) -> None:
+    source, now = subscribed(Share(10**20)), 0
+    for real, granted, elapsed, ratio in lines:
+        now += 20 * MS
+        source.take(grant(real, granted, elapsed, ratio=Share(ratio)), now)
+        for number in (source.allowance, source.heard_ns or 0, source.earned.amount):
+            assert -(2**63) <= number < 2**63
+        assert 0 <= 25 * source.earned.amount < 2**63
+
+
 def test_a_run_that_asked_for_less_gets_less() -> None:
     source = subscribed(Share.parse("10%"))
     source.take(grant(40, 40, 20 * MS), 20 * MS)

@@ -334,6 +334,22 @@ def test_no_more_is_sent_than_was_granted_and_nothing_without_a_signal(name: str
 
 
 @pytest.mark.parametrize("name", LANES)
+def test_a_sidecar_that_talks_nonsense_is_nonsense_to_both(name: str) -> None:
+    async def main() -> Accounts:
+        async with origin(answering(OK)) as here:
+            source = Source("http://sidecar", Share(1_000_000))
+            host = Host(Ceiling([source]))
+            sender = lane(name, host, here.port, max_connections=64)
+            now = time.monotonic_ns()
+            for elapsed, real in ((0, 0), (10_000_000, 10**13), (20_000_000, 10**30)):
+                source.take(grant(real, real, elapsed), now + elapsed)
+                sender.heard(source)
+            return await play(host, [(number * 0.001, get()) for number in range(20)])
+
+    assert run(main).sent == 20
+
+
+@pytest.mark.parametrize("name", LANES)
 def test_a_pulled_lever_lets_nothing_through(name: str) -> None:
     async def main() -> tuple[Accounts, int]:
         async with origin(answering(OK)) as here:
