@@ -31,5 +31,5 @@ def test_nothing_is_read_or_written_out_of_bounds(tmp_path: Path) -> None:
         cwd=Path(__file__).resolve().parents[2],
     )  # fmt: skip
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    assert "400 blocks" in done.stdout
+    assert "20000 answers and 400 blocks" in done.stdout
     assert "runtime error" not in done.stderr

@@ -1,6 +1,6 @@
 """Drives a native lane that was built with sanitizers, in a process of its own: ``LIBRARY`` is its path.
 
-Every script of an origin that misbehaves, then broken blocks. What a sanitizer finds ends the process.
+Every script of an origin that misbehaves, then broken answers, then broken blocks. What a sanitizer finds ends it.
 """
 
 import asyncio
@@ -15,10 +15,11 @@ from replayer.lanes.bulk import Packed
 from replayer.lanes.native import load
 from tests.benchmarks import traffic
 from tests.replayer.test_lanes import SCRIPTS, run
+from tests.support.answers import broken, cut, parse
 from tests.support.origin import origin
 from tests.support.sending import Host, lane, play
 
-BLOCKS = 400
+ANSWERS, BLOCKS = 20_000, 400
 
 
 def main(library: str) -> None:
@@ -37,9 +38,12 @@ def main(library: str) -> None:
     run(every)
 
     draw = random.Random(7)
+    for _ in range(ANSWERS):
+        parse(code, cut(draw, broken(draw)), head=draw.random() < 0.2)
+
     whole = b"".join(columns.encode(columns.packer(), list(traffic.records(120, 1000))))
     encoder = Encoder("20261121-210305-k3f9", ("GET",), "target")
-    broken = 0
+    refused = 0
     for _ in range(BLOCKS):
         content = bytearray(whole)
         for _ in range(draw.randint(1, 4)):
@@ -47,13 +51,13 @@ def main(library: str) -> None:
         try:
             block = Packed(bytes(content), 120, encoder, code)
         except CaptureError:
-            broken += 1
+            refused += 1
             continue
         slow = set(block.slow(range(120)))
         for place in range(120):
             if place not in slow:
                 block.prefix(place)
-    print(f"{len(SCRIPTS)} scripts and {BLOCKS} blocks, {broken} of them refused")
+    print(f"{len(SCRIPTS)} scripts, {ANSWERS} answers and {BLOCKS} blocks, {refused} of them refused")
 
 
 if __name__ == "__main__":

@@ -105,16 +105,19 @@ static bool take_head(struct answer *answer, const uint8_t *head, size_t length,
         return false;
     answer->minor = head[7] - '0';
     answer->keep = answer->minor == 1;
-    for (bool first = true; at < end; first = false) {
+    at = memchr(head, '\n', length); /* there is one: the blank line's */
+    if (at[-1] != '\r' || memchr(head, '\r', (size_t)(at - head) - 1) != NULL ||
+        memchr(head, 0, (size_t)(at - head)) != NULL)
+        return false;
+    size_t controls = 0, lines = 0; /* of fields: two of each line, and not one more */
+    for (const uint8_t *byte = ++at; byte < end; byte++)
+        controls += (size_t)(((*byte < ' ') & (*byte != '\t')) | (*byte == 127));
+    for (; at < end; lines++) {
         const uint8_t *line = at, *lf = memchr(at, '\n', (size_t)(end - at));
         if (lf == NULL || lf == line || lf[-1] != '\r')
             return false;
         at = lf + 1;
         const uint8_t *last = lf - 1;
-        if (memchr(line, '\r', (size_t)(last - line)) != NULL || memchr(line, 0, (size_t)(last - line)) != NULL)
-            return false;
-        if (first)
-            continue;
         const uint8_t *colon = line;
         while (colon < last && is_name(*colon))
             colon++;
@@ -128,6 +131,8 @@ static bool take_head(struct answer *answer, const uint8_t *head, size_t length,
         if (!take_field(answer, line, (size_t)(colon - line), value, (size_t)(last - value)))
             return false;
     }
+    if (controls != 2 * lines)
+        return false;
     if (answer->status == 101 || (answer->coded && answer->sized))
         return false; /* nobody asked to upgrade; two lengths are one too many (RFC 9112, 6.1) */
     if (answer->status < 200)
@@ -162,6 +167,14 @@ static bool hold(struct answer *answer, const uint8_t *data, size_t length) {
     return true;
 }
 
+/* Whether what comes from `from` on could still be lines. Else one would wait for a blank line that never comes. */
+static bool are_lines(const uint8_t *data, size_t from, size_t length) {
+    for (size_t i = from > 0 ? from : 1; i < length; i++)
+        if ((data[i] == '\n') != (data[i - 1] == '\r'))
+            return false;
+    return true;
+}
+
 /* Read of a head what there is. Gives how many bytes were used, -1 if it is no head. */
 static ptrdiff_t feed_head(struct answer *answer, const uint8_t *data, size_t length, bool to_head) {
     size_t before = answer->held_length;
@@ -181,7 +194,8 @@ static ptrdiff_t feed_head(struct answer *answer, const uint8_t *data, size_t le
     if (found == NULL) {
         /* What does not even begin like an answer need not be waited for. */
         size_t known = answer->held_length < 7 ? answer->held_length : 7;
-        return answer->line + answer->held_length >= MAX_HEAD || memcmp(answer->held, "HTTP/1.", known) != 0
+        return answer->line + answer->held_length >= MAX_HEAD || memcmp(answer->held, "HTTP/1.", known) != 0 ||
+                       !are_lines(answer->held, before, answer->held_length)
                    ? -1
                    : (ptrdiff_t)length;
     }

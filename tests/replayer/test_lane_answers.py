@@ -1,0 +1,47 @@
+"""The native lane's parser of answers: it finds what the other lane finds, however the bytes come in pieces."""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from replayer.lanes.build import build
+from replayer.lanes.native import load
+from replayer.transport import http1
+from tests.replayer.test_transport_fuzz import feed
+from tests.support.answers import BODIES, FIELDS, INTERIM, STARTS, broken, cut, parse
+
+
+@pytest.fixture(scope="module")
+def code() -> Any:
+    try:
+        build()
+        return load()
+    except OSError as error:
+        pytest.skip(str(error))
+
+
+@given(
+    interim=st.lists(st.sampled_from(INTERIM), max_size=2),
+    start=st.sampled_from(STARTS),
+    fields=st.lists(st.sampled_from(FIELDS), max_size=3),
+    body=st.sampled_from(BODIES),
+    method=st.sampled_from(["GET", "HEAD"]),
+)
+def test_both_lanes_find_the_same(
+    code: Any, interim: list[bytes], start: bytes, fields: list[bytes], body: bytes, method: str
+) -> None:
+    codings = [field for field in fields if field.startswith(b"Transfer-Encoding")]
+    assume(len(codings) < 2)  # of several the parser of the Python lane looks at the first one
+    body = b"" if method == "HEAD" else body
+    whole = b"".join([*interim, b"\r\n".join((start, *fields, b"", b"")), body])
+    python = feed(http1.Connection, b"", [whole], method).found
+    assert [parse(code, [whole], head=method == "HEAD").outcome] == python
+
+
+@given(st.randoms(use_true_random=False), st.booleans())
+def test_how_it_is_cut_makes_no_difference(code: Any, draw: random.Random, head: bool) -> None:
+    whole = broken(draw)
+    assert parse(code, cut(draw, whole), head=head).outcome == parse(code, [whole], head=head).outcome
