@@ -1,5 +1,30 @@
-"""`python -m reamp`."""
+"""Where the command begins: `reamp`, and `python -m reamp`.
 
-from reamp.cli import main
+Loading everything takes the better part of a second. Whoever presses Ctrl-C in it gets an exit code and no traceback,
+so this module loads nothing itself, and neither does the package around it.
+"""
 
-main()
+import os
+import signal
+from types import FrameType
+
+_INTERRUPTED = 105  # `rules.exits.Exit`, which is not loaded yet
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    os._exit(_INTERRUPTED)  # nothing is open that would have to be closed
+
+
+def main() -> None:
+    """Load the command line and run it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # and not ignored, as in the background of a script
+        signal.signal(signal.SIGINT, _end)
+    from reamp.cli import main as run  # noqa: PLC0415 - this is what takes the time
+
+    signal.signal(signal.SIGINT, before)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,12 @@
 """The `reamp` command: it puts the subcommands together and turns every way to end into an exit code."""
 
 import sys
+from importlib.metadata import version as version_of
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from reamp import __version__
 from reamp.commands.captures import app as captures
 from reamp.commands.control import resume, status, stop
 from reamp.commands.demo import demo
@@ -28,7 +28,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"reamp {__version__}")
+        typer.echo(f"reamp {version_of('reamp')}")
         raise typer.Exit
 
 
