@@ -91,7 +91,10 @@ class Run:
         self._prober: Prober | None = None
         if plan.diff:
             spend = lambda: self._sending and self.ceiling.spend(self._clock()) is None  # noqa: E731
-            self._prober = Prober(plan, prepared.encoder.routes, self.token, spend, self.refused_by_lever)
+            still = lambda: self._sending and self.ceiling.open(self._clock())  # noqa: E731
+            self._prober = Prober(
+                plan, prepared.encoder.routes, self._clock, self.token, spend, still, self.refused_by_lever
+            )
         self._vigil = Vigil(len(self.ceiling.sources), int(plan.signal_timeout * 1e9))
         self._ratios: dict[str, int] = {}
         self._loudness, self._stage = plan.loudness, ""

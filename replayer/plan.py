@@ -245,10 +245,6 @@ class Plan(BaseModel):
                 f"--diff {bodies[0]}: a recording holds no bodies of answers. Name a second target that answers as it "
                 "should, say the old version: --diff-against http://HOST:PORT; or compare status,size only"
             )
-        if self.host == "recorded" and (self.tls or self.resolve):
-            raise ValueError("--diff sends to one place, and with --host recorded each host has its own: leave it out")
-        if self.http2 == "always":
-            raise ValueError("--diff sends by HTTP/1.1, which --http2 always says that the target does not speak")
         if self.diff_against == self.to:
             raise ValueError(f"--diff-against {self.to} is the target itself: leave it out, and that is compared with")
         return self

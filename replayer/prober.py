@@ -1,26 +1,22 @@
 """Sends some of a run's requests twice, and to a second place, to compare the answers. Edge: own connections.
 
-Beside the replay and never in its way: at a rate of its own, each request over a new connection, answers read to the
-end within bounds. Only what reads is sent (GET, HEAD, OPTIONS), and what goes to a live target spends credit like
-everything else. Routes take turns, so a rare one is compared as often as a busy one.
+Beside the replay and never in its way: at a rate of its own, by the same transport over connections of its own, answers
+read to the end within bounds. Only what reads is sent (GET, HEAD, OPTIONS), and what goes to a live target spends
+credit like everything else. Routes take turns, so a rare one is compared as often as a busy one.
 """
 
 import asyncio
-import ssl
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import NamedTuple
-
-import h11
 
 from captures.unpacking import unpacked_as
+from replayer.ceiling import SPENDABLE_NS
 from replayer.differences import RECORDED, Aspect, Compared, Differences, Seen, differing
 from replayer.encoding import Request
 from replayer.plan import Plan
 from replayer.routes import Routes, final_names
-from replayer.transport.heads import withheld
+from replayer.transport import Answer, Failure, Target, Withdrawal, connections, target
 from replayer.transport.tls import to_target
-from rules.wire import Withheld
 
 KEPT = 1 << 18
 """Bytes of a body that are compared: so much JSON takes some milliseconds, in which nothing else is done."""
@@ -34,61 +30,127 @@ AHEAD, AHEAD_BYTES = 64, 8 << 20
 AT_ONCE = 8
 """Requests on their way for it at most."""
 
-
-class WithheldError(Exception):
-    """The guard answered, and not the target."""
-
-    def __init__(self, why: Withheld) -> None:
-        super().__init__(why)
-        self.why = why
+SWEEP = 0.05
+"""Seconds between two looks at what has waited too long."""
 
 
-class Place(NamedTuple):
-    """Where requests are sent to."""
+class Asker:
+    """Sends requests to one place and gives the answers. Is the `Outcomes` of its connections."""
 
-    host: str
-    port: int
-    tls: ssl.SSLContext | None
-    server_name: str | None
-    authority: bytes | None
-    """What goes into `Host`; None: what stands there."""
+    def __init__(
+        self,
+        place: Target,
+        clock: Callable[[], int],
+        token: Callable[[], bytes],
+        may: Callable[[int], Withdrawal | None],
+        spend: Callable[[], bool],
+        authority: bytes | None = None,
+    ) -> None:
+        """`may` tells what stands against sending what was allowed at a moment; `spend` is asked before a retry.
 
+        `authority` goes into `Host`; None: what stands there.
+        """
+        self.count = 0  # requests that were sent
+        self._clock = clock
+        self._authority = authority
+        self._asked: dict[Request, asyncio.Future[Answer | str]] = {}
+        # Some are looked up by what the pool asks for.
+        self.token = token
+        self.may_retry = spend
+        self.withdrawal = may
+        bounds = place._replace(kept=KEPT + 1, longest=LONGEST, max_connections=2 * AT_ONCE)
+        self._pool = connections(bounds, self, clock)
 
-def place_of(plan: Plan, authority: bytes | None = None) -> Place:
-    """Tell where a plan sends to, by HTTP/1.1. Raises UserError."""
-    plain = plan.model_copy(update={"http2": "never"})
-    host, port = plain.address
-    addresses = plain.addresses.get((host, port))
-    return Place(addresses[0] if addresses else host, port, to_target(plain), plan.server_name or host, authority)
+    async def ask(self, request: Request) -> Answer | str:
+        """Send a request and give its answer, or why there is none."""
+        now = self._clock()
+        shortage = self._pool.shortage(now)
+        if shortage is not None:
+            return shortage
+        own = Request(_addressed(request.prefix, self._authority), request.tail, "HEAD" if request.head else "GET")
+        told: asyncio.Future[Answer | str] = asyncio.get_running_loop().create_future()
+        self._asked[own] = told
+        try:
+            self._pool.send(own, now, now, now)
+            return await told
+        finally:
+            self._asked.pop(own, None)
+
+    def sweep(self) -> None:
+        """Give up what has waited too long."""
+        self._pool.sweep(self._clock())
+
+    def close(self) -> None:
+        """Close every connection at once."""
+        self._pool.close()
+
+    # --- called by the pool ---
+
+    def answered(self, answer: Answer) -> None:
+        """Take a whole answer."""
+        self._tell(answer.request, answer)
+
+    def failed(self, request: Request, _sent_ns: int | None, failure: Failure) -> None:
+        """Take the news that there is none."""
+        self._tell(request, failure)
+
+    def withdrawn(self, request: Request, why: Withdrawal) -> None:
+        """Take the news that a request was not sent."""
+        self._tell(request, why)
+
+    def sent(self, _due_ns: int, _ready_ns: int, _sent_ns: int) -> None:
+        """Count a request that is on its way."""
+        self.count += 1
+
+    def ready(self) -> None:
+        """Nobody waits for a free connection here."""
+
+    def _tell(self, request: Request, what: Answer | str) -> None:
+        told = self._asked.get(request)
+        if told is not None and not told.done():
+            told.set_result(what)
 
 
 class Prober:
-    """Compares for one run. `spend` gives False where there is no credit for another request to the target."""
+    """Compares for one run."""
 
     def __init__(
         self,
         plan: Plan,
         routes: Routes,
+        clock: Callable[[], int],
         token: Callable[[], bytes],
         spend: Callable[[], bool],
+        still: Callable[[], bool],
         lever: Callable[[], None],
     ) -> None:
+        """Set up to compare. Raises UserError.
+
+        `spend` gives False where there is no credit for another request to the target, `still` where what got one must
+        not be sent any more.
+        """
         self._plan = plan
         self._routes = routes
-        self._token = token
         self._spend = spend
         self._lever = lever
-        self._target = place_of(plan)
-        self._reference: Place | None = None
+
+        def may(since_ns: int) -> Withdrawal | None:
+            if not still():
+                return "signal"
+            return "connecting" if plan.sidecars and clock() - since_ns > SPENDABLE_NS else None
+
+        self._target = Asker(target(plan, to_target(plan)), clock, token, may, spend)
+        self._reference: Asker | None = None
         if plan.diff_against is not None:
             there = plan.model_copy(update={"to": plan.diff_against})
-            own = plan.host == "target"
-            self._reference = place_of(there, plan.diff_against.split("//")[1].encode() if own else None)
+            own = plan.diff_against.split("//")[1].encode() if plan.host == "target" else None
+            free: Callable[[int], Withdrawal | None] = lambda _: None  # noqa: E731
+            self._reference = Asker(target(there, to_target(there)), clock, token, free, lambda: True, own)
         self._waiting: dict[int, deque[Request]] = {}  # by route; the one whose turn it is comes first
         self._bytes = 0
         self._new = asyncio.Event()
         self._compared = Compared()
-        self._sent = self._whole = self._without_credit = 0
+        self._whole = self._without_credit = 0
         self._failed: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
 
@@ -123,12 +185,14 @@ class Prober:
         """Send nothing any more and close everything, at once."""
         if self._task is not None:
             self._task.cancel()
+        for asker in self._askers:
+            asker.close()
 
     async def close(self) -> str:
         """Wait until nothing is on its way any more; tell what went wrong, if something did."""
+        self.stop()
         if self._task is None:
             return ""
-        self._task.cancel()
         (ended,) = await asyncio.gather(self._task, return_exceptions=True)
         return "" if isinstance(ended, asyncio.CancelledError) else repr(ended)
 
@@ -139,16 +203,27 @@ class Prober:
         return Differences(
             aspects=list(self._plan.diff),
             against=self._plan.diff_against or "the recording",
-            sent=self._sent,
+            sent=sum(asker.count for asker in self._askers),
             compared=self._whole,
             without_credit=self._without_credit,
             failed=dict(self._failed),
             routes=self._compared.findings(dict(enumerate(found))),
         )
 
+    @property
+    def _askers(self) -> list[Asker]:
+        return [self._target] if self._reference is None else [self._target, self._reference]
+
+    async def _sweep(self) -> None:
+        while True:
+            for asker in self._askers:
+                asker.sweep()
+            await asyncio.sleep(SWEEP)
+
     async def _run(self) -> None:
         pause = 1 / float(self._plan.diff_rate)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._sweep())
             pending: set[asyncio.Task[None]] = set()
             while True:
                 await self._new.wait()
@@ -164,14 +239,15 @@ class Prober:
             self._without_credit += 1
             return
         places = [self._target, self._reference, self._reference] if self._reference else [self._target, self._target]
-        got = await asyncio.gather(*(self._exchange(request, place) for place in places), return_exceptions=True)
-        for error in got:
-            if isinstance(error, BaseException):
-                self._failed[_kind(error)] += 1
-                if isinstance(error, WithheldError) and error.why == "lever":
+        got = await asyncio.gather(*(place.ask(request) for place in places))
+        seen = []
+        for answer in got:
+            if not isinstance(answer, Answer) or answer.withheld is not None:
+                self._failed["withheld" if isinstance(answer, Answer) else answer] += 1
+                if isinstance(answer, Answer) and answer.withheld == "lever":
                     self._lever()
                 return
-        seen = [each for each in got if isinstance(each, Seen)]
+            seen.append(_seen(answer))
         self._whole += 1
         aspects: tuple[Aspect, ...] = self._plan.diff
         if self._reference is not None:
@@ -183,48 +259,12 @@ class Prober:
             known = [aspect for aspect in aspects if aspect in RECORDED]
             self._compared.add(request.route, differing(told, first, known), differing(first, second, known))
 
-    async def _exchange(self, request: Request, place: Place) -> Seen:
-        """Send a request and read the answer. Raises OSError, TimeoutError, h11.RemoteProtocolError, WithheldError."""
-        async with asyncio.timeout(self._plan.connect_timeout):
-            reader, writer = await asyncio.open_connection(
-                place.host, place.port, ssl=place.tls, server_hostname=place.server_name if place.tls else None
-            )
-        self._sent += 1
-        try:
-            writer.write(_addressed(request.prefix, place.authority) + self._token() + request.tail)
-            async with asyncio.timeout(self._plan.timeout):
-                return await _answer(reader, request.prefix.partition(b" ")[0], guarded=bool(self._plan.sidecars))
-        finally:
-            writer.transport.abort()
 
-
-async def _answer(reader: asyncio.StreamReader, method: bytes, guarded: bool) -> Seen:
-    here = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 16)
-    here.send(h11.Request(method=method, target="/", headers=[("host", "x")]))  # only to tell it what was asked
-    here.send(h11.EndOfMessage())
-    status, size, kept, packing = 0, 0, bytearray(), b""
-    while True:
-        event = here.next_event()
-        if event is h11.NEED_DATA:
-            data = await reader.read(1 << 16)
-            here.receive_data(data)
-        elif isinstance(event, h11.Response):
-            status = event.status_code
-            fields = b"".join(b"\r\n" + name + b": " + value for name, value in event.headers)
-            why = withheld(b"HTTP/1.1 %d %s\r\n\r\n" % (status, fields)) if guarded and status in (429, 503) else None
-            if why is not None:
-                raise WithheldError(why)
-            packing = b", ".join(value for name, value in event.headers if name == b"content-encoding")
-        elif isinstance(event, h11.Data):
-            size += len(event.data)
-            if size > LONGEST:
-                raise h11.RemoteProtocolError("the answer is too long")
-            kept += event.data
-            del kept[KEPT + 1 :]
-        elif isinstance(event, h11.EndOfMessage):
-            return Seen(status, size, _meant(bytes(kept), packing) if size <= KEPT else None)
-        elif event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
-            raise h11.RemoteProtocolError("the answer broke off")
+def _seen(answer: Answer) -> Seen:
+    body = answer.body
+    if body is None:
+        return Seen(answer.status, 0)
+    return Seen(answer.status, body.size, _meant(body.start, body.coding) if body.size <= KEPT else None)
 
 
 def _meant(body: bytes, packing: bytes) -> bytes | None:
@@ -238,16 +278,3 @@ def _addressed(prefix: bytes, authority: bytes | None) -> bytes:
     line, _, rest = prefix.partition(b"\r\n")
     _, _, fields = rest.partition(b"\r\n")  # the second line is Host
     return line + b"\r\nHost: " + authority + b"\r\n" + fields
-
-
-def _kind(error: BaseException) -> str:
-    match error:
-        case WithheldError():
-            return "withheld"
-        case TimeoutError():
-            return "timeout"
-        case h11.RemoteProtocolError():
-            return "protocol"
-        case OSError():
-            return "connection"
-    raise error

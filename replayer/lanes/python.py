@@ -272,7 +272,7 @@ class PythonLane:
             return "signal"
         return "connecting" if now - due_ns > self._max_lag_ns else None
 
-    def withdrawn(self, why: Withdrawal) -> None:
+    def withdrawn(self, _request: Request, why: Withdrawal) -> None:
         """Count a request that was not sent after all."""
         self._accounts.shed[why] += 1
         self._host.settled()

@@ -93,7 +93,7 @@ class Authorities:
         if shortage is None:
             pool.send(request, due_ns, ready_ns, now_ns)
         else:
-            self.outcomes.withdrawn(shortage)
+            self.outcomes.withdrawn(request, shortage)
 
     def sweep(self, now_ns: int) -> None:
         """Give up what has waited too long."""

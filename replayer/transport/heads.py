@@ -12,6 +12,7 @@ HEAD_END = b"\r\n\r\n"
 
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
 _WITHHELD = re.compile(rb"\r\n" + WITHHELD_HEADER.encode() + rb":[ \t]*(credit|lever)[ \t]*\r\n", re.IGNORECASE)
+_CODING = re.compile(rb"\r\ncontent-encoding:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _FRAMED = re.compile(rb"\r\n(?:content-length:|transfer-encoding:[^\r\n]*chunked[ \t]*\r\n)", re.IGNORECASE)
 
 
@@ -26,6 +27,11 @@ class Head(NamedTuple):
     def framed(self) -> bool:
         """Whether its fields say where the body ends; else the connection's end does (RFC 9112, 6.3)."""
         return _FRAMED.search(self.fields) is not None
+
+    @property
+    def coding(self) -> bytes:
+        """What it says that the body is packed by."""
+        return b", ".join(_CODING.findall(self.fields))
 
 
 def final_head(data: bytes) -> Head | None:

@@ -14,7 +14,7 @@ from replayer.transport import failures
 from replayer.transport.carrier import NEVER, Owner
 from replayer.transport.failures import Failure
 from replayer.transport.heads import HEAD_END, MAX_HEAD, Head, final_head, withheld
-from replayer.transport.outcomes import Answer
+from replayer.transport.outcomes import Answer, Body
 
 LARGE = 65_536
 """A request larger than this may be answered before it is sent whole: no socket's buffer is sure to take it at once."""
@@ -59,8 +59,9 @@ class Connection(asyncio.Protocol):
         self._rested = False  # whether it has been idle, so that the other end may have closed it meanwhile
         self._ended = False  # whether the other end has said that it sends no more
         self._large = False
-        self._parser = httptools.HttpResponseParser(self)
-        self._watch: _Watch | None = None
+        # The parser tells of bodies only if asked when it is made, which costs a copy of each.
+        self._watch = _Watch(self, pool.target.kept) if pool.target.kept else None
+        self._parser = httptools.HttpResponseParser(self._watch or self)
         self._dry = 0
         self._begun = 0
         self._status = 0
@@ -154,14 +155,22 @@ class Connection(asyncio.Protocol):
             self._status = status
             self._keep = self._parser.should_keep_alive()
 
+    @property
+    def whole(self) -> bool:
+        """Whether the answer is there; what follows it is nobody's."""
+        return bool(self._status)
+
     def _look_after_long(self, data: bytes) -> None:
         """See that a long answer leads somewhere: to its body, and of that to more of it."""
+        longest = self._pool.target.longest
+        if longest is not None and self._size > longest:
+            self.fail("protocol", f"an answer of more than {longest} bytes")
+            return
         if self._watch is None:
             if final_head(self._head) is None:
                 self.fail("protocol", f"more than {MAX_HEAD} bytes of fields")
                 return
-            # The parser tells of bodies only if asked when it is made, which costs a copy of each.
-            self._watch = _Watch(self)
+            self._watch = _Watch(self, 0)
             self._parser = httptools.HttpResponseParser(self._watch)
             self._begun = 0
             self._parser.feed_data(self._head)  # it is all that came so far
@@ -181,14 +190,15 @@ class Connection(asyncio.Protocol):
             return
         whole = self._head.endswith(HEAD_END) and self._head.count(HEAD_END) == self._begun
         self._keep = whole and self._parser.should_keep_alive()
-        self._parser = httptools.HttpResponseParser(self)
         self._finish(request, head.status)
+        self._begin_anew()
 
     def _finish(self, request: Request, status: int) -> None:
         pool = self._pool
         guards = withheld(self._head) if status in (429, 503) and pool.target.guarded else None
         now = pool.clock()
-        answer = Answer(request, self.due_ns, self.sent_ns, self.first_ns, now, status, self._size, guards)
+        body = self._body(request) if pool.target.kept else None
+        answer = Answer(request, self.due_ns, self.sent_ns, self.first_ns, now, status, self._size, guards, body)
         self.request = None
         self.sent_ns = NEVER
         pool.in_flight -= 1
@@ -197,14 +207,25 @@ class Connection(asyncio.Protocol):
             self._status = self._size = self._begun = 0
             self._head = b""
             if self._watch is not None:
-                self._watch, self._dry = None, 0
-                self._parser = httptools.HttpResponseParser(self)
+                self._begin_anew()
             pool.outcomes.answered(answer)  # before the next is sent: it may say that nothing may be sent any more
             pool.release(self)
         else:
             self.abort()
             pool.outcomes.answered(answer)
             pool.forget(self)
+
+    def _begin_anew(self) -> None:
+        """Get ready for another answer with a parser that knows nothing of the one before."""
+        kept = self._pool.target.kept
+        self._watch, self._dry = _Watch(self, kept) if kept else None, 0
+        self._parser = httptools.HttpResponseParser(self._watch or self)
+
+    def _body(self, request: Request) -> Body | None:
+        head, watch = final_head(self._head), self._watch
+        if head is None or watch is None:
+            return None
+        return Body(0, b"", head.coding) if request.head else Body(watch.size, bytes(watch.start), head.coding)
 
     # --- ending ---
 
@@ -272,12 +293,21 @@ class Connection(asyncio.Protocol):
 
 
 class _Watch:
-    """Stands between the parser and a connection, to see whether a body goes on."""
+    """Stands between the parser and a connection, to see whether a body goes on, and to keep some of it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, kept: int) -> None:
         self.fed = True
+        self.size = 0
+        self.start = bytearray()
+        self._connection = connection
+        self._kept = kept
         self.on_message_begin = connection.on_message_begin
         self.on_message_complete = connection.on_message_complete
 
-    def on_body(self, _body: bytes) -> None:
+    def on_body(self, body: bytes) -> None:
         self.fed = True
+        if self._connection.whole:
+            return
+        self.size += len(body)
+        if len(self.start) < self._kept:
+            self.start += body[: self._kept - len(self.start)]

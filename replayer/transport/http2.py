@@ -30,7 +30,7 @@ from replayer.transport import failures, fields
 from replayer.transport.carrier import NEVER, Owner
 from replayer.transport.failures import Failure, UnusableError
 from replayer.transport.heads import HEAD_END, MAX_HEAD
-from replayer.transport.outcomes import Answer
+from replayer.transport.outcomes import Answer, Body
 from rules.wire import WITHHELD_HEADER, Withheld
 
 MAX_STREAMS = 256
@@ -67,7 +67,10 @@ _GUARDS: dict[bytes, Withheld] = {b"credit": "credit", b"lever": "lever"}
 class Stream:
     """One request and what came of its answer so far."""
 
-    __slots__ = ("body", "due_ns", "first_ns", "guards", "left", "request", "retried", "sent_ns", "size", "status")
+    __slots__ = (
+        *("body", "coding", "due_ns", "first_ns", "fed", "guards", "left", "request", "retried", "sent_ns", "size"),
+        *("start", "status"),
+    )
 
     def __init__(self, request: Request, due_ns: int, sent_ns: int, *, retried: bool) -> None:
         self.request = request
@@ -80,6 +83,8 @@ class Stream:
         self.left: int | None = None  # bytes of the body that are still to come, if the answer announced them
         self.guards: Withheld | None = None
         self.body = memoryview(b"")  # of the request: what is still to be sent
+        self.fed = 0  # bytes of the answer's body
+        self.start = self.coding = b""  # those that are kept, and what they are packed by
 
 
 class Connection(asyncio.Protocol):
@@ -366,6 +371,8 @@ class Connection(asyncio.Protocol):
         stream.status = int(found[0][1])
         if stream.status in (429, 503) and self._pool.target.guarded:
             stream.guards = next((_GUARDS.get(value.lower()) for name, value in found if name == _WITHHELD), None)
+        if self._pool.target.kept:
+            stream.coding = b", ".join(value for name, value in found if name == b"content-encoding")
         bodiless = stream.request.head or stream.status in (204, 304)
         stream.left = None if bodiless else left
         if event.stream_ended is not None and stream.left:
@@ -381,6 +388,12 @@ class Connection(asyncio.Protocol):
         if stream is not None and event.data:
             self._idle_frames = 0
             stream.size += len(event.data)
+            target = self._pool.target
+            if target.kept:
+                stream.fed += len(event.data)
+                stream.start += event.data[: target.kept - len(stream.start)]
+            if target.longest is not None and stream.size > target.longest:
+                self._reset(number, stream, "protocol", f"an answer of more than {target.longest} bytes")
 
     def _on_trailers(self, event: h2.events.TrailersReceived) -> None:
         stream = self._streams.get(event.stream_id or 0)
@@ -415,6 +428,7 @@ class Connection(asyncio.Protocol):
             stream.status,
             stream.size,
             stream.guards,
+            Body(stream.fed, stream.start, stream.coding) if pool.target.kept else None,
         )
         self._look_for_room()
         pool.outcomes.answered(answer)

@@ -10,6 +10,17 @@ Shortage = Literal["connections", "backoff"]
 Withdrawal = Literal["signal", "lever", "connecting", Shortage]
 
 
+class Body(NamedTuple):
+    """The body of an answer, where bodies are kept: as it was sent, but for chunks, which are put together."""
+
+    size: int
+    """Bytes of all of it."""
+    start: bytes
+    """The first `Target.kept` of them."""
+    coding: bytes
+    """What the answer says that it is packed by (Content-Encoding)."""
+
+
 class Answer(NamedTuple):
     """A request that was answered. Times are those of the pool's clock."""
 
@@ -24,6 +35,8 @@ class Answer(NamedTuple):
     """Bytes of the whole answer, head and 1xx too. Fields of HTTP/2 count as if they were not compressed."""
     withheld: Withheld | None
     """Set if the answer is the guard's and not the target's."""
+    body: Body | None = None
+    """None where none are kept."""
 
 
 class Outcomes(Protocol):
@@ -38,7 +51,7 @@ class Outcomes(Protocol):
     def withdrawal(self, due_ns: int) -> Withdrawal | None:
         """Tell why a request that waited for its connection must not be sent any more."""
 
-    def withdrawn(self, why: Withdrawal) -> None:
+    def withdrawn(self, request: Request, why: Withdrawal) -> None:
         """Take the news that a request was not sent."""
 
     def failed(self, request: Request, sent_ns: int | None, failure: Failure) -> None:

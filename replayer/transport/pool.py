@@ -239,7 +239,7 @@ class Pool:
                 self.in_flight -= 1
                 self.outcomes.failed(request, sent_ns, "closed")  # as it was when it was lost
             else:
-                self.outcomes.withdrawn(withdrawal)
+                self.outcomes.withdrawn(request, withdrawal)
         elif sent_ns is not None:
             connection.send_again(request, due_ns, sent_ns)
         else:

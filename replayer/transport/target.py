@@ -35,6 +35,10 @@ class Target(NamedTuple):
     by_authority: bool = False
     """Whether the recorded authority decides which name a certificate has to bear, and which address of `resolve` is
     connected to; so connections are not shared between authorities."""
+    kept: int = 0
+    """Bytes of each answer's body that are kept and told of; 0: no body is told of."""
+    longest: int | None = None
+    """Bytes that an answer may have; None: any number."""
 
 
 def target(plan: Plan, tls: ssl.SSLContext | None) -> Target:

@@ -138,7 +138,7 @@ class _Arrivals:
     def withdrawal(self, due_ns: int) -> Withdrawal | None:
         return None
 
-    def withdrawn(self, why: Withdrawal) -> None:
+    def withdrawn(self, _request: Request, why: Withdrawal) -> None:
         pass
 
     def token(self) -> bytes:

@@ -12,7 +12,8 @@ import pytest
 import uvloop
 
 from replayer.encoding import Request
-from replayer.transport import Pool, Target
+from replayer.transport import Answer, Pool, Target
+from replayer.transport.outcomes import Body
 from tests.support.origin import Connection, Origin, Script, answering, certificate, once, origin
 from tests.support.outcomes import Outcomes
 from tests.support.processes import free_port
@@ -171,6 +172,55 @@ def test_the_token_is_spliced_in() -> None:
             sender.pool.close()
 
     run(main)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\ncontent-encoding:br\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip, br\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nContent-Encoding: gzip, br\r\nConnection: close\r\n\r\nhello",
+    ],
+    ids=["length", "chunked", "close-delimited"],
+)
+def test_bodies_are_kept_where_that_is_wanted(method: str, answer: bytes) -> None:
+    async def main() -> list[Answer]:
+        async with origin(once(answer, end="close")) as here:
+            sender = Sender(here.port, kept=3)
+            assert [await sender.send(get(method)) for _ in range(2)] == [200, 200]
+            sender.pool.close()
+            return sender.outcomes.answers
+
+    for told in run(main):
+        assert told.body == (Body(0, b"", b"gzip, br") if method == "HEAD" else Body(5, b"hel", b"gzip, br"))
+
+
+def test_a_kept_body_is_one_answers_own() -> None:
+    """On a kept connection each body is by itself, and what follows an answer unasked belongs to none."""
+    long = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000
+
+    async def script(connection: Connection, _here: Origin) -> None:
+        for answer in (long, EMPTY, OK, OK + OK):
+            await connection.request()
+            await connection.say(answer)
+        await connection.hang()
+
+    async def main() -> list[Answer]:
+        async with origin(script) as here:
+            sender = Sender(here.port, kept=1000)
+            assert [await sender.send() for _ in range(4)] == [200] * 4
+            sender.pool.close()
+            return sender.outcomes.answers
+
+    found = [(told.body.size, told.body.start) for told in run(main) if told.body is not None]
+    assert found == [(200_000, b"x" * 1000), (0, b""), (5, b"hello"), (5, b"hello")]
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n"])
+def test_an_answer_may_be_bounded(head: bytes) -> None:
+    assert exchange(once(head + b"x" * 400_000, end="hang"), get(), longest=300_000) == (["protocol"], 1, 0)
+    assert exchange(once(head + b"x" * 200_000), get(), longest=300_000)[0] in ([200], ["truncated"])
 
 
 # --- failures ---

@@ -13,6 +13,7 @@ import uvloop
 from replayer.encoding import Request
 from replayer.transport import Pool, Target
 from replayer.transport.fields import of_request
+from replayer.transport.outcomes import Body
 from tests.support import frames
 from tests.support.authority import Authority
 from tests.support.frames import (
@@ -198,6 +199,32 @@ def test_what_is_over_the_limit_gets_another_connection() -> None:
         assert await sender.seen(3) == [200] * 3
 
     against(hold, test, {"MAX_CONCURRENT_STREAMS": 1}, max_connections=3)
+
+
+def test_bodies_are_kept_where_that_is_wanted_and_answers_may_be_bounded() -> None:
+    async def act(peer: Peer, _here: Origin) -> None:
+        fields: Fields = [*OK, ("content-encoding", "gzip"), ("content-encoding", "br")]
+        stream, _ = await peer.request()
+        await peer.say(peer.headers(stream, fields), frame(DATA, 0, stream, b"he"), frame(DATA, 1, stream, b"llo"))
+        stream, _ = await peer.request()
+        await peer.say(peer.headers(stream), frame(DATA, 0, stream, bytes(9000)))
+        while (await peer.frame())[0] != RST_STREAM:
+            pass
+        await peer.answer()
+
+    async def test(sender: Sender, here: Origin) -> None:
+        found: list[int | str] = []
+        for _ in range(3):
+            sender.send(request())
+            found += await sender.seen()
+        assert found == [200, "protocol", 200]
+        assert [answer.body for answer in sender.outcomes.answers] == [
+            Body(5, b"hell", b"gzip, br"),
+            Body(5, b"hell", b""),
+        ]
+        assert here.connections == 1
+
+    against(act, test, kept=4, longest=8000)
 
 
 @pytest.mark.parametrize("window", [0, 1000, 65_535])

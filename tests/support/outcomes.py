@@ -32,7 +32,7 @@ class Outcomes:
     def withdrawal(self, _due: int) -> Withdrawal | None:
         return self.why_not
 
-    def withdrawn(self, why: Withdrawal) -> None:
+    def withdrawn(self, _request: Request, why: Withdrawal) -> None:
         self.seen.put_nowait(f"withdrawn:{why}")
 
     def failed(self, _request: Request, sent: int | None, failure: Failure) -> None:
