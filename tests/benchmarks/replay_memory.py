@@ -68,10 +68,12 @@ def run(bench: Bench) -> str:
 
 
 def _replay(bench: Bench, nginx: Nginx, count: int, *more: str, whole: bool = True) -> _Ran:
-    folder = _recording(bench, nginx, count)
+    recording = _recording(bench, nginx, count)
+    folder = bench.folder / f"ran-{time.monotonic_ns()}"
+    folder.mkdir()
     key = str(bench.folder / "load.key")
     command = reamp(
-        "replay", str(folder / "recording"), "--to", nginx.url, "--idle-target", "--key", key,
+        "replay", str(recording), "--to", nginx.url, "--idle-target", "--key", key,
         "--runs", str(folder / "runs"), "--max-connections", "32", "--max-lag", "1h", *more,
     )  # fmt: skip
     ran = _watch(bench, command, folder, nginx)
@@ -83,9 +85,10 @@ def _replay(bench: Bench, nginx: Nginx, count: int, *more: str, whole: bool = Tr
 
 
 def _flows(bench: Bench, nginx: Nginx, count: int) -> _Ran:
-    folder = _recording(bench, nginx, count)
+    recording, folder = _recording(bench, nginx, count), bench.folder / f"flows-{count}"
+    folder.mkdir()
     flows = folder / "flows"
-    done = run_reamp("captures", "export", str(folder / "recording"), "--to", "mitmproxy", "-o", str(flows))
+    done = run_reamp("captures", "export", str(recording), "--to", "mitmproxy", "-o", str(flows))
     if done.returncode:
         raise RuntimeError(done.stderr)
     confdir = ["--set", f"confdir={folder / 'mitmproxy'}"]
@@ -94,19 +97,20 @@ def _flows(bench: Bench, nginx: Nginx, count: int) -> _Ran:
 
 
 def _recording(bench: Bench, nginx: Nginx, count: int) -> Path:
+    recording = bench.folder / f"recording-{count}"
+    if recording.exists():
+        return recording
     bench.say(f"  writing a recording of {count:,} requests")
-    folder = bench.folder / f"{count}-{time.monotonic_ns()}"
     authority = nginx.url.removeprefix("http://")
     headers = [(b"host", authority.encode()), (b"user-agent", b"a small client/1.0"), (b"accept", b"*/*")]
     one = record(headers=headers, authority=authority)
-    write(
-        folder / "recording",
+    return write(
+        recording,
         (
             one._replace(arrival_ns=one.arrival_ns + number * 1_000_000_000 // _RATE, path=f"/item/{number}")
             for number in range(count)
         ),
     )
-    return folder
 
 
 def _watch(bench: Bench, command: list[str], folder: Path, nginx: Nginx) -> _Ran:
