@@ -520,8 +520,10 @@ def test_a_live_run_as_long_as_a_moment_is_asked_for_its_duration(here: Field) -
     done = run("replay", str(one), *here.live()[2:])
     assert done.returncode == Exit.CONFIGURATION
     assert "--duration" in done.stderr
-    done = run("replay", str(one), *here.live("--duration", "2s")[2:])
-    assert done.returncode == Exit.DONE
+    # Whether this machine is quick enough for its figures to be believed is not what is asked here.
+    bounds = {"REAMP_REPLAY_MAX_LAG": "1m", "REAMP_REPLAY_LAG_BOUND": "1m", "REAMP_REPLAY_LATE_BOUND": "100%"}
+    done = run("replay", str(one), *here.live("--duration", "2s")[2:], env=bounds)
+    assert done.returncode == Exit.DONE, done.stdout + done.stderr
     assert here.events().count("recording loops") == 1
     assert here.report().accounts.rounds > 50
 
