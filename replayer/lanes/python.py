@@ -49,7 +49,7 @@ class PythonLane:
         self._levered = False  # whether a guard told that its lever is pulled, which the ceiling may not know yet
         self._deadline_ns = 0
         self._taken = 0
-        self._refilling = False
+        self._refilling = self._going_on = False
         self._short_ns = 0  # since when what is due waits for a free connection
         self._looked_ns = self._awake_ns = 0
 
@@ -127,7 +127,8 @@ class PythonLane:
     # --- sending ---
 
     def _pump(self) -> None:
-        if not self._sending or self._supply is None:
+        # With a batch to come already, whoever wakes it up must not make it two: answers would wait ever longer.
+        if self._going_on or not self._sending or self._supply is None:
             return
         demand = self._supply.demand
         try:
@@ -152,7 +153,12 @@ class PythonLane:
         except CaptureError as error:
             self._host.stop("failed", str(error))
             return
-        self._loop.call_soon(self._pump)
+        self._going_on = True
+        self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._going_on = False
+        self._pump()
 
     def _due(self, demand: Demand[Request], now: int) -> int | None:
         """Tell when the next request is due; None if there is none, for now or for good."""

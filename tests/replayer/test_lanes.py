@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from replayer.demand import Timeline
 from replayer.encoding import Request
 from replayer.lanes.build import build
 from replayer.lanes.choice import Choice, choose, packed
+from replayer.lanes.python import BATCH
 from replayer.plan import Plan
 from replayer.stock import Stock, Supply
 from rules.units import Share
@@ -309,6 +311,28 @@ def test_what_a_standstill_of_the_reading_left_over_is_not_sent_in_a_burst(name:
     assert missed > 700
     assert accounts.shed.total() >= missed - 200, accounts
     assert accounts.reconciles(), accounts
+
+
+def test_however_often_it_is_woken_answers_get_their_turn() -> None:
+    async def main() -> list[int]:
+        async with origin(answering(OK)) as here:
+            host = Host()
+            sender = lane("python", host, here.port, max_lag="100ms")
+            late = [(number, get()) for number in range(1000)]
+            stock = Stock(iter(late), lambda item: len(item[1]))
+            stock.fill(len(late))
+            demand = Timeline(stock, 0, time.monotonic_ns() - 1_000_000_000)
+            sender.begin(Supply(demand, stock, None), 0)
+            for _ in range(6):
+                sender.wake()
+            taken = [demand.wanted]
+            for _ in range(4):
+                await asyncio.sleep(0)
+                taken.append(demand.wanted)
+            sender.close()
+            return [after - before for before, after in pairwise(taken)]
+
+    assert max(run(main)) <= BATCH
 
 
 def grant(real: int, granted: int, elapsed_ns: int, *, engaged: bool = False) -> Grant:
