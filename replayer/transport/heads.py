@@ -13,7 +13,8 @@ HEAD_END = b"\r\n\r\n"
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
 _WITHHELD = re.compile(rb"\r\n" + WITHHELD_HEADER.encode() + rb":[ \t]*(credit|lever)[ \t]*\r\n", re.IGNORECASE)
 _CODING = re.compile(rb"\r\ncontent-encoding:[ \t]*([^\r\n]*)", re.IGNORECASE)
-_FRAMED = re.compile(rb"\r\n(?:content-length:|transfer-encoding:[^\r\n]*chunked[ \t]*\r\n)", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length:", re.IGNORECASE)
+_TRANSFER_CODINGS = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)", re.IGNORECASE)
 
 
 class Head(NamedTuple):
@@ -26,7 +27,9 @@ class Head(NamedTuple):
     @property
     def framed(self) -> bool:
         """Whether its fields say where the body ends; else the connection's end does (RFC 9112, 6.3)."""
-        return _FRAMED.search(self.fields) is not None
+        codings = b",".join(_TRANSFER_CODINGS.findall(self.fields)).split(b",")
+        named = [coding.strip(b" \t").lower() for coding in codings if coding.strip(b" \t")]
+        return named[-1:] == [b"chunked"] or _LENGTH.search(self.fields) is not None
 
     @property
     def coding(self) -> bytes:

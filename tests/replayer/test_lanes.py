@@ -122,6 +122,17 @@ SCRIPTS: dict[str, tuple[Script, Sequence[tuple[float, Request]], dict[str, Any]
     "1.0": (once(_head(version=b"1.0")), TWO, {}),
     "close": (once(_head(b"Connection: close", b"Content-Length: 5") + b"hello"), TWO, {}),
     "close-listed": (once(_head(b"Connection: x, Close", b"Content-Length: 0"), end="hang"), TWO, {}),
+    # Only what is chunked last says where it ends (RFC 9112, 6.3).
+    "chunked-then-packed": (once(_head(b"Transfer-Encoding: chunked, gzip"), b"hello"), TWO, {}),
+    "packed-then-chunked": (answering(_head(b"Transfer-Encoding: gzip, chunked") + CHUNKED[47:]), TWO, {}),
+    "packed-in-another-field": (once(_head(b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip") + b"x"), TWO, {}),
+    "chunked-in-another-field": (
+        once(_head(b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked") + CHUNKED[47:]),
+        TWO,
+        {},
+    ),
+    "not-quite-chunked": (once(_head(b"Transfer-Encoding: xchunked") + b"hello"), TWO, {}),
+    "chunked-and-cut": (once(_head(b"Transfer-Encoding: gzip, chunked") + b"5\r\nhel"), TWO, {}),
     "continue-close": (once(_head(status=b"100 Continue") + _head() + b"body"), TWO, {}),
     "more-than-asked": (answering(OK + OK), TWO, {}),
     "garbage-after": (answering(OK + b"garbage"), TWO, {}),
@@ -209,6 +220,11 @@ def test_what_is_told_is_what_happened(name: str) -> None:
 
     assert outcome("chunked") == (Counter({200: 3}), 1)
     assert outcome("close") == (Counter({200: 2}), 2)
+    assert outcome("chunked-then-packed") == (Counter({200: 2}), 2)
+    assert outcome("packed-then-chunked") == (Counter({200: 2}), 1)
+    assert outcome("packed-in-another-field") == (Counter({200: 2}), 2)
+    assert outcome("not-quite-chunked") == (Counter({200: 2}), 2)
+    assert outcome("chunked-and-cut") == (Counter({"truncated": 2}), 2)
     assert outcome("withheld") == (Counter({"credit": 2}), 1)
     assert outcome("two-lengths") == (Counter({"protocol": 2}), 2)
     # The second and the third are sent once more, the third after the run has nothing more to begin.
