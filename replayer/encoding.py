@@ -13,7 +13,7 @@ from typing import Literal
 
 import loadtag.headers
 from captures.records import Headers, Record
-from replayer.fields import Kind
+from replayer.fields import Kind, leaves_http, listed, takes_trailers
 from replayer.plugins import Refusal
 from replayer.renewal import renewed
 from replayer.rewriting import Rewriting
@@ -50,7 +50,7 @@ _RENEW, _RENEW_IN_WRITES = Kind.RENEW, Kind.RENEW_IN_WRITES
 class Request:
     """A request ready to be sent, but for its token. Sent again as it is only if it has no `keys`: see `another`."""
 
-    __slots__ = ("head", "keys", "prefix", "recorded", "route", "safe", "tail")
+    __slots__ = ("head", "keys", "prefix", "recorded", "route", "safe", "tail", "trailers")
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class Request:
         self.recorded = recorded  # what became of it when it was recorded
         self.head = method == "HEAD"  # its answer has no body, whatever the fields say
         self.safe = method in SAFE
+        self.trailers = False  # whether the client said that it understands trailers; only HTTP/2 passes that on
 
     def __len__(self) -> int:
         """Tell the bytes it holds."""
@@ -203,6 +204,8 @@ class Encoder:
             outline(record),
             Keys(self._run_id, self.round, again) if again else None,
         )
+        if special and takes_trailers(value for kind, value in special if kind is Kind.TE):
+            request.trailers = True
         if self.offer is not None:
             self.offer(request)
         return request
@@ -234,9 +237,9 @@ class Encoder:
         return [path if _is_target(path) else None for path in paths]
 
     def plain_kind(self, name: bytes) -> Kind:
-        """Tell what is done with a field of a request that only reads."""
+        """Tell what is done with a field of a request that only reads, over HTTP/1.1."""
         kind = self._kinds.get(name) or self._learn(name)
-        return _KEEP if kind is _RENEW_IN_WRITES else kind
+        return _KEEP if kind is _RENEW_IN_WRITES else _DROP if kind is Kind.TE else kind
 
     def _lines(
         self, headers: Headers, method: str
@@ -303,15 +306,14 @@ class Encoder:
             return "malformed"
         if Kind.TAG in found and loadtag.headers.find(headers):
             return "tagged"  # synthetic traffic must never feed on itself
-        if Kind.UPGRADE in found:
+        if Kind.UPGRADE in found and leaves_http(value for kind, value in special if kind is Kind.UPGRADE):
             return "upgrade"
         if not all(_is_line(value) for _, value in special):
             return "malformed"
         for method in (_method(value) for kind, value in special if kind is Kind.OVERRIDE):
             if method not in self._methods and not self._writes.allow(method, path):
                 return self._leave_out(method, path)
-        options = b",".join(value for kind, value in special if kind is Kind.CONNECTION).split(b",")
-        named = {option.strip().lower() for option in options}
+        named = {option.lower() for option in listed(value for kind, value in special if kind is Kind.CONNECTION)}
         lines[:] = [line for line in lines if line.partition(b":")[0].lower() not in named]
         baggage = [(b"baggage", value) for kind, value in special if kind is Kind.TAG and not self._drops_baggage]
         return self._splice(baggage)

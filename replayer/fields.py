@@ -81,6 +81,7 @@ class Kind(Enum):
     RENEW = 8
     RENEW_IN_WRITES = 9
     MALFORMED = 10
+    TE = 11  # left out; but HTTP/2 may say that trailers are understood
 
 
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -94,7 +95,29 @@ def is_name(name: bytes) -> bool:
 _FIXED = dict.fromkeys(HOP_BY_HOP | FRAMING, Kind.DROP) | {
     b"connection": Kind.CONNECTION,
     b"upgrade": Kind.UPGRADE,
+    b"te": Kind.TE,
 }
+
+_HTTP = re.compile(rb"(?i:h2c?|http/[0-9.]+|tls/[0-9.]+)")
+
+
+def listed(values: Iterable[bytes]) -> list[bytes]:
+    """Give the members of fields that are lists (RFC 9110, 5.6.1)."""
+    return [member for member in (part.strip(b" \t") for part in b",".join(values).split(b",")) if member]
+
+
+def leaves_http(upgrades: Iterable[bytes]) -> bool:
+    """Whether `Upgrade` fields offer to go on in what is not HTTP, as a WebSocket does.
+
+    Another version of HTTP, or TLS beneath it, is an offer that any server may decline: without it the request is the
+    same (RFC 9110, 7.8).
+    """
+    return not all(map(_HTTP.fullmatch, listed(upgrades)))
+
+
+def takes_trailers(values: Iterable[bytes]) -> bool:
+    """Whether `TE` fields say that trailers are understood: all that HTTP/2 may say (RFC 9113, 8.2.2)."""
+    return b"trailers" in [member.lower() for member in listed(values)]
 
 
 def kind_of(name: bytes, *, dropped: bool = False, kept: bool = False, renewed: bool = False) -> Kind:

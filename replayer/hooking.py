@@ -4,13 +4,13 @@ recorded -> rules of the plan (`rewriting`) -> plugin -> the rules for any recor
 """
 
 from collections.abc import Container
-from itertools import chain, compress
+from itertools import compress
 from operator import itemgetter
 
 import loadtag.headers
 from captures.records import Headers, Record
 from replayer.encoding import AS_RECORDED, NO_WRITES, Encoder, Request, Skip
-from replayer.fields import Kind
+from replayer.fields import Kind, leaves_http, listed, takes_trailers
 from replayer.plugins import Hook, PluginRequest
 from replayer.rewriting import Rewriting
 from replayer.writes import Writes
@@ -19,6 +19,9 @@ type _Mask = tuple[bool, tuple[bool, ...]]
 
 _CLOSER = {Kind.CONNECTION, Kind.MALFORMED, Kind.UPGRADE, Kind.TAG}
 """Fields for which a record is looked at as a whole."""
+
+_HIDDEN = {Kind.DROP, Kind.CONNECTION, Kind.UPGRADE, Kind.TE}
+"""Fields that are not for the far end."""
 
 _NAME = itemgetter(0)
 _KNOWN_MASKS, _LONGEST_MASK = 1024, 64
@@ -87,7 +90,13 @@ class PluginEncoder(Encoder):
                 given.headers, given.body, len(given.body), *record[9:],
             )
         )  # fmt: skip
+        if isinstance(outcome, Request):
+            outcome.trailers = takes_trailers(self._values(record, Kind.TE))  # no plugin was asked about that
         return self._hook.failed(_UNFIT[outcome]) if isinstance(outcome, str) and outcome in _UNFIT else outcome
+
+    def _values(self, record: Record, kind: Kind) -> list[bytes]:
+        """Give the values of all fields of a kind."""
+        return [value for name, value in record.headers if (self._kinds.get(name) or self._learn(name)) is kind]
 
     def _end_to_end(self, record: Record) -> Headers | Skip:
         """Give the fields for the far end, those that the plan sets among them.
@@ -105,7 +114,7 @@ class PluginEncoder(Encoder):
     def _mask(self, names: tuple[bytes, ...]) -> _Mask:
         """Tell, and remember, whether fields of these names need a closer look, and if not, which of them are sent."""
         kinds = [self._kinds.get(name) or self._learn(name) for name in names]
-        mask = not _CLOSER.isdisjoint(kinds), tuple(kind is not Kind.DROP for kind in kinds)
+        mask = not _CLOSER.isdisjoint(kinds), tuple(kind not in _HIDDEN for kind in kinds)
         if len(names) <= _LONGEST_MASK:
             if len(self._masks) >= _KNOWN_MASKS:
                 self._masks.clear()
@@ -119,14 +128,13 @@ class PluginEncoder(Encoder):
             "connect": record.method == "CONNECT",
             "tagged": loadtag.headers.find(headers) is not None,
             "malformed": Kind.MALFORMED in kinds,
-            "upgrade": Kind.UPGRADE in kinds,
+            "upgrade": leaves_http(self._values(record, Kind.UPGRADE)),
             "truncated": record.body_size > len(record.body),
         }
         if True in why.values():
             return next(reason for reason, found in why.items() if found)
-        values = (value for (_, value), kind in zip(headers, kinds, strict=True) if kind is Kind.CONNECTION)
-        named = {option.strip().lower() for option in chain.from_iterable(value.split(b",") for value in values)}
-        unwanted = {Kind.DROP, Kind.CONNECTION, *((Kind.TAG,) if self._drops_baggage else ())}
+        named = {option.lower() for option in listed(self._values(record, Kind.CONNECTION))}
+        unwanted = {*_HIDDEN, *((Kind.TAG,) if self._drops_baggage else ())}
         kept = (
             field
             for field, kind in zip(headers, kinds, strict=True)

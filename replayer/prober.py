@@ -68,6 +68,7 @@ class Asker:
         if shortage is not None:
             return shortage
         own = Request(_addressed(request.prefix, self._authority), request.tail, "HEAD" if request.head else "GET")
+        own.trailers = request.trailers
         told: asyncio.Future[Answer | str] = asyncio.get_running_loop().create_future()
         self._asked[own] = told
         try:

@@ -7,8 +7,8 @@ Requests are encoded once, for HTTP/1.1. What HTTP/2 makes of them (RFC 9113, 8.
 | the request line | `:method`, `:scheme`, `:path` |
 | `Host` | `:authority` |
 | names as they are | in small letters |
-| `Connection`, `Keep-Alive`, `Proxy-Connection`, `Transfer-Encoding`, `Upgrade` | left out |
-| `TE` | left out, unless it is `trailers` |
+| `Connection`, `Keep-Alive`, `Proxy-Connection`, `TE`, `Transfer-Encoding`, `Upgrade` | left out |
+| nothing; it was recorded with `TE: trailers` | `te: trailers`, which gRPC asks for |
 | one `Cookie` field | one for each cookie, so that those that stay are compressed |
 """
 
@@ -27,8 +27,8 @@ _STATUS = re.compile(rb"[1-9]\d\d")
 _BAD_IN_VALUE = re.compile(rb"[\x00\r\n]")
 
 
-def of_request(head: bytes, scheme: bytes) -> Fields:
-    """Give the fields of a request; `head` is all of it before the blank line."""
+def of_request(head: bytes, scheme: bytes, *, trailers: bool = False) -> Fields:
+    """Give the fields of a request; `head` is all of it before the blank line, `trailers` if they are understood."""
     lines = head.split(b"\r\n")
     method, path, _ = lines[0].split(b" ", 2)
     authority = b""
@@ -40,8 +40,10 @@ def of_request(head: bytes, scheme: bytes) -> Fields:
             authority = value
         elif name == b"cookie":
             fields += [(name, part) for part in value.split(b"; ") if part]
-        elif name not in FORBIDDEN and (name != b"te" or value == b"trailers"):
+        elif name not in FORBIDDEN and name != b"te":
             fields.append((name, value))
+    if trailers:
+        fields.append((b"te", b"trailers"))
     return [(b":method", method), (b":scheme", scheme), (b":authority", authority), (b":path", path), *fields]
 
 

@@ -176,7 +176,8 @@ class Connection(asyncio.Protocol):
         body = memoryview(whole)[cut + len(HEAD_END) :]
         number = self._h2.get_next_available_stream_id()
         self._streams[number] = stream
-        self._h2.send_headers(number, fields.of_request(whole[:cut], self._scheme), end_stream=not body)
+        found = fields.of_request(whole[:cut], self._scheme, trailers=request.trailers)
+        self._h2.send_headers(number, found, end_stream=not body)
         if body:
             stream.body = body
             self._unsent[number] = stream

@@ -97,6 +97,36 @@ def test_what_connection_names_is_left_out_too() -> None:
     assert names == [b"Host", b"x-end", b"baggage", b"x-load-test"]
 
 
+@pytest.mark.parametrize("offer", [b"h2c", b"H2C", b"TLS/1.2, HTTP/1.1", b"HTTP/2.0,h2c", b"", b" , "])
+def test_an_offer_to_speak_another_http_is_left_out_and_the_request_is_sent(offer: bytes) -> None:
+    fields = [
+        (b"Connection", b"Upgrade, HTTP2-Settings"),
+        (b"Upgrade", offer),
+        (b"HTTP2-Settings", b"AAMAAABkAAQAAP__"),
+        (b"accept", b"*/*"),
+    ]
+    names = [name for name, _ in parsed(encode(record(headers=fields)))[1]]
+    assert names == [b"Host", b"accept", b"baggage", b"x-load-test"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "trailers"),
+    [
+        ([], False),
+        ([(b"te", b"trailers")], True),
+        ([(b"TE", b"gzip;q=0.5, Trailers"), (b"Connection", b"TE")], True),
+        ([(b"TE", b"gzip")], False),
+        ([(b"TE", b"gzip"), (b"te", b"trailers")], True),
+        ([(b"x-te", b"trailers")], False),
+    ],
+)
+def test_only_http_2_is_told_that_trailers_are_understood(fields: list[tuple[bytes, bytes]], trailers: bool) -> None:
+    request = encode(record(headers=fields))
+    assert isinstance(request, Request)
+    assert field(request, b"te") == []
+    assert request.trailers is request.another().trailers is trailers
+
+
 def test_several_cookie_fields_are_one() -> None:
     fields = [(b"cookie", b"a=1"), (b"accept", b"*/*"), (b"cookie", b"b=2")]
     assert field(encode(record(headers=fields)), b"cookie") == [b"a=1; b=2"]
@@ -121,6 +151,8 @@ def test_the_length_is_that_of_the_body_at_hand() -> None:
         (record(method="get"), "unsafe"),  # methods are case-sensitive (RFC 9110, 9.1)
         (record(method="CONNECT", path="shop:443"), "connect"),
         (record(headers=[(b"Upgrade", b"websocket"), (b"connection", b"upgrade")]), "upgrade"),
+        (record(headers=[(b"Upgrade", b"h2c, SPDY/3.1"), (b"connection", b"upgrade")]), "upgrade"),
+        (record(headers=[(b"Upgrade", b"h2c"), (b"upgrade", b"tcp")]), "upgrade"),
         (record(body=b"half", body_size=8), "truncated"),
         (record(body_size=8), "truncated"),
         (record(path="/a b"), "malformed"),

@@ -151,6 +151,23 @@ def test_it_is_not_asked_about_what_can_not_be_replayed(item: Record, reason: st
     assert found.reasons == {}
 
 
+def test_it_sees_no_offer_to_upgrade_and_trailers_stay_understood() -> None:
+    seen = []
+
+    def change(request: PluginRequest) -> PluginRequest:
+        seen.append(request.headers)
+        return request.with_header("X-New", "1")
+
+    offer = [(b"Upgrade", b"h2c"), (b"Connection", b"upgrade"), (b"TE", b"trailers"), (b"accept", b"*/*")]
+    request = encode(change, record(headers=offer))
+    assert isinstance(request, Request)
+    assert request.trailers
+    plain = encode(change, record(headers=[(b"te", b"gzip"), (b"accept", b"*/*")]))
+    assert isinstance(plain, Request)
+    assert not plain.trailers
+    assert seen == [((b"accept", b"*/*"),)] * 2
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [

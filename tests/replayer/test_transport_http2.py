@@ -100,26 +100,43 @@ def test_fields_of_a_request() -> None:
             b"Host: shop.example:8443",
             b"User-Agent: me",
             b"X-Empty:",
-            b"TE: trailers",
+            b"TE: gzip",
             b"Cookie: a=1; b=2",
             b"Connection: keep-alive",
             b"Upgrade: x",
             b"baggage: loadtest=token ",
         ]
     )
-    assert of_request(head, b"https") == [
+    assert of_request(head, b"https", trailers=True) == [
         (b":method", b"GET"),
         (b":scheme", b"https"),
         (b":authority", b"shop.example:8443"),
         (b":path", b"/a?b=c"),
         (b"user-agent", b"me"),
         (b"x-empty", b""),
-        (b"te", b"trailers"),
         (b"cookie", b"a=1"),
         (b"cookie", b"b=2"),
         (b"baggage", b"loadtest=token"),
+        (b"te", b"trailers"),
     ]
-    assert of_request(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nTE: gzip", b"http")[3:] == [(b":path", b"*")]
+    assert of_request(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nTE: trailers", b"http")[3:] == [(b":path", b"*")]
+
+
+def test_who_understood_trailers_says_so() -> None:
+    async def act(peer: Peer, here: Origin) -> None:
+        while True:
+            stream, found = await peer.request()
+            here.requests.append(dict(found).get("te", "").encode())
+            await peer.say(peer.headers(stream, end=True))
+
+    async def test(sender: Sender, here: Origin) -> None:
+        one, other = request(), request()
+        one.trailers = True
+        sender.send(one, other)
+        assert await sender.seen(2) == [200, 200]
+        assert here.requests == [b"trailers", b""]
+
+    against(act, test)
 
 
 def test_requests_are_on_one_connection_side_by_side() -> None:
