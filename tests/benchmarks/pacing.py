@@ -6,7 +6,8 @@ request that was least late counts as punctual, and the lag of another is by how
 does not count: tools open their connections in it.
 
 - *Steadily*: at 1,000, 5,000 and 20,000 requests per second, one core for the sender.
-- *After it stood still*: all processes of the sender are stopped (SIGSTOP) for three seconds and go on.
+- *After it stood still*: all processes of the sender are stopped (SIGSTOP) for three seconds and go on. What it missed
+  is not to come: then the first 100 ms bring what is due in them, and nothing of the missed is made up for.
 - *While the target hangs*: for a second, each request is answered half a second late.
 """
 
