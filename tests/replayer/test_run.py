@@ -136,6 +136,18 @@ def test_a_recording_on_a_live_target_stays_under_the_ceiling_too(here: Field) -
     assert report.accounts.sent == len(here.arrivals()) <= report.sidecars[0].real / 4
 
 
+@pytest.mark.parametrize("lane", ["native", "python"])
+def test_a_recording_that_is_sent_as_it_is_spends_credit_for_each_request(here: Field, lane: str) -> None:
+    """The native lane loads such a recording block by block, and decides about credit itself."""
+    more = ("--of", "recording", "--amplify", "1x", "--ceiling", "10%", "--lane", lane)
+    run(*here.arguments("--sidecar", here.control_url, *more))
+    report = here.report()
+    (live,) = report.sidecars
+    assert report.accounts.wanted == 300
+    assert report.accounts.shed["credit"] > 0  # 100/s wanted, 40/s granted, for three seconds
+    assert 0 < report.accounts.sent == live.spent == len(here.arrivals()) <= live.real / 10
+
+
 def test_the_run_folder_is_whole(here: Field) -> None:
     run(*here.live("--duration", "2500ms", "--ceiling", "25%"))
     report = here.report()
