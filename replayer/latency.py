@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from itertools import accumulate
+from math import ceil, nextafter
 
 from hdrh.histogram import HdrHistogram
 from pydantic import BaseModel, Field
@@ -49,14 +50,26 @@ def histogram() -> HdrHistogram:
     return made
 
 
+def rank(percentile: float, count: int) -> int:
+    """Tell which of `count` values, by size and from 1, stands for a percentile: so many percent are not above it.
+
+    So have it the HdrHistograms of Java and JavaScript, which also read what is written here. That of Python rounds to
+    the nearest: of 1,600 values it takes the 1,598th for p99.9, though two, more than 0.1%, are above it.
+    """
+    return max(1, ceil(nextafter(percentile, 0) * count / 100))
+
+
 def quantiles(values: HdrHistogram) -> Quantiles:
     """Sum a histogram up."""
     if not values.total_count:
         return Quantiles()
-    found = values.get_percentile_to_value_dict(list(PERCENTILES))
-    p50, p90, p95, p99, p99_9, top = (min(found[p], values.max_value) / 1e6 for p in PERCENTILES)
+    total = values.total_count
+    # Asked for the percentile that is a rank, hdrh, which rounds, finds this rank.
+    asked = [100 * rank(percentile, total) / total for percentile in PERCENTILES]
+    found = values.get_percentile_to_value_dict(asked)
+    p50, p90, p95, p99, p99_9, top = (min(found[p], values.max_value) / 1e6 for p in asked)
     return Quantiles(
-        count=values.total_count,
+        count=total,
         mean=values.get_mean_value() / 1e6,
         p50=p50,
         p90=p90,
@@ -77,7 +90,7 @@ def quantiles_of(counts: Mapping[int, int]) -> Quantiles:
     values = sorted(counts)
     below = list(accumulate(counts[value] for value in values))
     count = below[-1]
-    ranks = (max(1, int(count * percentile / 100 + 0.5)) for percentile in PERCENTILES)  # as hdrh rounds them
+    ranks = (rank(percentile, count) for percentile in PERCENTILES)
     p50, p90, p95, p99, p99_9, top = (values[bisect_left(below, rank)] / 1e6 for rank in ranks)
     mean = sum(value * often for value, often in counts.items()) / count / 1e6
     return Quantiles(count=count, mean=mean, p50=p50, p90=p90, p95=p95, p99=p99, p99_9=p99_9, max=top)

@@ -11,7 +11,7 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
-from replayer.latency import histogram
+from replayer.latency import histogram, quantiles
 from replayer.reporting.findings import seconds
 from replayer.reporting.histograms import read
 from replayer.series import Second
@@ -23,7 +23,6 @@ COLUMNS = (
     *("at", "sent", "wanted", "real", "ceiling", "failed", "shed", "withheld"),  # seconds, and rates per second
     *("lag", "cpu", "full", "real_p95"),  # the worst second's
 )
-_PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
 SHORTEST = 0.2
 """Seconds. Of a shorter rest, rates say nothing."""
@@ -101,9 +100,9 @@ class Course:
                 into.add(values)
         for place, values in enumerate(merged):
             if values is not None and values.total_count:
-                for name, percentile in zip(BANDS, _PERCENTILES, strict=True):
-                    found = min(values.get_value_at_percentile(percentile), values.max_value)
-                    self.columns[name][place] = found / 1e6
+                found = quantiles(values)
+                for name in BANDS:
+                    self.columns[name][place] = getattr(found, name)
 
 
 def _most(values: list[float | None]) -> float | None:

@@ -25,6 +25,8 @@ def write_beside(report: Report, folder: Path, more: Path | None = None) -> Repo
 
 def write_to(path: Path, text: str) -> None:
     """Write a file that a user asked for. Raises UserError."""
+    if not path.name:
+        raise UserError(f"'{path}' names no file")
     missing = write_whole(path, text)
     if missing is not None:
         raise UserError(missing)

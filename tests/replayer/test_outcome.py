@@ -98,6 +98,15 @@ def test_the_quick_way_to_percentiles_gives_the_same(counts: dict[int, int]) -> 
     assert quantiles_of({}) == Quantiles()
 
 
+@given(st.dictionaries(st.integers(1, 2047), st.integers(1, 3000), min_size=1))
+def test_a_percentile_is_the_least_value_that_so_many_are_not_above(counts: dict[int, int]) -> None:
+    found, count = quantiles_of(counts), sum(counts.values())
+    for told, thousandths in ((found.p50, 500), (found.p90, 900), (found.p99, 990), (found.p99_9, 999)):
+        value = round((told or 0) * 1e6)
+        assert 1000 * sum(often for each, often in counts.items() if each <= value) >= thousandths * count
+        assert 1000 * sum(often for each, often in counts.items() if each < value) < thousandths * count
+
+
 def test_percentiles_to_three_digits() -> None:
     recorder = Recorder()
     recorder.pending.extend(range(1, 100_001))
