@@ -87,11 +87,13 @@ class Connection(asyncio.Protocol):
         self.room = False
         self.request = request
         self.due_ns = due_ns
-        self.sent_ns = now_ns
         self._retried = False
         pool.in_flight += 1
-        pool.outcomes.sent(due_ns, ready_ns, now_ns)
-        self._write(request)
+        data = request.prefix + pool.outcomes.token() + request.tail
+        # Looked up as late as can be: what passed since `now_ns` is the sender's own doing, so it counts as its lag.
+        self.sent_ns = sent_ns = pool.clock()
+        pool.outcomes.sent(due_ns, ready_ns + sent_ns - now_ns, sent_ns)
+        self._write(data)
 
     def send_again(self, request: Request, due_ns: int, sent_ns: int) -> None:
         """Send what another connection lost; it was counted then."""
@@ -100,12 +102,10 @@ class Connection(asyncio.Protocol):
         self.due_ns = due_ns
         self.sent_ns = sent_ns
         self._retried = True
-        self._write(request)
+        self._write(request.prefix + self._pool.outcomes.token() + request.tail)
 
-    def _write(self, request: Request) -> None:
-        pool = self._pool
-        data = request.prefix + pool.outcomes.token() + request.tail
-        pool.sent_bytes += len(data)
+    def _write(self, data: bytes) -> None:
+        self._pool.sent_bytes += len(data)
         self._large = len(data) > LARGE
         self._transport.write(data)  # type: ignore[union-attr]
 

@@ -161,15 +161,20 @@ class Connection(asyncio.Protocol):
 
     def send(self, request: Request, due_ns: int, ready_ns: int, now_ns: int) -> None:
         """Send a request; only while there is `room`."""
-        self._pool.in_flight += 1
-        self._pool.outcomes.sent(due_ns, ready_ns, now_ns)
-        self._begin(Stream(request, due_ns, now_ns, retried=False))
+        pool, stream = self._pool, Stream(request, due_ns, now_ns, retried=False)
+        pool.in_flight += 1
+        number = self._prepare(stream)
+        # Looked up as late as can be: what passed since `now_ns` is the sender's own doing, so it counts as its lag.
+        stream.sent_ns = sent_ns = pool.clock()
+        pool.outcomes.sent(due_ns, ready_ns + sent_ns - now_ns, sent_ns)
+        self._begin(number)
 
     def send_again(self, request: Request, due_ns: int, sent_ns: int) -> None:
         """Send what another connection lost; it was counted then."""
-        self._begin(Stream(request, due_ns, sent_ns, retried=True))
+        self._begin(self._prepare(Stream(request, due_ns, sent_ns, retried=True)))
 
-    def _begin(self, stream: Stream) -> None:
+    def _prepare(self, stream: Stream) -> int:
+        """Make the frame of the headers, which is not sent yet; give the number of the stream."""
         request = stream.request
         whole = request.prefix + self._pool.outcomes.token() + request.tail
         cut = whole.index(HEAD_END)
@@ -181,6 +186,11 @@ class Connection(asyncio.Protocol):
         if body:
             stream.body = body
             self._unsent[number] = stream
+        return number
+
+    def _begin(self, number: int) -> None:
+        """Send what was prepared, and of the body what there is room for."""
+        if number in self._unsent:
             self._send_bodies()
         self._leaving = self._leaving or number + 2 >= LAST_STREAM
         self._flush()

@@ -46,7 +46,10 @@ class Outcomes(Protocol):
         """Take a whole answer."""
 
     def sent(self, due_ns: int, ready_ns: int, sent_ns: int) -> None:
-        """Take the news that a request is written, `sent_ns`; `ready_ns` is when nothing but a connection lacked."""
+        """Take the news that a request is written now, `sent_ns`, before the system call.
+
+        From `due_ns` to `ready_ns` is what the sender took for itself, from then on it waited for a connection.
+        """
 
     def withdrawal(self, due_ns: int) -> Withdrawal | None:
         """Tell why a request that waited for its connection must not be sent any more."""

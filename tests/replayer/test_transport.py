@@ -14,6 +14,7 @@ import uvloop
 from replayer.encoding import Request
 from replayer.transport import Answer, Pool, Target
 from replayer.transport.outcomes import Body
+from tests.support.frames import Peer
 from tests.support.origin import Connection, Origin, Script, answering, certificate, once, origin
 from tests.support.outcomes import Outcomes
 from tests.support.processes import free_port
@@ -75,6 +76,66 @@ def exchange(script: Script, *requests: Request, **options: Any) -> tuple[list[i
             return outcomes, here.connections, left
 
     return run(main)
+
+
+# --- when it was sent ---
+
+
+class Ticking:
+    """A clock that goes on by a millisecond with each look at it, and by a second while a token is made."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        self.now += 1_000_000
+        return self.now
+
+
+class Slow(Outcomes):
+    """Takes its time for a token. Keeps when requests were sent."""
+
+    def __init__(self, clock: Ticking) -> None:
+        super().__init__()
+        self.clock = clock
+        self.times: list[tuple[int, int, int]] = []
+
+    def sent(self, due: int, ready: int, sent: int) -> None:
+        super().sent(due, ready, sent)
+        self.times.append((due, ready, sent))
+
+    def token(self) -> bytes:
+        self.clock.now += 1_000_000_000
+        return b"token"
+
+
+@pytest.mark.parametrize("http2", ["never", "always"])
+def test_what_the_sender_takes_for_itself_until_the_system_call_is_its_lag(http2: Any) -> None:
+    async def main() -> None:
+        async with origin(answering(EMPTY) if http2 == "never" else greeted) as here:
+            clock = Ticking()
+            outcomes = Slow(clock)
+            pool = Pool(Target("127.0.0.1", here.port, http2=http2), outcomes, clock)
+            pool.send(get(), 0, 5, 5)  # there is no connection yet
+            await outcomes.seen.get()
+            begun = clock.now
+            pool.send(get(), begun, begun + 7, begun + 7)
+            await outcomes.seen.get()
+            pool.close()
+        (due, ready, sent), (later, alone, at_once) = outcomes.times
+        assert 1_000_000_000 < ready - due < 1_100_000_000  # the token
+        assert 0 < sent - ready < 100_000_000  # it waited for a connection
+        assert later == begun
+        assert alone == at_once > begun + 1_000_000_000  # it waited for nothing, so all of it is lag
+        assert [answer.sent_ns for answer in outcomes.answers] == [sent, at_once]
+
+    run(main)
+
+
+async def greeted(connection: Connection, _here: Origin) -> None:
+    peer = Peer(connection)
+    await peer.greet()
+    await peer.answer()
 
 
 # --- answers ---
