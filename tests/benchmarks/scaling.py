@@ -11,9 +11,10 @@ With two it can't be seen in one figure, so it is taken apart into what can be m
 - wrk beside it, with one thread and with two, which share nothing: what two cores are worth on this machine, where the
   memory, the kernel and the neighbours are shared.
 
-From these follows what two cores of their own would carry, as a multiple of one: twice the sender's CPU per request
-with one process, over that with two and their parent, each with its target beside it on as many cores. Of all figures
-the median of the rounds; of ratios that of the ratios within a round.
+The last column is computed from each pair: what two cores that do nothing but send would carry, as a multiple of one:
+twice the CPU per request of the one, over that of the two, the run's own process included. wrk's, which has no such
+process and divides nothing, shows what of the difference is the machine's: on one core sender and target need not wake
+each other across cores. Of all figures the median of the rounds; of ratios that of the ratios within a round.
 """
 
 import time
@@ -80,7 +81,7 @@ def run(bench: Bench) -> str:
                 f"  {number + 1}/{bench.rounds} {case.name:44} {one.rate:9,.0f}/s  CPU us/request {one.sender:.2f}, "
                 f"of the parent {one.parent:.2f}, of nginx {one.target:.2f} {verdict(folder)}"
             )
-    return f"{_table(cases, seen)}\n\n{_computed(seen)}"
+    return _table(cases, seen)
 
 
 _ONE, _TWO = "1 process", "2 processes"
@@ -158,11 +159,24 @@ class _Reading(NamedTuple):
 
 
 def _table(cases: list[_Case], seen: dict[str, list[_Seen]]) -> str:
-    head = ["sender", "requests/s", "least-most", "x one", "least-most", "CPU us/request", "of the parent", "nginx's"]
+    head = [
+        "sender",
+        "requests/s",
+        "least-most",
+        "x one",
+        "least-most",
+        "CPU us/request",
+        "of the parent",
+        "nginx's",
+        "computed: x one",
+        "least-most",
+    ]
     rows = []
     for case in cases:
         found = seen[case.name]
-        gains = [two.rate / one.rate for one, two in zip(seen[case.base], found, strict=True)] if case.base else []
+        pairs = list(zip(seen[case.base], found, strict=True)) if case.base else []
+        gains = [two.rate / one.rate for one, two in pairs]
+        computed = [2 * one.sender / two.sender for one, two in pairs]
         rows.append(
             [
                 case.name,
@@ -173,15 +187,8 @@ def _table(cases: list[_Case], seen: dict[str, list[_Seen]]) -> str:
                 figure(median(one.sender for one in found)),
                 figure(median(one.parent for one in found)) if "processes" in case.name else "",
                 figure(median(one.target for one in found)),
+                f"{median(computed):.2f}" if computed else "",
+                spread(computed) if computed else "",
             ]
         )
     return markdown(head, rows)
-
-
-def _computed(seen: dict[str, list[_Seen]]) -> str:
-    pairs = zip(seen[f"reamp, {_ONE}, {_BOTH}"], seen[f"reamp, {_TWO}, {_ALL}"], strict=True)
-    gains = [2 * one.sender / two.sender for one, two in pairs]
-    return (
-        "Computed: two cores that do nothing but send carry, the parent's work included, "
-        f"{median(gains):.2f} times ({spread(gains)}) what one of them does."
-    )
