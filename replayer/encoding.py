@@ -50,7 +50,7 @@ _RENEW, _RENEW_IN_WRITES = Kind.RENEW, Kind.RENEW_IN_WRITES
 class Request:
     """A request ready to be sent, but for its token. Sent again as it is only if it has no `keys`: see `another`."""
 
-    __slots__ = ("head", "keys", "prefix", "recorded", "route", "safe", "tail", "trailers")
+    __slots__ = ("head", "keys", "lot", "prefix", "recorded", "route", "safe", "tail", "trailers")
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class Request:
         self.tail = tail
         self.route = route  # its number in `routes.Routes`
         self.recorded = recorded  # what became of it when it was recorded
+        self.lot: int | None = None  # requests with the same number leave in order, if there is one
         self.head = method == "HEAD"  # its answer has no body, whatever the fields say
         self.safe = method in SAFE
         self.trailers = False  # whether the client said that it understands trailers; only HTTP/2 passes that on

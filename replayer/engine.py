@@ -79,6 +79,7 @@ class Run:
         self.ceiling: Ceiling | Unbounded = (
             Unbounded() if terms.ceiling is None else Ceiling(Source(url, terms.ceiling) for url in prepared.states)
         )
+        self._shared = False  # whether the processes of the run read the recording themselves
         self.lane = self._lane()
         self._supply: Supply | None = None
         self._looped = False
@@ -181,10 +182,12 @@ class Run:
         there = target(plan, self.prepared.tls)
         choice = self.prepared.lane
         if plan.processes > 1:
+            self._shared = fits(plan, self.prepared.capture, self.prepared.encoder)
             told = {
                 "run": self.prepared.run_id,
                 "begin": self.prepared.capture.first_ns,
                 "addresses": choice.addresses,
+                "dealt": not self._shared,
             }
             return Fleet(self, plan, plan.processes, self.prepared.encoder, told)
         if choice.name == "native":
@@ -225,7 +228,7 @@ class Run:
             "start", of=self.plan.of, amplify=self.plan.amplify, top_up=self.plan.top_up, rate=self.plan.rate, lane=lane
         )
         self._sending = True
-        if isinstance(self.lane, Fleet):
+        if isinstance(self.lane, Fleet) and self._shared:
             self.lane.start(self._start_ns, deadline_ns)
         elif self._supply is not None:
             self.lane.begin(self._supply, deadline_ns)
@@ -235,9 +238,9 @@ class Run:
     async def _stock_up(self) -> bool:
         """Get ready to send, and set the moment of the start; False if the run is over before it began."""
         capture, encoder = self.prepared.capture, self.prepared.encoder
-        if isinstance(self.lane, Fleet):
-            if not await self.lane.ready():
-                return False
+        if isinstance(self.lane, Fleet) and not await self.lane.ready():
+            return False
+        if self._shared:
             self._start_ns = self._second_ns = self._clock() + LEAD_NS
             return True
         if isinstance(self.lane, NativeLane) and fits(self.plan, capture, encoder):

@@ -21,7 +21,6 @@ from replayer.credits import RefusedError, grants
 from replayer.encoding import Encoder
 from replayer.folder import new_run_id
 from replayer.hooking import PluginEncoder
-from replayer.lanes.bulk import fits
 from replayer.lanes.choice import Choice, choose
 from replayer.plan import Plan
 from replayer.plugins import Hook, load
@@ -89,7 +88,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
         tag = Tag(signer, run_id, terms.audience, plan.tag_lifetime)
         for url in states:
             await _try_subscribing(client, url, terms, run_id, tag)
-    lane = await choose(plan, whole=fits(plan, capture, encoder))
+    lane = await choose(plan)
     return Prepared(run_id, capture, encoder, signer, tls, states, terms, seconds, lane, skipped, preview)
 
 

@@ -188,6 +188,8 @@ class _Visit:
     request: Request
     record: Record
     round: int
+    key: bytes
+    """Which session it is."""
 
     def __len__(self) -> int:
         return 2 * len(self.request)  # the record is about as large
@@ -205,6 +207,9 @@ def _in_sessions(
         encoder.round = number  # idempotency keys, too, are those of this copy
         return encoder.encode(record._replace(headers=disguise.headers(record.headers, number)) if number else record)
 
+    def lot(key: bytes, round_: int, copy: int) -> int:
+        return int.from_bytes(key[:8]) + round_ + copy
+
     def once() -> Iterator[tuple[int, tuple[tuple[int, bytes], _Visit]] | None]:
         round_ = accounts.rounds
         for pair in encoded(selection.sifted(), partial(one, round_=round_), accounts):
@@ -213,11 +218,15 @@ def _in_sessions(
             else:
                 record, request = pair
                 key = blake2b(session_of(record.headers, "", by), digest_size=16).digest()
-                yield record.arrival_ns, ((round_, key), _Visit(request, record, round_))
+                request.lot = lot(key, round_, 0)
+                yield record.arrival_ns, ((round_, key), _Visit(request, record, round_, key))
 
     def another(visit: _Visit, copy: int) -> _Visit | None:
         request = one(visit.record, visit.round, copy)
-        return replace(visit, request=request) if isinstance(request, Request) else None
+        if not isinstance(request, Request):
+            return None
+        request.lot = lot(visit.key, visit.round, copy)
+        return replace(visit, request=request)
 
     visitors = Visitors[tuple[int, bytes], _Visit](plan.loudness, plan.seed, selection.first_ns or 0, another, len)
     arrivals = rounds(once, accounts, selection.path) if plan.loops else once()

@@ -11,6 +11,7 @@ sends it, and counts what became of it.
 - `native`: plain HTTP/1.1 by a small C library, in a thread that never waits for Python; `build` makes the library.
 - `bulk`: requests made of whole blocks of the recording, where each record is sent once, at its own time; `loading`
   hands what was made to the native sender.
-- `fleet`: several processes, each a `worker` with a native lane and a part of the records; they speak over a `channel`.
+- `fleet`: several processes, each a `worker` with a native lane and its part of the requests, spoken to by `channel`.
+  `dealing`: who of them gets which requests, and whose credit.
 - `python`: on the event loop, over `replayer.transport`. Can do everything.
 """

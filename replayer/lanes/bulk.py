@@ -33,7 +33,7 @@ from replayer.accounts import Accounts
 from replayer.demand import Demand
 from replayer.encoding import SAFE, Encoder, Request
 from replayer.fields import Kind
-from replayer.lanes.loading import HEAD, SAFE_TO_REPEAT, Loader
+from replayer.lanes.loading import HEAD, SAFE_TO_REPEAT, Batches, Loader
 from replayer.plan import Plan
 from replayer.selection import Selection
 from replayer.stock import Stock, Supply
@@ -352,12 +352,8 @@ def _at(column: Any) -> int:
     return ctypes.cast(ctypes.c_char_p(column), c_void_p).value or 0
 
 
-class Bulk:
-    """The recorded times of a whole recording, loaded block by block. Stands for the demand and the stock of a run."""
-
-    pending = 0
-    """What is not due yet is not wanted yet."""
-    low = False
+class Bulk(Batches):
+    """The recorded times of a whole recording, loaded block by block."""
 
     def __init__(
         self,
@@ -369,6 +365,7 @@ class Bulk:
         part: tuple[int, int] = (0, 1),
     ) -> None:
         """Of `part` (k, N), make every Nth record from the kth on."""
+        super().__init__()
         self._first, self._of = part
         self._encoder = encoder
         self._accounts = accounts
@@ -376,20 +373,11 @@ class Bulk:
         self._runs = self._read(selection, code)
         self._run: tuple[Block, Sequence[int], int] | None = None
         self._ended = False
-        self.wanted = 0
 
     @property
     def exhausted(self) -> bool:
         """Whether everything was loaded."""
         return self._ended
-
-    @property
-    def ended(self) -> bool:
-        """Whether everything was loaded."""
-        return self._ended
-
-    def peek(self) -> None:
-        """Tell that nothing is taken from here one by one."""
 
     def load(self, loader: Loader, until_ns: int) -> bool:
         """Load some of what is due until then; False: there is no more of that. Raises CaptureError."""

@@ -20,8 +20,8 @@ class Choice(NamedTuple):
     """The target's, as the kernel has them (`struct sockaddr`); for the native lane."""
 
 
-async def choose(plan: Plan, *, whole: bool) -> Choice:
-    """Choose. `whole`: whether blocks can be loaded whole. Raises UserError if no lane carries what the plan asks."""
+async def choose(plan: Plan) -> Choice:
+    """Choose. Raises UserError if no lane carries what the plan asks."""
     choice = await _choose(plan)
     if plan.processes == 1:
         return choice
@@ -30,11 +30,6 @@ async def choose(plan: Plan, *, whole: bool) -> Choice:
     if plan.processes > plan.max_connections:
         raise UserError(
             f"--processes {plan.processes} share --max-connections {plan.max_connections}: one each at least"
-        )
-    if not whole:
-        raise UserError(
-            f"--processes {plan.processes} is for a recording that is sent as it is: --of recording --amplify 1x, all "
-            "of it, without --plugin"
         )
     return choice._replace(why=f"{choice.why} in {plan.processes} processes")
 

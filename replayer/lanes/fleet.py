@@ -3,6 +3,10 @@
     the run: grants, lever, tag, schedule ->  worker 0: every record 0, N, 2N, ...  -> counts -> the run's ledger
                                               worker 1: every record 1, N+1, ...
 
+So it is for a recording that is sent as it is (`bulk.fits`): each worker reads it and makes its own part. Whatever else
+there is to send (amplified, at a rate, on top of live traffic, seen by a plugin, ...) the run's process makes, as for
+one sender, and deals out (`dealing`). So it is the same requests at the same times, however many send them.
+
 One run, one ceiling, one report. Whatever the sidecars grant is handed out here, each credit to one worker only, so all
 of them together send no more than one would. Histograms are merged value by value. A worker whose process is gone ends
 the run: what it sent since its last report nobody knows.
@@ -14,19 +18,22 @@ import subprocess
 import sys
 import time
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from captures.errors import CaptureError
 from replayer.ceiling import Source
-from replayer.encoding import Encoder
+from replayer.encoding import Encoder, Request
 from replayer.lanes.channel import Channel
+from replayer.lanes.dealing import Dealer
 from replayer.lanes.lane import Host
-from replayer.lanes.native import count_values
+from replayer.lanes.loading import Batch
+from replayer.lanes.native import AHEAD, AHEAD_BYTES, AHEAD_NS, LOAD, LOAD_BYTES, count_values
+from replayer.pacing import awake
 from replayer.plan import Plan
 from replayer.report import Stop
 from replayer.stock import Supply
-from rules.credit import CREDIT
 from rules.wire import SIGNAL_TIMEOUT
 
 START_SECONDS = 30.0
@@ -67,6 +74,32 @@ class _Member:
         self.routes: list[int] = []
         """For each route of the worker, its number in the run."""
         self.damage: list[str] = []
+        self.dealt = self.held_bytes = 0
+        self._batches: deque[tuple[int, int]] = deque()
+
+    def deal(self, batch: Batch) -> None:
+        """Hand requests over."""
+        self.channel.say(deal=batch.packed())
+        self.dealt += len(batch.dues)
+        self.held_bytes += len(batch.content)
+        self._batches.append((self.dealt, len(batch.content)))
+
+    @property
+    def ahead(self) -> int:
+        """Requests that it was dealt, and that were not due yet when it last reported."""
+        ahead: int = self.dealt - self.accounts.get("wanted", 0)
+        return ahead
+
+    def room(self, most_bytes: int) -> int:
+        """Tell how many requests more it may be dealt; none while it has not taken what it was told before.
+
+        So what is said to it in a hurry (halt!) waits behind one batch at most.
+        """
+        while self._batches and self._batches[0][0] <= self.accounts.get("wanted", 0):
+            self.held_bytes -= self._batches.popleft()[1]
+        if self.channel.unsent or self.held_bytes >= most_bytes or self.halted or self.lost:
+            return 0
+        return max(0, AHEAD - self.ahead)
 
 
 class Fleet:
@@ -79,7 +112,13 @@ class Fleet:
         self._host = host
         self._routes, self._left_out = encoder.routes, encoder.left_out
         self._sources = host.ceiling.sources
-        self._turn = 0
+        self._dealer = Dealer(count, len(self._sources))
+        self._supply: Supply | None = None
+        self._sending = self._dealing = self._said_last = False
+        self._max_lag_ns = int(plan.max_lag * 1e9)
+        self._looked_ns = self._awake_ns = 0
+        self._late = 0
+        self._seen: dict[str, Any] = {}
         self._halting = self._closed = False
         self._loop = asyncio.get_running_loop()
         self._members = [_Member(number) for number in range(count)]
@@ -127,30 +166,29 @@ class Fleet:
         return True
 
     def start(self, start_ns: int, deadline_ns: int) -> None:
-        """Let all of them begin, at one moment."""
+        """Let all of them begin, at one moment, with what each of them makes itself."""
         self._say(begin=[start_ns, deadline_ns])
 
     def begin(self, supply: Supply, deadline_ns: int) -> None:
-        """Never called: workers read the recording themselves, see `start`."""
-        raise NotImplementedError
+        """Let all of them begin, and deal out what there is."""
+        self._supply = supply
+        self._sending = True
+        self._say(begin=[0, deadline_ns])
+        self._deal()
 
     def wake(self) -> None:
-        """Say what could not be said."""
+        """Say what could not be said; deal out what is wanted."""
         for member in self._members:
             member.channel.flush()
+        if not self._dealing:
+            self._deal()
 
     def heard(self, source: Source) -> None:
-        """Hand out what a sidecar granted: whole credits one by one, and what is over to whose turn it is."""
+        """Hand out what a sidecar granted, each credit to one of them."""
         place = self._sources.index(source)
-        cleared, amount, at_ns = source.earned
-        count = len(self._members)
-        credits_, rest = divmod(amount, CREDIT)
-        each, over = divmod(credits_, count)
-        for member in self._members:
-            turn = (member.number - self._turn) % count
-            share = (each + (turn < over)) * CREDIT + (rest if turn == over % count else 0)
-            self._hand_on(member, place, source, cleared=cleared, amount=share, at_ns=at_ns)
-        self._turn = (self._turn + over) % count
+        cleared, _, at_ns = source.earned
+        for member, amount in zip(self._members, self._dealer.credit(place, source.earned), strict=True):
+            self._hand_on(member, place, source, cleared=cleared, amount=amount, at_ns=at_ns)
 
     def beat(self, now_ns: int) -> None:
         """Hand on the tag and what the sidecars stand at; give up who does not report any more."""
@@ -159,6 +197,7 @@ class Fleet:
             if member.silent > SILENT_BEATS and not (member.ended or member.lost or self._closed):
                 member.process.kill()
                 self._lose(member)
+        self._look_at(now_ns)
         self._say(renewed=self._token())
         for place, source in enumerate(self._sources):
             for member in self._members:
@@ -167,23 +206,46 @@ class Fleet:
     def look(self) -> None:
         """Add up what the workers said last: each of them spoke of one moment."""
         accounts = self._host.ledger.accounts
-        for name in _COUNTS:
-            setattr(accounts, name, sum(member.accounts.get(name, 0) for member in self._members))
+        for name, now in self._sums().items():
+            then = self._seen.get(name)  # others count in the same accounts, so what is new is added
+            if isinstance(now, Counter):
+                whole: Counter[Any] = getattr(accounts, name)
+                whole.update(now)
+                whole.subtract(then or {})
+                setattr(accounts, name, +whole)
+            else:
+                setattr(accounts, name, getattr(accounts, name) + now - (then or 0))
+            self._seen[name] = now
+        self._host.ledger.crowded = sum(member.crowded for member in self._members)
+        for place, source in enumerate(self._sources):
+            source.spent = sum(member.spent[place] for member in self._members if member.spent)
+
+    def _sums(self) -> dict[str, Any]:
+        sums: dict[str, Any] = {name: sum(member.accounts.get(name, 0) for member in self._members) for name in _COUNTS}
         for name in _COUNTERS:
             whole: Counter[Any] = Counter()
             for member in self._members:
                 whole.update(member.accounts.get(name, {}))
-            setattr(accounts, name, whole)
-        self._host.ledger.crowded = sum(member.crowded for member in self._members)
-        for place, source in enumerate(self._sources):
-            source.spent = sum(member.spent[place] for member in self._members if member.spent)
+            sums[name] = whole
+        if self._supply is None or self._supply.echo is None:
+            sums["wanted"] += self._late  # what a worker holds ready is not wanted before it is due
+            return sums
+        # What live traffic asked for is wanted from that moment on, whether or not it was ever begun.
+        given_up = sum(member.ahead for member in self._members if member.halted or member.lost or member.ended)
+        ahead = sum(member.ahead for member in self._members) - given_up
+        sums["wanted"] = self._supply.demand.wanted
+        sums["waiting"] += ahead + (self._supply.demand.pending if self._sending else 0)
+        sums["shed"]["stopped"] += given_up
+        return sums
 
     def halt(self) -> int:
         """Have them begin nothing any more."""
         if not self._halting:
             self._halting = True
             self._say(halt=False)
-        return 0
+        pending = self._supply.demand.pending if self._supply is not None and self._sending else 0
+        self._sending = False
+        return pending
 
     def withdraw(self) -> int:
         """Have them send nothing any more; they count it themselves."""
@@ -199,6 +261,7 @@ class Fleet:
         until = time.monotonic() + END_SECONDS
         for member in self._members:
             self._loop.remove_reader(member.channel.fileno())
+            self._loop.remove_writer(member.channel.fileno())
             while not (member.ended or member.lost):
                 if not member.channel.wait(until) and time.monotonic() >= until:
                     self._lose(member)
@@ -222,6 +285,58 @@ class Fleet:
             unanswered += accounts.get("unanswered", 0)
         return unanswered
 
+    # --- dealing out ---
+
+    def _look_at(self, now_ns: int) -> None:
+        """Find out whether this process was held up: what should have been dealt meanwhile is not sent all at once."""
+        self._awake_ns = awake(self._awake_ns, self._looked_ns, now_ns, self._max_lag_ns)
+        self._looked_ns = now_ns
+
+    def _deal(self) -> None:
+        """Deal out some of what is wanted, and go on with that when others had their turn."""
+        self._dealing = False
+        supply = self._supply
+        if not self._sending or supply is None:
+            return
+        self._look_at(time.monotonic_ns())
+        rooms = [member.room(AHEAD_BYTES // len(self._members)) for member in self._members]
+        if any(rooms):
+            now = time.monotonic_ns()
+            try:
+                hand = self._dealer.deal(supply, rooms, now, now + AHEAD_NS, LOAD, LOAD_BYTES)
+            except CaptureError as error:
+                self._host.stop("failed", str(error))
+                return
+            self._look_at(time.monotonic_ns())  # it may have been read for long
+            self._shed_late(hand.take_late(self._awake_ns))
+            for member, part in zip(self._members, hand.parts, strict=True):
+                if part:
+                    member.deal(Batch.of(part))
+                    self._take_up(member)
+            if hand.more and not supply.demand.exhausted:
+                self._dealing = True
+                self._loop.call_soon(self._deal)
+        if supply.demand.exhausted and not self._dealer.keeping and not self._said_last:
+            self._said_last = True
+            self._say(last=True)
+
+    def _shed_late(self, requests: Sequence[Request]) -> None:
+        self._late += len(requests)
+        for request in requests:
+            self._host.ledger.accounts.shed["late"] += 1
+            self._host.ledger.routes[request.route].shed["late"] += 1
+
+    def _take_up(self, member: _Member) -> None:
+        """Say the rest to a worker as soon as it listens."""
+        if member.channel.unsent and not member.channel.closed:
+            self._loop.add_writer(member.channel.fileno(), self._flush, member)
+
+    def _flush(self, member: _Member) -> None:
+        member.channel.flush()
+        if not member.channel.unsent or member.channel.closed:
+            self._loop.remove_writer(member.channel.fileno())
+            self.wake()
+
     # --- inside ---
 
     def _token(self) -> tuple[bytes, int]:
@@ -234,9 +349,7 @@ class Fleet:
             member.channel.say(**message)
 
     def _hand_on(self, member: _Member, place: int, source: Source, *, cleared: bool, amount: int, at_ns: int) -> None:
-        # The own check is handed out too: together they may have spent what one may.
-        whole, over = divmod(source.allowance // CREDIT, len(self._members))
-        allowance = (whole + (member.number < over)) * CREDIT
+        allowance = self._dealer.allowances(source.allowance)[member.number]
         member.channel.say(hear=[place, cleared, amount, at_ns, allowance, source.heard_ns, source.lever.engaged])
 
     def _hear(self, member: _Member) -> None:
@@ -255,12 +368,14 @@ class Fleet:
         member.halted = member.halted or message["halted"]
         member.routes += [self._routes.named(method, template) for method, template in message["routes"]]
         keys, counts = array("Q", message["tallies"][0]), array("Q", message["tallies"][1])
-        count_values(self._host.ledger, keys, counts, member.routes)
+        count_values(self._host.ledger, keys, counts, member.routes if self._supply is None else None)
         for method, template, left_out in message.get("left_out", ()):
             self._left_out.all[self._left_out.named(method, template)].left_out += left_out
         member.ended = message.get("final", False)
         if "stop" in message and not self._halting:
             self._stop(member, *message["stop"])
+        if self._sending and not self._dealing:
+            self._deal()
         if self._halting and member.halted:
             self._host.settled()
 
@@ -268,13 +383,16 @@ class Fleet:
         member.halted = True
         if why == "lever":
             self._host.refused_by_lever()
-        elif why != "ended" or all(one.halted or one.lost for one in self._members) or reason == "the time was up":
+        elif why != "ended" or reason == "the time was up":
             self._host.stop(why, reason)
+        elif all(one.halted or one.lost for one in self._members):
+            self._host.stop(why, reason if self._supply is None else self._supply.ending)
 
     def _lose(self, member: _Member) -> None:
         """Take note that a worker is gone, and end the run."""
         member.lost = True
         self._loop.remove_reader(member.channel.fileno())
+        self._loop.remove_writer(member.channel.fileno())
         code = member.process.poll()
         how = "ended" if member.channel.closed else "was not heard of any more"
         self._host.stop(

@@ -22,10 +22,9 @@ from captures.errors import CaptureError
 from replayer.ceiling import SPENDABLE_NS, STALE_NS, Source
 from replayer.encoding import Request
 from replayer.lanes.build import library
-from replayer.lanes.bulk import Bulk
 from replayer.lanes.lane import Host
 from replayer.lanes.ledger import Ledger
-from replayer.lanes.loading import Loader
+from replayer.lanes.loading import Batches, Loader
 from replayer.pacing import awake
 from replayer.plan import Plan
 from replayer.routes import Route
@@ -364,7 +363,7 @@ class NativeLane:
         """Load some; tell whether there may be more to load at once."""
         until = self._clock() + AHEAD_NS
         source: object = supply.stock
-        if isinstance(source, Bulk):
+        if isinstance(source, Batches):
             return source.load(self._loader, until)
         stock, demand = supply.stock, supply.demand
         stock.fill(count)

@@ -1,16 +1,18 @@
 """A process that sends a part of a run's requests: ``python -m replayer.lanes.worker FD``. Edge.
 
-It reads the recording itself and makes every `of`-th record's request. It knows no sidecar: what they granted to it,
-the load tag, and when to begin and to end, the run's process says. If that is gone, so is the channel, and this
-process ends at once, with all its connections.
+Of a recording that is sent as it is, it makes every `of`-th record's request itself. Any other request the run's
+process makes and deals out (`dealing`). It knows no sidecar: what they granted to it, the load tag, and when to begin
+and to end, the run's process says. If that is gone, so is the channel, and this process ends at once, with all its
+connections.
 """
 
 import asyncio
 import socket
 import sys
 import time
+from collections import deque
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
@@ -21,11 +23,13 @@ from replayer.lanes.bulk import blocks
 from replayer.lanes.channel import Channel
 from replayer.lanes.choice import addresses_of
 from replayer.lanes.ledger import Ledger
+from replayer.lanes.loading import Batch, Batches, Loader
 from replayer.lanes.native import NativeLane
 from replayer.plan import Plan
 from replayer.prepare import encoder_for
 from replayer.report import Stop
 from replayer.selection import Selection, span
+from replayer.stock import Supply
 from replayer.transport.target import target
 from rules.units import Share
 from rules.wire import Lever
@@ -51,6 +55,34 @@ class _Lane(NativeLane):
         return kept
 
 
+class Dealt(Batches):
+    """What the run's process has dealt to this one and is not loaded yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._batches: deque[Batch] = deque()
+        self.last = False
+        """Whether no more will come."""
+
+    def add(self, batch: Batch) -> None:
+        """Take a batch."""
+        self._batches.append(batch)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether everything was loaded that will ever come."""
+        return self.last and not self._batches
+
+    def load(self, loader: Loader, until_ns: int) -> bool:
+        """Load a batch, whenever it is due: who dealt it looked at that."""
+        if not self._batches:
+            return False
+        batch = self._batches.popleft()
+        loader.take(batch)
+        self.wanted += len(batch.dues)
+        return bool(self._batches)
+
+
 class Worker:
     """The part of a run that this process sends. Is the `Host` of its lane."""
 
@@ -58,10 +90,12 @@ class Worker:
         plan = Plan.model_validate_json(told["plan"])
         self._channel = channel
         self._part: tuple[int, int] = told["part"]
-        self._encoder = encoder_for(plan, told["run"])
-        whole = Capture(plan.recording, load_identities(plan.identity))
-        self._selection = Selection(whole, span(whole, plan.from_, plan.until), None, told["begin"])
-        self.ledger = Ledger(self._encoder.routes.all)
+        self._dealt: Dealt | None = Dealt() if told["dealt"] else None
+        if self._dealt is None:
+            self._encoder = encoder_for(plan, told["run"])
+            whole = Capture(plan.recording, load_identities(plan.identity))
+            self._selection = Selection(whole, span(whole, plan.from_, plan.until), None, told["begin"])
+        self.ledger = Ledger([])
         # Stand for the sidecars: what the run's process heard of each, this one's share of it.
         sources = [Source(str(place), Share(0)) for place in range(told["sources"])]
         self.ceiling: Ceiling | Unbounded = Ceiling(sources) if sources else Unbounded()
@@ -73,7 +107,6 @@ class Worker:
         self._ended = ""
         self._halted = self._began = False
         self._known_routes = 0
-        self._left_out = self._encoder.left_out
 
     # --- what the lane asks ---
 
@@ -109,9 +142,22 @@ class Worker:
 
     def _begin(self, times: list[int]) -> None:
         start_ns, deadline_ns = times
-        supply = blocks(self._selection, self._encoder, self.ledger.accounts, self.lane.code, start_ns, self._part)
+        if self._dealt is None:
+            supply = blocks(self._selection, self._encoder, self.ledger.accounts, self.lane.code, start_ns, self._part)
+        else:
+            supply = Supply(cast("Any", self._dealt), cast("Any", self._dealt), None)
         self._began = True
         self.lane.begin(supply, deadline_ns)
+
+    def _deal(self, columns: list[bytes]) -> None:
+        if self._dealt is not None:
+            self._dealt.add(Batch.unpacked(columns))
+            self.lane.wake()
+
+    def _last(self, _: bool) -> None:
+        if self._dealt is not None:
+            self._dealt.last = True
+            self.lane.wake()
 
     def _renewed(self, token: list[Any]) -> None:
         self._token = token[0], token[1]
@@ -147,16 +193,18 @@ class Worker:
     def report(self, **more: Any) -> None:
         """Say how things stand, all at one moment."""
         self.lane.look()
-        ledger, routes = self.ledger, self._encoder.routes
-        accounts = ledger.accounts
-        names = [[route.method, route.template] for route in routes.all[self._known_routes :]]
-        self._known_routes += len(names)
+        ledger, accounts = self.ledger, self.ledger.accounts
+        names: list[list[str]] = []  # whatever was dealt has the run's own numbers
+        if self._dealt is None:
+            found = self._encoder.routes.all[self._known_routes :]
+            names = [[route.method, route.template] for route in found]
+            self._known_routes += len(names)
         counts = {name: _plain(getattr(accounts, name)) for name in accounts.__slots__}
         tallies = self.lane.taken()
         self._channel.say(
             accounts=counts, crowded=ledger.crowded, routes=names, tallies=tallies, halted=self._halted,
             spent=[source.spent for source in self.ceiling.sources], reasons=dict(self.lane.reasons),
-            damage=self._selection.damage, **more,
+            damage=self._selection.damage if self._dealt is None else [], **more,
         )  # fmt: skip
 
     def beat(self) -> None:
@@ -168,7 +216,10 @@ class Worker:
 
     def _more_left_out(self) -> list[tuple[str, str, int]]:
         """Tell what was left out since this was asked last: method, template, how often."""
-        found = map(self._left_out.taken, range(len(self._left_out.all)))
+        if self._dealt is not None:
+            return []
+        known = self._encoder.left_out
+        found = map(known.taken, range(len(known.all)))
         return [(route.method, route.template, route.left_out) for route in found if route is not None]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from captures.reader import Capture
 from loadtag import keys
+from replayer.lanes.native import load
 from replayer.report import Report
 from tests.support.client import Client
 from tests.support.crowd import Crowd
@@ -88,13 +89,19 @@ def assert_ceiling(site: Stack, share: float, slack: int = 4) -> None:
         assert counts[True] <= share * counts[False] + slack
 
 
-def test_a_live_replay_adds_a_quarter_and_no_more(recorded: Stack) -> None:
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_live_replay_adds_a_quarter_and_no_more(recorded: Stack, processes: str) -> None:
+    if processes != "1":
+        try:
+            load()
+        except OSError as error:
+            pytest.skip(f"several processes need the native lane: {error}")
     recorded.app_log.write_text("")
     with recorded.sidecar() as sidecar:
         with Crowd(recorded.url, 100) as crowd:
             eventually(lambda: crowd.answered > 50)
             began = time.time_ns()
-            ended = run(*arguments(recorded, "--duration", "6s"))
+            ended = run(*arguments(recorded, "--duration", "6s", "--processes", processes))
             assert ended.returncode == 0, ended.stdout + ended.stderr
             over = time.time_ns()
         eventually(lambda: recorded.state().accounting.pending == 0)
@@ -113,6 +120,8 @@ def test_a_live_replay_adds_a_quarter_and_no_more(recorded: Stack) -> None:
     assert sum(accounts.withheld.values()) <= accounts.sent * 0.01
     assert accounts.wanted == accounts.sent + sum(accounts.shed.values())
     assert report.valid
+    assert report.latency.count == sum(route.answered for route in report.routes) == accounts.answered
+    assert report.sidecars[0].spent == accounts.sent
     assert {path.name for path in (recorded.folder / "runs" / report.run).iterdir()} >= {
         "plan.json",
         "journal.jsonl",

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from replayer.folder import read_report
 from replayer.lanes.build import build
+from replayer.report import Report
 from rules.exits import Exit
-from tests.replayer.test_run import Field, app, here
+from tests.replayer.test_run import RATE, Field, app, here
 from tests.support.processes import Process, eventually, reamp, run
 from tests.support.recording import record, write
 
@@ -35,9 +37,70 @@ def two(here: Field, *more: str) -> list[str]:
     return here.arguments("--idle-target", "--processes", "2", *more)
 
 
-def long(here: Field) -> list[str]:
+def long(here: Field, *more: str) -> list[str]:
     recording = write(here.folder / "long", (record(i * 0.002, f"/item/{i}") for i in range(10_000)))
-    return ["replay", str(recording), *two(here)[2:]]
+    return ["replay", str(recording), *two(here, *more)[2:]]
+
+
+def sent(here: Field, *more: str) -> tuple[Counter[str], Report]:
+    """Run it; give the paths that reached the app, and the report."""
+    already, before = set(here.runs.iterdir()) if here.runs.exists() else set(), len(here.lines())
+    done = run(*here.arguments("--idle-target", *more))
+    assert done.returncode in (Exit.DONE, Exit.INVALID), done.stdout + done.stderr  # on a busy machine it may lag
+    (folder,) = set(here.runs.iterdir()) - already
+    report = read_report(folder)
+    assert report.accounts.reconciles()
+    return Counter(line[4] for line in here.lines()[before:]), report
+
+
+LOUDER = ("--amplify", "2x")
+"""Makes that the run deals out requests. Otherwise its processes make their own."""
+
+BOTH = pytest.mark.parametrize("more", [(), LOUDER], ids=["made-apart", "dealt-out"])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--amplify", "2.5x", "--set-header", "x-a: b", "--rewrite", "/item => /thing"),
+        ("--rate", "600/s", "--loop", "--max-requests", "500"),
+        ("--stage", "1s:0.5x", "--stage", "1s:1x..3x"),
+        ("--amplify", "1.5x", "--sessions", "address", "--only", "~u item/1"),
+    ],
+    ids=["louder", "at-a-rate", "staged", "in-sessions"],
+)
+def test_several_send_what_one_would(here: Field, more: tuple[str, ...]) -> None:
+    write(here.folder / "recordings", (record(i * 0.004, f"/item/{i}") for i in range(500)))
+    paths, one = sent(here, *more)
+    again, many = sent(here, *more, "--processes", "3")
+    assert "3 processes" in (here.runs / many.run / "journal.jsonl").read_text()
+    assert many.accounts.wanted == one.accounts.wanted >= 100
+    assert many.accounts.skipped == one.accounts.skipped
+    assert many.reason == one.reason
+    if not (one.accounts.shed or many.accounts.shed):  # on a busy machine some may be late
+        assert again == paths
+        assert many.lag.count == sum(route.sent for route in many.routes) == many.accounts.sent == paths.total()
+        assert [(route.template, route.sent) for route in many.routes] == [
+            (route.template, route.sent) for route in one.routes
+        ]
+
+
+def test_a_plugin_sees_every_request_in_one_process(here: Field) -> None:
+    """So what it remembers is what it has seen."""
+    (here.folder / "mine.py").write_text(
+        "from itertools import count\n"
+        "numbers = count(1)\n"
+        "def number(request):\n"
+        "    return request.changed(path=f'/n/{next(numbers)}')\n"
+    )
+    arguments = [*two(here, "--plugin", "mine:number")]
+    done = subprocess.run(reamp(*arguments), capture_output=True, text=True, check=False, cwd=here.folder)
+    assert done.returncode in (Exit.DONE, Exit.INVALID), done.stdout + done.stderr
+    report = here.report()
+    assert report.accounts.wanted == 300
+    if not report.accounts.shed:
+        numbers = sorted(int(line[4].removeprefix("/n/")) for line in here.lines())
+        assert numbers == list(range(numbers[0], numbers[0] + 300))
 
 
 def test_every_record_is_sent_once_and_the_report_is_one(here: Field) -> None:
@@ -64,9 +127,52 @@ def test_the_ceiling_is_that_of_all_of_them_together(here: Field) -> None:
     assert 100 < report.accounts.sent == live.spent == len(here.arrivals()) <= live.real / 4
 
 
-def test_the_lever_stops_all_of_them(here: Field) -> None:
+@pytest.mark.parametrize("processes", ["2", "4"])
+def test_what_is_added_to_live_traffic_is_what_one_would_add(here: Field, processes: str) -> None:
+    """So little that each credit is needed where the request is."""
+    done = run(*here.arguments("--sidecar", here.control_url, "--amplify", "1.05x", "--duration", "4s",
+               "--ceiling", "5%", "--processes", processes))  # fmt: skip
+    assert done.returncode in (Exit.DONE, Exit.INVALID), done.stdout + done.stderr
+    report = here.report()
+    (live,) = report.sidecars
+    accounts = report.accounts
+    assert abs(accounts.wanted - RATE / 20 * 4) <= 10
+    assert accounts.shed["credit"] <= 0.05 * accounts.wanted
+    assert accounts.sent == live.spent == len(here.arrivals()) <= live.real / 20
+    assert report.latency.count == accounts.answered
+
+
+def test_live_requests_are_counted_and_no_more_are_made(here: Field) -> None:
+    run(*here.live("--max-requests", "60", "--duration", "60s", "--processes", "3"))
+    report = here.report()
+    assert "--max-requests" in report.reason
+    assert report.accounts.wanted == 60
+    assert len(here.arrivals()) == report.accounts.sent == 60 - report.accounts.shed.total()
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_without_a_signal_none_of_them_sends_after_a_second(here: Field, number: signal.Signals) -> None:
+    with here.start(*here.live("--duration", "60s", "--signal-timeout", "2s", "--processes", "2")) as replay:
+        here.flowing()
+        here.control.signal(number)
+        cut = time.time()
+        assert replay.wait() == Exit.SIGNAL_LOST
+    assert max(here.arrivals()) <= cut + 1.0
+    assert here.report().stop == "signal-lost"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("--of", "recording", "--amplify", "1x"),
+        ("--of", "recording", "--amplify", "2x"),
+        ("--amplify", "1.25x", "--duration", "60s"),
+    ],
+    ids=["as-it-is", "louder", "live"],
+)
+def test_the_lever_stops_all_of_them(here: Field, how: tuple[str, ...]) -> None:
     recording = write(here.folder / "long", (record(i * 0.01, f"/item/{i}") for i in range(3000)))
-    arguments = here.arguments("--sidecar", here.control_url, "--of", "recording", "--amplify", "1x")[2:]
+    arguments = here.arguments("--sidecar", here.control_url, *how)[2:]
     with here.start("replay", str(recording), *arguments, "--processes", "2") as replay:
         here.flowing()
         here.pull()
@@ -76,8 +182,9 @@ def test_the_lever_stops_all_of_them(here: Field) -> None:
     assert here.report().stop == "lever"
 
 
-def test_ctrl_c_stops_all_of_them_and_the_report_is_whole(here: Field) -> None:
-    with here.start(*long(here)) as replay:
+@BOTH
+def test_ctrl_c_stops_all_of_them_and_the_report_is_whole(here: Field, more: tuple[str, ...]) -> None:
+    with here.start(*long(here, *more)) as replay:
         here.flowing()
         pressed = time.time()
         replay.signal(signal.SIGINT)
@@ -88,8 +195,9 @@ def test_ctrl_c_stops_all_of_them_and_the_report_is_whole(here: Field) -> None:
     assert len(here.arrivals()) <= report.accounts.sent
 
 
-def test_a_killed_worker_ends_the_run_and_is_told_of(here: Field) -> None:
-    with here.start(*long(here)) as replay:
+@BOTH
+def test_a_killed_worker_ends_the_run_and_is_told_of(here: Field, more: tuple[str, ...]) -> None:
+    with here.start(*long(here, *more)) as replay:
         here.flowing(300)
         first, second = workers(replay)
         os.kill(first, signal.SIGKILL)
@@ -103,7 +211,7 @@ def test_a_killed_worker_ends_the_run_and_is_told_of(here: Field) -> None:
 
 
 def test_a_worker_that_is_not_heard_of_ends_the_run(here: Field) -> None:
-    with here.start(*long(here)) as replay:
+    with here.start(*long(here, *LOUDER)) as replay:
         here.flowing(300)
         first, second = workers(replay)
         os.kill(first, signal.SIGSTOP)
@@ -120,7 +228,7 @@ def test_workers_are_ours_whatever_lies_in_the_folder(here: Field) -> None:
 
 
 def test_workers_end_with_the_run_even_if_it_is_killed(here: Field) -> None:
-    with here.start(*long(here)) as replay:
+    with here.start(*long(here, *LOUDER)) as replay:
         here.flowing()
         pids = workers(replay)
         assert len(pids) == 2
@@ -139,8 +247,9 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_workers_send_no_more_while_the_run_is_stopped(here: Field) -> None:
-    with here.start(*long(here)) as replay:
+@BOTH
+def test_workers_send_no_more_while_the_run_is_stopped(here: Field, more: tuple[str, ...]) -> None:
+    with here.start(*long(here, *more)) as replay:
         here.flowing()
         replay.signal(signal.SIGSTOP)  # as Ctrl-Z does, of which workers hear nothing: their session is their own
         stopped = time.time()
@@ -156,8 +265,8 @@ def test_workers_send_no_more_while_the_run_is_stopped(here: Field) -> None:
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        (["--amplify", "2x"], "as it is"),
         (["--lane", "python"], "asked for"),
+        (["--diff", "status"], "--diff"),
         (["--max-connections", "1"], "one each at least"),
     ],
 )

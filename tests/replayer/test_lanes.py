@@ -531,7 +531,7 @@ def test_addresses_that_take_turns_are_left_to_the_lane_that_can(addresses: str,
     )
 
     async def main() -> Choice:
-        return await choose(plan, whole=True)
+        return await choose(plan)
 
     choice = run(main)
     assert choice.name == taken, choice.why
