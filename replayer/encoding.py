@@ -13,7 +13,7 @@ from typing import Literal
 
 import loadtag.headers
 from captures.records import Headers, Record
-from replayer.fields import Kind, leaves_http, listed, takes_trailers
+from replayer.fields import OPTIONS, Kind, leaves_http, listed, takes_trailers
 from replayer.plugins import Refusal
 from replayer.renewal import renewed
 from replayer.rewriting import Rewriting
@@ -44,7 +44,7 @@ _KNOWN_LINES, _KNOWN_LINE = 8192, 1024
 
 # Looked up once: every field of every record is asked.
 _KEEP, _DROP, _COOKIE, _OVERRIDE = Kind.KEEP, Kind.DROP, Kind.COOKIE, Kind.OVERRIDE
-_RENEW, _RENEW_IN_WRITES = Kind.RENEW, Kind.RENEW_IN_WRITES
+_CONNECTION, _RENEW, _RENEW_IN_WRITES = Kind.CONNECTION, Kind.RENEW, Kind.RENEW_IN_WRITES
 
 
 class Request:
@@ -150,6 +150,7 @@ class Encoder:
         self._kinds: dict[bytes, Kind] = {}
         self._known: dict[tuple[bytes, bytes], bytes] = {}
         self._authorities: set[str] = set()
+        self._hosts: dict[str, bytes] = {}
         self._tag = self._splice([])
 
     def path(self, path: str) -> str:
@@ -185,11 +186,14 @@ class Encoder:
             return "truncated"
         authority = record.authority
         host = (authority if self._recorded_host else "") or self._host
-        first, second = _bytes(f"{method} {path} HTTP/1.1"), _bytes(f"Host: {host}")
+        first = _bytes(f"{method} {path} HTTP/1.1")
+        second = self._hosts.get(host) or self._host_line(host)
         # A value that ended its line would begin another field, or another request (RFC 9112, 11.1). Lines that are
         # remembered were looked at when they were made.
         if not (
-            all(map(_is_line, (first, second, *made)))
+            second
+            and _is_line(first)
+            and (not made or all(map(_is_line, made)))
             and _is_target(path)
             and (authority in self._authorities or self._is_authority(authority))
         ):
@@ -276,19 +280,35 @@ class Encoder:
             elif kind is _COOKIE:
                 lines[cookie] = (lines[cookie] or b"") + b"; " + value
                 made.append(value)
-            elif kind is not _DROP:
+            elif kind is _DROP or (kind is _CONNECTION and _names_nothing(value)):
+                self._remember(field, b"")
+            else:
                 special.append((kind, value))
                 if kind is _OVERRIDE:
                     lines[place] = name + b": " + value
-        return [line for line in lines if line is not None], made, special, again
+        return [line for line in lines if line], made, special, again
 
     def _line(self, field: tuple[bytes, bytes]) -> bytes:
         """Make a field's line, and remember it if it is one."""
         line = field[0] + b": " + field[1]
-        if len(line) <= _KNOWN_LINE and _is_line(line):
+        if _is_line(line):
+            self._remember(field, line)
+        return line
+
+    def _remember(self, field: tuple[bytes, bytes], line: bytes) -> None:
+        """Remember the line of a field; an empty one if it is left out."""
+        if len(field[0]) + len(field[1]) <= _KNOWN_LINE:
             if len(self._known) >= _KNOWN_LINES:
                 self._known.clear()
             self._known[field] = line
+
+    def _host_line(self, host: str) -> bytes:
+        """Make the `Host` line, and remember it; empty if it is none."""
+        line = _bytes(f"Host: {host}")
+        if not _is_line(line):
+            return b""
+        if len(self._hosts) < _KNOWN_NAMES and len(line) <= _KNOWN_LINE:
+            self._hosts[host] = line
         return line
 
     def _is_authority(self, authority: str) -> bool:
@@ -335,6 +355,11 @@ class Encoder:
         text = b"".join(b"\r\n" + name + b": " + value for name, value in fields) + b"\r\n\r\n"
         before, after = text.split(self._place.encode())
         return before, after
+
+
+def _names_nothing(value: bytes) -> bool:
+    """Whether a `Connection` names nothing that would be sent: ``keep-alive``, ``close``."""
+    return _is_line(value) and all(option.lower() in OPTIONS for option in listed([value]))
 
 
 def _method(value: bytes) -> str:

@@ -24,6 +24,10 @@ HOP_BY_HOP = frozenset(
 )
 """Fields between two neighbours on the way, never for the far end (RFC 9110, 7.6.1; RFC 9113, 8.2.2)."""
 
+OPTIONS = HOP_BY_HOP | {b"close"}
+"""What `Connection` may name without taking anything of the request with it: such fields are never sent. (``close`` is
+reserved for this use: RFC 9112, 9.6.)"""
+
 OVERRIDES = frozenset((b"x-http-method-override", b"x-http-method", b"x-method-override"))
 """Fields by which a request asks to be taken for one of another method."""
 
@@ -92,7 +96,7 @@ def is_name(name: bytes) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-_FIXED = dict.fromkeys(HOP_BY_HOP | FRAMING, Kind.DROP) | {
+_FIXED = dict.fromkeys(OPTIONS | FRAMING, Kind.DROP) | {
     b"connection": Kind.CONNECTION,
     b"upgrade": Kind.UPGRADE,
     b"te": Kind.TE,

@@ -35,9 +35,12 @@ class Outline(NamedTuple):
     duration_ns: int
 
 
+_new = tuple.__new__  # what `Outline._make` comes to, at half the price
+
+
 def outline(record: Record) -> Outline:
     """Keep of a record what its request's answer is compared with."""
-    return Outline._make(record[-4:])
+    return _new(Outline, record[-4:])
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from captures.records import Record
 from loadtag import headers
 from replayer.encoding import Encoder, Request
-from replayer.fields import HOP_BY_HOP
+from replayer.fields import HOP_BY_HOP, OPTIONS
 from replayer.writes import SAFE_METHODS
 from tests.support.recording import record
 
@@ -125,6 +125,25 @@ def test_only_http_2_is_told_that_trailers_are_understood(fields: list[tuple[byt
     assert isinstance(request, Request)
     assert field(request, b"te") == []
     assert request.trailers is request.another().trailers is trailers
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from((b"keep-alive", b"close", b"X-Hop", b"accept", b"TE", b"", b" Close ")), max_size=3),
+        max_size=3,
+    ),
+    st.lists(st.sampled_from((b"Keep-Alive", b"close", b"x-hop", b"Accept", b"x-end")), unique=True),
+)
+def test_nothing_that_connection_names_is_sent_however_often_it_was_seen(
+    options: list[list[bytes]], names: list[bytes]
+) -> None:
+    fields = [*((b"Connection", b",".join(each)) for each in options), *((name, b"1") for name in names)]
+    named = {option.strip().lower() for each in options for option in each}
+    left = [name for name in names if name.lower() not in OPTIONS | named]
+    encoder = Encoder("run-1", ("GET",), "target")
+    for _ in range(3):
+        found = [name for name, _ in parsed(encoder.encode(record(headers=fields)))[1]]
+        assert found == [b"Host", *left, b"baggage", b"x-load-test"]
 
 
 def test_several_cookie_fields_are_one() -> None:
