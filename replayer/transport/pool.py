@@ -203,8 +203,10 @@ class Pool:
 
     def explain(self, failure: Failure, why: object) -> None:
         """Keep the first reason of each kind of failure, in words."""
-        if failure not in self.reasons and why is not None:
-            self.reasons[failure] = (str(why) or type(why).__name__)[:500]
+        if failure in self.reasons or why is None:
+            return
+        if told := str(why) or ("" if isinstance(why, TimeoutError) else type(why).__name__):
+            self.reasons[failure] = told[:500]  # a time-out has no more to say than its kind
 
     def hold_off(self, failure: Failure, why: object) -> None:
         """Wait before the next connection is tried: this one came to nothing."""

@@ -1,6 +1,7 @@
 """What TLS is set up from: each mistake in a file is explained, before anything is sent."""
 
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,32 @@ def test_the_target_is_verified_unless_told_otherwise(files: Path) -> None:
     assert trusting is not None
     assert (trusting.verify_mode, trusting.check_hostname) == (ssl.CERT_NONE, False)
     assert to_target(plan(to="http://shop.example")) is None
+
+
+def shaken(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> None:
+    """Shake hands in memory. Raises SSLError."""
+    there, here = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking, answering = client.wrap_bio(here, there, server_hostname=name), server.wrap_bio(there, here, True)
+    for _ in range(3):
+        for end in (asking, answering):
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    assert asking.getpeercert()
+
+
+def test_an_authority_of_ones_own_is_verified_with_and_need_not_be_perfect(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, homemade=True)
+    server = authority.serving(authority.issue("one", "one.example"))
+    trusting = to_target(plan(ca=authority.trust))
+    assert trusting is not None
+    shaken(trusting, server, "one.example")
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        shaken(trusting, server, "other.example")
+    (tmp_path / "other").mkdir()
+    stranger = to_target(plan(ca=Authority(tmp_path / "other", homemade=True).trust))
+    assert stranger is not None
+    with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
+        shaken(stranger, server, "one.example")
 
 
 @pytest.mark.parametrize(("cert", "key"), [("one.pem", None), ("one.crt", "one.key")])

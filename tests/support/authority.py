@@ -13,9 +13,9 @@ _DAY = dt.timedelta(days=1)
 
 
 class Authority:
-    """Trusted by whom is given `ca.pem` of its folder."""
+    """Trusted by whom is given `ca.pem` of its folder. A `homemade` one has what ``openssl req -x509`` gives it."""
 
-    def __init__(self, folder: Path, name: str = "ca") -> None:
+    def __init__(self, folder: Path, name: str = "ca", *, homemade: bool = False) -> None:
         self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
@@ -24,11 +24,8 @@ class Authority:
             digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
             key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
         )  # fmt: skip
-        made = (
-            self._build(self._name, self._key, -_DAY, _DAY, authority=True)
-            .add_extension(usage, critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
+        building = self._build(self._name, self._key, -_DAY, _DAY, authority=True)
+        made = (building if homemade else building.add_extension(usage, critical=True)).sign(self._key, hashes.SHA256())
         self.trust.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, file: str, *names: str, begins: dt.timedelta = -_DAY, ends: dt.timedelta = _DAY) -> Path:
