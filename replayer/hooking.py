@@ -50,7 +50,7 @@ class PluginEncoder(Encoder):
         writes: Writes = NO_WRITES,
     ) -> None:
         super().__init__(run_id, methods, host, recorded_host, rewriting, writes)
-        self._hook = hook
+        self.hook = hook
         self._masks: dict[tuple[bytes, ...], _Mask] = {}
         # What a plugin gave has a host, and the plan's rules behind it.
         self._then = Encoder(run_id, methods, host, True, rewriting.after_plugin(), writes)
@@ -59,17 +59,17 @@ class PluginEncoder(Encoder):
     def forget(self) -> None:
         """Begin anew with what `left_out`, `reasons` and `news` tell."""
         super().forget()
-        self._hook.forget()
+        self.hook.forget()
 
     @property
     def reasons(self) -> dict[str, str]:
         """Say in words why records were left out."""
-        failures = (f"{what} ({count} times)" for what, count in self._hook.failures.most_common())
-        return {"plugin-error": f"{self._hook.name}: {'; '.join(failures)}"} if self._hook.failures else {}
+        failures = (f"{what} ({count} times)" for what, count in self.hook.failures.most_common())
+        return {"plugin-error": f"{self.hook.name}: {'; '.join(failures)}"} if self.hook.failures else {}
 
     def news(self) -> list[str]:
         """Tell what was not told yet of why records were left out."""
-        return [f"{self._hook.name}: {what}" for what in self._hook.news()]
+        return [f"{self.hook.name}: {what}" for what in self.hook.news()]
 
     def encode(self, record: Record) -> Request | Skip:
         """Give the request to send, or why none must be sent."""
@@ -78,7 +78,7 @@ class PluginEncoder(Encoder):
             return fields
         host = (record.authority if self._recorded_host else "") or self._host
         request = PluginRequest(record.method, self.path(record.path), host, fields, record.body)
-        given = self._hook(request)
+        given = self.hook(request)
         if isinstance(given, str):
             return given
         if given is request:
@@ -92,7 +92,7 @@ class PluginEncoder(Encoder):
         )  # fmt: skip
         if isinstance(outcome, Request):
             outcome.trailers = takes_trailers(self._values(record, Kind.TE))  # no plugin was asked about that
-        return self._hook.failed(_UNFIT[outcome]) if isinstance(outcome, str) and outcome in _UNFIT else outcome
+        return self.hook.failed(_UNFIT[outcome]) if isinstance(outcome, str) and outcome in _UNFIT else outcome
 
     def _values(self, record: Record, kind: Kind) -> list[bytes]:
         """Give the values of all fields of a kind."""

@@ -3,8 +3,9 @@
 import os
 import ssl
 import time
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from itertools import islice
+from statistics import median
 from typing import NamedTuple
 
 import httpx
@@ -279,13 +280,30 @@ def _recording(plan: Plan, encoder: Encoder, chosen: Chosen | None) -> tuple[Sel
         capture = Selection(whole, capture.span, chosen, first[0])
         encoder.forget()
         preview = Preview(plan, encoder)
-        for record in islice(capture.sifted(), SAMPLE):
-            preview.look(record)
+        with _timed(encoder) as took:
+            for record in islice(capture.sifted(), SAMPLE):
+                preview.look(record)
     except CaptureError as error:
         raise UserError(str(error)) from None
-    skipped, lines = preview.skipped, preview.lines()
+    skipped, lines = preview.skipped, [*preview.lines(), *_cost(plan, took)]
     encoder.forget()
     return capture, skipped, lines
+
+
+def _timed(encoder: Encoder) -> AbstractContextManager[list[float]]:
+    """Give a list to which each call of the plugin adds its seconds; it stays empty if there is none."""
+    return encoder.hook.timed(time.perf_counter) if isinstance(encoder, PluginEncoder) else nullcontext([])
+
+
+def _cost(plan: Plan, took: list[float]) -> list[tuple[str, str]]:
+    """Say what the plugin costs. It is called where the schedule is kept, so it bounds what can be sent."""
+    if not took:
+        return []
+    typical = max(median(took), 1e-7)  # what is less is the clock's own
+    most = float(f"{1 / typical:.2g}")
+    cost = f"{typical * 1e6:.3g} µs" if typical < 1e-4 else f"{typical * 1e3:.3g} ms"
+    each = f"{plan.plugin} takes {cost} for a record (the median of {len(took)})"
+    return [("plugin", f"{each}: by itself it allows {most:,.0f} in a second")]
 
 
 def _nothing(plan: Plan, whole: Capture, found: Accounts, encoder: Encoder) -> str:

@@ -233,6 +233,18 @@ def test_failures_of_many_kinds_are_bounded() -> None:
     assert "others (980 times)" in found.reasons["plugin-error"]
 
 
+def test_what_it_takes_is_measured_where_somebody_asks() -> None:
+    ticks = iter(range(1000))
+    hook = Hook(lambda request: None if request.path == "/no" else request)
+    request = PluginRequest("GET", "/", "h")
+    with hook.timed(lambda: float(next(ticks))) as took:
+        assert hook(request) is request
+        assert hook(request.changed(path="/no")) == "plugin"
+    assert took == [1.0, 1.0]
+    assert hook(request) is request
+    assert (len(took), next(ticks)) == (2, 4)
+
+
 texts = st.one_of(st.text(max_size=8), st.sampled_from(["GET", "POST", "/", "/a", "*", "h", "a\r\nb: c"]))
 fields = st.lists(st.tuples(st.binary(max_size=8), st.binary(max_size=12)), max_size=4).map(tuple)
 

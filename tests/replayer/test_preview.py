@@ -1,5 +1,6 @@
 """A dry run says what becomes of the first records, and which rules have nothing to do."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,16 @@ async def test_rewritten_paths_with_an_example(tmp_path: Path) -> None:
     lines = await told(tmp_path, rewrite=["^/cart/ => /basket/"], allow=["POST /basket/{id}"])
     assert lines["paths"] == "30 of the first 60 are rewritten: /cart/1 as /basket/1"
     assert lines["writes sent"] == "POST /basket/{id} (15)"
+
+
+async def test_what_a_plugin_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "idle_plugin.py").write_text("def same(request):\n    return request\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    shown = (await told(tmp_path, plugin="idle_plugin:same"))["plugin"]
+    median = r"idle_plugin:same takes [\d.]+ [µm]s for a record \(the median of 60\)"
+    assert re.fullmatch(median + r": by itself it allows [\d,]+ in a second", shown)
+    (tmp_path / "without").mkdir()
+    assert "plugin" not in await told(tmp_path / "without")
 
 
 async def test_rules_that_have_nothing_to_do(tmp_path: Path) -> None:
