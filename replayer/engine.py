@@ -238,7 +238,7 @@ class Run:
     async def _stock_up(self) -> bool:
         """Get ready to send, and set the moment of the start; False if the run is over before it began."""
         capture, encoder = self.prepared.capture, self.prepared.encoder
-        if isinstance(self.lane, Fleet) and not await self.lane.ready():
+        if isinstance(self.lane, Fleet) and (not await self.lane.ready() or self._end is not None):
             return False
         if self._shared:
             self._start_ns = self._second_ns = self._clock() + LEAD_NS

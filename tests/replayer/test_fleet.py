@@ -196,6 +196,20 @@ def test_ctrl_c_stops_all_of_them_and_the_report_is_whole(here: Field, more: tup
 
 
 @BOTH
+def test_ctrl_c_while_they_start_is_the_end(here: Field, more: tuple[str, ...]) -> None:
+    with here.start(*long(here, *more)) as replay:
+        eventually(lambda: len(workers(replay)) == 2)
+        slow = workers(replay)[0]
+        os.kill(slow, signal.SIGSTOP)
+        eventually(lambda: list(here.runs.glob("*/journal.jsonl")) and here.events() == ["plan"])
+        replay.signal(signal.SIGINT)
+        os.kill(slow, signal.SIGCONT)
+        assert replay.wait() == Exit.INTERRUPTED
+    assert here.lines() == []
+    assert "start" not in here.events()
+
+
+@BOTH
 def test_a_killed_worker_ends_the_run_and_is_told_of(here: Field, more: tuple[str, ...]) -> None:
     with here.start(*long(here, *more)) as replay:
         here.flowing(300)
