@@ -16,7 +16,7 @@ from replayer.ceiling import Source
 from replayer.demand import Demand
 from replayer.encoding import Request
 from replayer.lanes.lane import Host
-from replayer.pacing import Pace, awake, pace
+from replayer.pacing import LOOK_NS, Pace, awake, pace
 from replayer.plan import Plan
 from replayer.routes import rounded
 from replayer.stock import REFILL, Supply
@@ -51,7 +51,8 @@ class PythonLane:
         self._taken = 0
         self._refilling = self._going_on = False
         self._short_ns = 0  # since when what is due waits for a free connection
-        self._looked_ns = self._awake_ns = 0
+        self._looked_ns = self._awake_ns = self._beat_ns = 0
+        self._reads_first = False
 
     # --- what the run asks ---
 
@@ -92,7 +93,11 @@ class PythonLane:
 
     def beat(self, now_ns: int) -> None:
         """Give up what has waited too long, and draw up the histograms."""
-        self._pool.sweep(now_ns)
+        # After a standstill answers are read first, and a beat later it is seen which are missing.
+        self._reads_first = now_ns - self._beat_ns > LOOK_NS and not self._reads_first
+        self._beat_ns = now_ns
+        if not self._reads_first:
+            self._pool.sweep(now_ns)
         for _, recorder in self._ledger.recorders:
             recorder.digest()
 

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import json
+import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -28,6 +31,7 @@ from tests.support.frames import Peer, goaway
 from tests.support.origin import Connection, Origin, Script, answering, once, origin
 from tests.support.processes import free_port
 from tests.support.sending import LANES, Host, get, lane, play
+from tests.support.stopped import TIMEOUT
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
@@ -327,6 +331,36 @@ def test_what_a_standstill_of_the_reading_left_over_is_not_sent_in_a_burst(name:
     assert missed > 700
     assert accounts.shed.total() >= missed - 200, accounts
     assert accounts.reconciles(), accounts
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_what_was_answered_while_the_sender_stood_still_is_no_timeout(name: str) -> None:
+    number = 300  # more than one look at the system finds
+
+    async def main() -> dict[str, Any]:
+        told = asyncio.Event()
+
+        async def script(connection: Connection, here: Origin) -> None:
+            here.requests.append(await connection.request())
+            await told.wait()
+            await connection.say(OK)
+            await connection.hang()
+
+        async with origin(script) as here:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.support.stopped", name, str(here.port), str(number),
+                stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            while len(here.requests) < number:
+                await asyncio.sleep(0.001)
+            process.send_signal(signal.SIGSTOP)
+            told.set()
+            await asyncio.sleep(TIMEOUT + 0.1)
+            process.send_signal(signal.SIGCONT)
+            output, _ = await process.communicate()
+            return dict(json.loads(output))
+
+    assert run(main) == {"answered": number, "errors": {}}
 
 
 def test_however_often_it_is_woken_answers_get_their_turn() -> None:

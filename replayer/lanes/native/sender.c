@@ -17,7 +17,7 @@
 
 _Static_assert(sizeof(time_t) == 8, "epoll_pwait2 is called as on machines of 64 bits");
 
-enum { EVENTS = 256, BATCH = 64, BUFFER = 65536, ADDRESSES = 16, KEPT_OUT = 65536, LARGE = 65536, TOKEN = 512 };
+enum { EVENTS = 256, BATCH = 64, BUFFER = 65536, ADDRESSES = 16, KEPT_OUT = 65536, LARGE = 65536, TOKEN = 512, PUT_OFF = 64 };
 
 static const int64_t SWEEP = 50000000, FIRST_PAUSE = 10000000, LONGEST_PAUSE = 1000000000;
 
@@ -619,17 +619,14 @@ static int wait_for_events(struct sender *sender, struct epoll_event *events, in
 
 int32_t sender_run(struct sender *sender) {
     struct epoll_event events[EVENTS];
+    int put_off = 0;
     prctl(PR_SET_TIMERSLACK, 1UL); /* the kernel may be late by 50 us else */
     enter(sender);
     while (!sender->closed) {
         int64_t until = sender->begun ? pump(sender) : INT64_MAX;
-        int64_t now = clock_ns();
-        if (now >= sender->next_sweep) {
-            sweep(sender, now);
-            sender->next_sweep = now + SWEEP;
-        }
         if (until > sender->next_sweep)
             until = sender->next_sweep;
+        int64_t asked = clock_ns();
         leave(sender);
         int found = wait_for_events(sender, events, until);
         int error = errno;
@@ -643,6 +640,13 @@ int32_t sender_run(struct sender *sender) {
         }
         for (int i = 0; i < found && !sender->closed; i++)
             handle(sender, &events[i]);
+        /* What came while this thread was held up is not given up: that all was read which was there is what makes it
+         * sure that an answer had not come by the time of the question. */
+        if (asked >= sender->next_sweep && ((found >= 0 && found < EVENTS) || ++put_off == PUT_OFF)) {
+            sweep(sender, asked);
+            sender->next_sweep = asked + SWEEP;
+            put_off = 0;
+        }
     }
     leave(sender);
     return 0;
