@@ -89,7 +89,10 @@ def bottleneck(
             )
         if late:
             reasons.append(f"p99 of its lag was {(lag_p99 or 0) * 1000:.1f} ms")
-        advice = "give it a quieter or faster machine, or more processes; the target could take more than this shows"
+        advice = (
+            "give it a quieter or faster machine, or --processes where each makes its own requests; the target could "
+            "take more than this shows"
+        )
         return found.model_copy(update={"what": "sender", "reason": f"{' and '.join(reasons)}: {advice}"})
     if short:
         reason = (

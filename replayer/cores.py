@@ -1,10 +1,11 @@
-"""How much of a core the busiest of this process's threads uses, and of its children's. Edge: reads /proc.
+"""How much of a core the busiest of this process's threads uses, and of its children's (`lanes.fleet`). Edge: /proc.
 
 An average over all cores would hide what holds a sender back: one thread that has no time left.
 """
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -31,12 +32,19 @@ def _used() -> dict[str, float]:
     found: dict[str, float] = {}
     processes = [str(os.getpid())]
     for process in processes:
-        try:
-            for task in Path("/proc", process, "task").iterdir():
+        for task in _listed(Path("/proc", process, "task")):
+            # One that ended meanwhile must not hide the others: the next time they would seem to have done everything.
+            with suppress(OSError):
                 # The name in parentheses may hold blanks; user and system time are the 12th and 13th field after it.
                 fields = (task / "stat").read_text().rpartition(")")[2].split()
                 found[task.name] = (int(fields[11]) + int(fields[12])) / _TICK
+            with suppress(OSError):  # not every kernel tells of children
                 processes += (task / "children").read_text().split()
-        except OSError:  # it ended meanwhile, or there is no /proc here
-            continue
     return found or {"": time.process_time()}
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # the process ended meanwhile, or there is no /proc here
+        return []

@@ -156,9 +156,11 @@ class Fleet:
         return self._members[0].damage
 
     async def ready(self) -> bool:
-        """Wait until every worker is; False if one can't."""
+        """Wait until every worker is; False if one can't, or if it is all over already."""
         until = time.monotonic() + START_SECONDS
         while not all(member.ready for member in self._members):
+            if self._halting:
+                return False
             if time.monotonic() > until or any(member.lost for member in self._members):
                 self._host.stop("failed", "a process that was to send did not start")
                 return False

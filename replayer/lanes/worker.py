@@ -141,6 +141,8 @@ class Worker:
             getattr(self, f"_{what}")(value)
 
     def _begin(self, times: list[int]) -> None:
+        if self._halted:
+            return
         start_ns, deadline_ns = times
         if self._dealt is None:
             supply = blocks(self._selection, self._encoder, self.ledger.accounts, self.lane.code, start_ns, self._part)

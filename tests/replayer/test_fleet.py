@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from replayer.cores import Cores
 from replayer.folder import read_report
 from replayer.lanes.build import build
 from replayer.report import Report
@@ -232,6 +234,40 @@ def test_a_worker_that_is_not_heard_of_ends_the_run(here: Field) -> None:
         assert replay.wait() == Exit.FAILED
     assert "was not heard of any more" in here.report().reason
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (first, second)))
+
+
+def test_a_killed_worker_of_a_live_run_leaves_accounts_that_reconcile(here: Field) -> None:
+    with here.start(*here.live("--duration", "60s", "--processes", "2")) as replay:
+        here.flowing()
+        first, _ = workers(replay)
+        os.kill(first, signal.SIGKILL)
+        killed = time.time()
+        assert replay.wait() == Exit.FAILED
+    assert max(here.arrivals()) <= killed + 0.25
+    assert f"pid {first}" in here.report().reason
+
+
+def test_ctrl_c_while_they_start_sends_nothing(here: Field) -> None:
+    with here.start(*long(here)) as replay:
+        eventually(lambda: list(here.runs.glob("*/journal.jsonl")) and here.events() == ["plan"])
+        replay.signal(signal.SIGINT)
+        assert replay.wait() == Exit.INTERRUPTED
+    assert here.arrivals() == []
+    assert here.report().accounts.wanted == 0
+
+
+def test_how_busy_they_are_is_seen() -> None:
+    """The busiest thread of all processes of a run is what tells whether the sender was the bottleneck."""
+    burning = "import threading\ndef burn():\n    while True: pass\nthreading.Thread(target=burn).start()"
+    cores = Cores()
+    time.sleep(0.2)
+    idle = cores.busiest()
+    process = subprocess.Popen([sys.executable, "-c", burning], start_new_session=True)
+    try:
+        eventually(lambda: cores.busiest() > max(0.25, idle), every=0.5)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_workers_are_ours_whatever_lies_in_the_folder(here: Field) -> None:
