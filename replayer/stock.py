@@ -108,6 +108,14 @@ def at_most[T](source: Iterator[T | None], count: int) -> Iterator[T | None]:
         yield item
 
 
+def unreadable(error: Exception) -> CaptureError:
+    """Give what ends the run when requests can't be made any more for a reason that nobody thought of: no success.
+
+    An iterator that raised once says that it has come to its end when it is asked again.
+    """
+    return CaptureError(f"the recording can't be read on: {error!r}")
+
+
 class Stock[T]:
     """A source read ahead. `size` tells the bytes of an item. The source gives None for "nothing yet"."""
 
@@ -117,6 +125,7 @@ class Stock[T]:
         self._items: deque[T] = deque()
         self._bytes = 0
         self._read = False  # to its end
+        self._trouble: CaptureError | None = None
 
     @property
     def ended(self) -> bool:
@@ -141,12 +150,23 @@ class Stock[T]:
         return item
 
     def fill(self, count: int) -> None:
-        """Ask the source up to `count` times; what it skips in between is bounded too, so this takes a moment only."""
+        """Ask the source up to `count` times; what it skips in between is bounded too, so this takes a moment only.
+
+        Raises CaptureError, whatever went wrong.
+        """
         while count > 0 and not self._read and len(self._items) < AHEAD and self._bytes < AHEAD_BYTES:
+            if self._trouble is not None:
+                raise self._trouble
             try:
                 item = next(self._source)
             except StopIteration:
                 self._read = True
+            except CaptureError as error:
+                self._trouble = error
+                raise
+            except Exception as error:
+                self._trouble = unreadable(error)
+                raise self._trouble from error
             else:
                 if item is None:
                     count -= SKIPPED

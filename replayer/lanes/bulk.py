@@ -36,7 +36,7 @@ from replayer.fields import Kind
 from replayer.lanes.loading import HEAD, SAFE_TO_REPEAT, Batches, Loader
 from replayer.plan import Plan
 from replayer.selection import Selection
-from replayer.stock import Stock, Supply
+from replayer.stock import Stock, Supply, unreadable
 from rules.units import MILLION
 
 AT_ONCE = 512
@@ -381,6 +381,14 @@ class Bulk(Batches):
 
     def load(self, loader: Loader, until_ns: int) -> bool:
         """Load some of what is due until then; False: there is no more of that. Raises CaptureError."""
+        try:
+            return self._load_more(loader, until_ns)
+        except CaptureError:
+            raise
+        except Exception as error:
+            raise unreadable(error) from error
+
+    def _load_more(self, loader: Loader, until_ns: int) -> bool:
         if self._run is None:
             found = next(self._runs, None)
             if found is None:

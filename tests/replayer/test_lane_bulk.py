@@ -15,12 +15,15 @@ from captures import columns
 from captures.errors import CaptureError
 from captures.reader import Capture
 from captures.records import Record
+from replayer.accounts import Accounts
 from replayer.encoding import Encoder, Request
 from replayer.lanes.build import build
-from replayer.lanes.bulk import Packed
+from replayer.lanes.bulk import Packed, blocks
+from replayer.lanes.loading import Loader
 from replayer.lanes.native import load
 from replayer.plan import Plan
 from replayer.rewriting import Rewriting
+from replayer.selection import Selection
 from tests.support.recording import record, write
 
 CODE: Any = None
@@ -179,3 +182,14 @@ def test_runs_of_a_capture_are_its_records(tmp_path: Path) -> None:
     unpack = partial(Packed, encoder=encoder(), code=CODE)
     runs = [item for block, places in capture.runs(unpack=unpack) for item in block.records(places)]
     assert runs == list(capture.records())
+
+
+def test_what_can_not_be_read_on_has_not_come_to_its_end(tmp_path: Path) -> None:
+    capture = Capture(write(tmp_path / "recordings", [record(0, "/")]))
+    whole = encoder()
+    whole.plain_targets = None  # type: ignore[assignment, method-assign] # an error that nobody thought of
+    supply = blocks(Selection(capture, begin_ns=0), whole, Accounts(), CODE, 0)
+    bulk: Any = supply.stock
+    with pytest.raises(CaptureError, match="can't be read on"):
+        bulk.load(Loader(CODE, None), 1)
+    assert not supply.demand.exhausted

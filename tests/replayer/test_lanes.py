@@ -363,6 +363,36 @@ def test_what_was_answered_while_the_sender_stood_still_is_no_timeout(name: str)
     assert run(main) == {"answered": number, "errors": {}}
 
 
+@pytest.mark.parametrize("name", LANES)
+@pytest.mark.parametrize("good", [0, 50, 500])
+def test_a_recording_that_can_not_be_read_on_has_not_come_to_its_end(name: str, good: int) -> None:
+    def recording() -> Iterator[tuple[int, Request]]:
+        for number in range(good):
+            yield number * 1_000_000, get()
+        raise RecursionError("nobody thought of that")
+
+    async def main() -> Host:
+        async with origin(answering(OK)) as here:
+            host = Host()
+            sender = lane(name, host, here.port, max_connections=64)
+            stock = Stock(recording(), lambda item: len(item[1]))
+            sender.begin(Supply(Timeline(stock, 0, time.monotonic_ns() + 20_000_000), stock, None), 0)
+            while host.stopped is None or sender.in_flight or sender.waiting:
+                sender.beat(time.monotonic_ns())
+                sender.wake()
+                await asyncio.sleep(0.005)
+            host.ledger.accounts.shed["stopped"] += sender.withdraw()
+            sender.close()
+            sender.look()
+            return host
+
+    host = run(main)
+    assert host.stopped is not None
+    assert host.stopped[0] == "failed"
+    assert "nobody thought of that" in host.stopped[1]
+    assert host.ledger.accounts.reconciles()
+
+
 def test_however_often_it_is_woken_answers_get_their_turn() -> None:
     async def main() -> list[int]:
         async with origin(answering(OK)) as here:
