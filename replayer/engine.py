@@ -220,7 +220,9 @@ class Run:
         if not await self._stock_up():
             return
         deadline_ns = 0
-        if self.plan.duration is not None or self.plan.of == "live":
+        if self.plan.duration is not None:  # and not `run_seconds`, which ends with the last request, and so without it
+            deadline_ns = self._start_ns + int(self.plan.duration * 1e9)
+        elif self.plan.of == "live":
             deadline_ns = self._start_ns + int(run_seconds(self.plan, self.prepared) * 1e9)
         self._observer = Observer(self.ceiling)
         lane = f"{self.prepared.lane.name}: {self.prepared.lane.why}"

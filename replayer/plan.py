@@ -299,6 +299,7 @@ class Plan(BaseModel):
         "first_byte_timeout",
         "timeout",
         "max_lag",
+        "lag_bound",
         "signal_timeout",
         "diff_rate",
     )

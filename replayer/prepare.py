@@ -61,6 +61,8 @@ class Prepared(NamedTuple):
     """How long that lasts."""
     lane: Choice
     """How requests will leave."""
+    share: float
+    """Which share of the first records can be sent."""
     skipped: str
     """What was skipped of the first records, for people."""
     preview: list[tuple[str, str]]
@@ -75,7 +77,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
     _can_be_written(plan)
     signer = _key(plan)
     encoder = encoder_for(plan, run_id)
-    capture, skipped, preview = _recording(plan, encoder, chosen)
+    capture, share, skipped, preview = _recording(plan, encoder, chosen)
     seconds = max(0, (capture.last_ns or 0) - (capture.first_ns or 0)) / 1e9
     if plan.of == "live" and plan.duration is None and seconds < SHORTEST:
         raise UserError(f"the recording lasts {Duration(seconds)} only: say how long the run is to last, --duration")
@@ -90,7 +92,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
         for url in states:
             await _try_subscribing(client, url, terms, run_id, tag)
     lane = await choose(plan)
-    return Prepared(run_id, capture, encoder, signer, tls, states, terms, seconds, lane, skipped, preview)
+    return Prepared(run_id, capture, encoder, signer, tls, states, terms, seconds, lane, share, skipped, preview)
 
 
 def _can_be_written(plan: Plan) -> None:
@@ -176,7 +178,8 @@ def _intent(plan: Plan, prepared: Prepared, rate: float) -> str:
         if plan.max_requests is not None:
             count = min(count, plan.max_requests)
         drawn = not plan.squeeze and plan.loudness.most % MILLION  # a part of a copy is left to chance
-        about = "up to" if prepared.capture.whole and not plan.stage and not drawn else "about"
+        looked_at = prepared.capture.whole and prepared.capture.count <= SAMPLE  # so nothing is an estimate
+        about = "up to" if looked_at and not plan.stage and not drawn and plan.sessions is None else "about"
         how = f"{_factors(plan)}{' squeezed' if plan.squeeze else ''}{_whole(plan)}{_again(plan)}"
         requests = "1 request" if count == 1 else f"{count} requests"
         return f"the recording {how}: {about} {requests} in {Duration(seconds)}"
@@ -215,7 +218,7 @@ def run_seconds(plan: Plan, prepared: Prepared) -> float:
         return min(plan.duration, _recorded_seconds(plan, prepared)) if ends_before else plan.duration
     if plan.of == "live":
         return prepared.seconds
-    held = prepared.capture.count
+    held = prepared.capture.count * prepared.share
     if plan.rate is not None:
         count = min(plan.max_requests or held, held) if not plan.loop else plan.max_requests or held
         return count / plan.rate
@@ -228,7 +231,7 @@ def run_seconds(plan: Plan, prepared: Prepared) -> float:
 
 def _once(plan: Plan, prepared: Prepared, seconds: float) -> float:
     """Tell how many requests one round through the recording brings, about."""
-    return prepared.capture.count * (1.0 if plan.squeeze else plan.loudness.mean(seconds))
+    return prepared.capture.count * prepared.share * (1.0 if plan.squeeze else plan.loudness.mean(seconds))
 
 
 def _recorded_seconds(plan: Plan, prepared: Prepared) -> float:
@@ -267,7 +270,9 @@ def _with_tokens(plan: Plan) -> Rewriting:
         raise UserError(f"--token-from: {error}") from None
 
 
-def _recording(plan: Plan, encoder: Encoder, chosen: Chosen | None) -> tuple[Selection, str, list[tuple[str, str]]]:
+def _recording(
+    plan: Plan, encoder: Encoder, chosen: Chosen | None
+) -> tuple[Selection, float, str, list[tuple[str, str]]]:
     try:
         whole = Capture(plan.recording, load_identities(plan.identity))
         capture = Selection(whole, span(whole, plan.from_, plan.until), chosen)
@@ -287,7 +292,7 @@ def _recording(plan: Plan, encoder: Encoder, chosen: Chosen | None) -> tuple[Sel
         raise UserError(str(error)) from None
     skipped, lines = preview.skipped, [*preview.lines(), *_cost(plan, took)]
     encoder.forget()
-    return capture, skipped, lines
+    return capture, preview.share, skipped, lines
 
 
 def _timed(encoder: Encoder) -> AbstractContextManager[list[float]]:

@@ -44,6 +44,11 @@ class Preview:
         self._accounts.skipped[request] += 1
 
     @property
+    def share(self) -> float:
+        """Which share of the records is sent; 1 if none was looked at."""
+        return 1 - self._accounts.skipped.total() / self._accounts.read if self._accounts.read else 1.0
+
+    @property
     def skipped(self) -> str:
         """What was skipped, to be put behind what was read; empty if nothing was."""
         counts = ", ".join(f"{count} {reason}" for reason, count in self._accounts.skipped.items())

@@ -89,4 +89,17 @@ async def test_without_rules_nothing_is_said_of_them(tmp_path: Path) -> None:
     ],
 )
 async def test_how_much_will_be_sent(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    assert (await told(tmp_path, allow=["POST *", "DELETE *"], **changes))["to send"] == f"the recording {said}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "1x: up to 15 requests in 5.9s"),
+        ({"allow": ["POST /orders"]}, "1x: up to 30 requests in 5.9s"),
+        ({"amplify": "1.5x"}, "1.5x: about 22 requests in 5.9s"),
+        ({"max_requests": 30, "loop": True}, "1x, over and over: up to 30 requests in 11.8s"),
+    ],
+)
+async def test_what_is_skipped_is_not_counted_in(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     assert (await told(tmp_path, **changes))["to send"] == f"the recording {said}"

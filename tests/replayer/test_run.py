@@ -545,6 +545,18 @@ def test_a_dry_run_reckons_with_the_duration(here: Field) -> None:
     assert "up to 201 requests in 1s" in done.stdout
 
 
+@pytest.mark.parametrize("lane", ["python", "auto"])
+def test_a_duration_beyond_the_recording_takes_nothing_from_its_end(here: Field, lane: str) -> None:
+    few = write(here.folder / "few", [record(0, "/"), record(0.25, "/"), record(0.5, "/")])
+    bounds = {"REAMP_REPLAY_MAX_LAG": "1m", "REAMP_REPLAY_LAG_BOUND": "1m", "REAMP_REPLAY_LATE_BOUND": "100%"}
+    arguments = here.arguments("--idle-target", "--duration", "1h", "--lane", lane)[2:]
+    done = run("replay", str(few), *arguments, env=bounds)
+    assert done.returncode == Exit.DONE, done.stdout + done.stderr
+    report = here.report()
+    assert (report.accounts.wanted, report.accounts.answered) == (3, 3)
+    assert "to its end" in report.reason
+
+
 def test_settings_may_come_from_the_environment(here: Field) -> None:
     arguments = here.arguments()
     done = run(
