@@ -51,10 +51,14 @@ if sys.platform == "linux" and sys.version_info >= (3, 13):
             self._loop = loop
             self._call = call
             self._fd = os.timerfd_create(time.CLOCK_MONOTONIC, flags=os.TFD_NONBLOCK | os.TFD_CLOEXEC)
+            self._due_ns = 0  # 0: it rang
             loop.add_reader(self._fd, self._expired)
 
         def at(self, due_ns: int) -> None:
             """Set it."""
+            if due_ns == self._due_ns:
+                return
+            self._due_ns = due_ns
             os.timerfd_settime_ns(self._fd, flags=os.TFD_TIMER_ABSTIME, initial=max(1, due_ns))
 
         def close(self) -> None:
@@ -68,6 +72,7 @@ if sys.platform == "linux" and sys.version_info >= (3, 13):
             # Set again since it rang: there is nothing to read, and it will ring.
             with contextlib.suppress(BlockingIOError):
                 os.read(self._fd, 8)
+                self._due_ns = 0
                 self._call()
 
 

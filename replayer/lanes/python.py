@@ -25,6 +25,10 @@ from replayer.transport import Answer, Failure, Target, Withdrawal, connections
 BATCH = 64
 """Requests sent before answers get their turn."""
 
+TOGETHER_NS = 10_000_000
+"""What finds no free connection in time is shed with what else was too late by then. To wake up for each of them would
+take the time in which answers free connections, and a moment's crowd would never end."""
+
 
 class PythonLane:
     """Sends for one run. Is the `Outcomes` of its pool."""
@@ -183,7 +187,8 @@ class PythonLane:
         shortage = self._pool.shortage(now)
         if shortage == "connections":
             self._short_ns = self._short_ns or now
-            self._alarm.at(due + self._max_lag_ns + 1)
+            too_late = due + self._max_lag_ns
+            self._alarm.at(too_late - too_late % TOGETHER_NS + TOGETHER_NS)
             return False
         request = demand.take()
         self._taken += 1

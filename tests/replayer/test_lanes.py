@@ -17,12 +17,13 @@ import pytest
 import uvloop
 
 from replayer.accounts import Accounts
+from replayer.alarm import Alarm, alarm
 from replayer.ceiling import Ceiling, Source
 from replayer.demand import Timeline
 from replayer.encoding import Request
 from replayer.lanes.build import build
 from replayer.lanes.choice import Choice, choose, packed
-from replayer.lanes.python import BATCH
+from replayer.lanes.python import BATCH, TOGETHER_NS
 from replayer.plan import Plan
 from replayer.stock import Stock, Supply
 from rules.units import Share
@@ -284,6 +285,26 @@ def test_connections_are_bounded_and_what_waits_too_long_is_shed(name: str) -> N
     assert accounts.shed["connections"] >= 12
     assert accounts.answered == 20 - accounts.shed["connections"]
     assert host.ledger.crowded <= accounts.answered
+
+
+def test_what_finds_no_free_connection_is_shed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waking up for each would take the time in which answers free connections."""
+    rings = 0
+
+    def counting(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> Alarm:
+        def rung() -> None:
+            nonlocal rings
+            rings += 1
+            call()
+
+        return alarm(loop, rung)
+
+    monkeypatch.setattr("replayer.lanes.python.alarm", counting)
+    requests = [(number * 0.0005, get()) for number in range(1000)]  # half a second
+    accounts, _, _ = exchange("python", once(end="hang"), requests, max_connections=1, max_lag="50ms", timeout=1.0)
+    assert accounts.sent + accounts.shed["connecting"] == 1
+    assert accounts.shed["connections"] == 999
+    assert rings <= 0.6 / (TOGETHER_NS / 1e9) + 10
 
 
 @pytest.mark.parametrize("name", LANES)
