@@ -1,7 +1,8 @@
 """Which was the bottleneck: the sender, its connections, or neither. Pure.
 
 A replay's figures are the target's only as long as the sender could have done more. What shows that it could not: it
-was late, it stood still, its busiest thread used up a core, or all its connections were in use.
+was late, it stood still, its busiest thread used up a core, or all its connections were in use. These are in use also
+if the sender has no time for answers: where it wants a core and gets none, that is its own fault and not the target's.
 """
 
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ class Second(Protocol):
 
     sent: int
     cpu: float | None
+    cpu_wanted: float | None
     full: float
 
 
@@ -35,6 +37,7 @@ class Bottleneck(BaseModel):
     cpu: float | None = Field(None, description="share of a core that the sender's busiest thread used, on average")
     cpu_peak: float | None = Field(None, description="the same in the busiest second")
     busy: int = Field(0, description=f"seconds in which it used at least {BUSY:.0%} of a core")
+    starved: int = Field(0, description=f"seconds of which it had a core, or waited for one, {BUSY:.0%} of the time")
     full: int = Field(0, description="seconds in which all connections were in use for at least half of the time")
     seconds: int = Field(0, description="seconds that were looked at")
 
@@ -43,7 +46,7 @@ class Strain:
     """Adds up seconds, however many."""
 
     def __init__(self, seconds: Iterable[Second] = ()) -> None:
-        self.seconds = self.busy = self.full = self._measured = 0
+        self.seconds = self.busy = self.starved = self.full = self._measured = 0
         self.peak: float | None = None
         self._cpu = 0.0
         for second in seconds:
@@ -58,6 +61,7 @@ class Strain:
             self._cpu += second.cpu
             self.peak = max(self.peak or 0.0, second.cpu)
             self.busy += second.cpu >= BUSY
+            self.starved += max(second.cpu, second.cpu_wanted or 0.0) >= BUSY
 
     @property
     def cpu(self) -> float | None:
@@ -75,17 +79,24 @@ def bottleneck(
         cpu=strain.cpu,
         cpu_peak=strain.peak,
         busy=strain.busy,
+        starved=strain.starved,
         full=strain.full,
         seconds=strain.seconds,
     )
     late = lag_p99 is not None and lag_p99 > lag_bound
     short = strain.full > LONG * strain.seconds or shed > 0
     worn = strain.busy > LONG * strain.seconds
-    if worn or (late and not short):
+    starved = short and strain.starved > LONG * strain.seconds
+    if worn or starved or (late and not short):
         reasons = []
         if worn:
             reasons.append(
                 f"its busiest thread used at least {BUSY:.0%} of a core in {strain.busy} of {strain.seconds} s"
+            )
+        elif starved:
+            reasons.append(
+                f"its busiest thread had a core, or waited for one that others used, {BUSY:.0%} of the time in "
+                f"{strain.starved} of {strain.seconds} s, and so had none for answers that had come"
             )
         if late:
             reasons.append(f"p99 of its lag was {(lag_p99 or 0) * 1000:.1f} ms")

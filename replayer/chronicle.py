@@ -55,6 +55,7 @@ class Chronicle:
         real = {source.url: source.real for source in sources}
         grown = {url: count - self._real.get(url, 0) for url, count in real.items()}
         p95s = [source.signal.p95 for source in sources if source.signal and source.signal.p95 is not None]
+        busiest = self._cores.busiest()
         second = Second(
             start=round(start, 3),
             end=round(end, 3),
@@ -64,7 +65,8 @@ class Chronicle:
             in_flight=accounts.in_flight,
             waiting=accounts.waiting,
             full=round(self._full / max(1, self._beats), 3),
-            cpu=round(self._cores.busiest(), 3),
+            cpu=round(busiest.used, 3),
+            cpu_wanted=round(busiest.wanted, 3),
             latency=latency,
             lag=lag,
             real_p95=max(p95s, default=None),

@@ -48,6 +48,7 @@ class Second(BaseModel):
     waiting: int = Field(0, description="wanted, and not sent yet when it ended")
     full: float = Field(0.0, description="share of it in which all connections were in use")
     cpu: float | None = Field(None, description="share of a core that the sender's busiest thread used")
+    cpu_wanted: float | None = Field(None, description="share of it in which a thread had a core, or waited for one")
     latency: Quantiles = Quantiles()
     lag: Quantiles = Quantiles()
     real_p95: float | None = Field(None, description="of real users, as sidecars saw it")

@@ -176,8 +176,8 @@ def test_lines_come_the_more_rarely_the_longer_a_run_lasts() -> None:
 # --- who was the bottleneck ---
 
 
-def second(cpu: float | None = 0.3, full: float = 0.0, sent: int = 100) -> Second:
-    return Second(start=0, end=1, cpu=cpu, full=full, sent=sent)
+def second(cpu: float | None = 0.3, full: float = 0.0, sent: int = 100, wanted: float | None = None) -> Second:
+    return Second(start=0, end=1, cpu=cpu, full=full, sent=sent, cpu_wanted=wanted)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +195,11 @@ def second(cpu: float | None = 0.3, full: float = 0.0, sent: int = 100) -> Secon
             "all 8 connections were in use in 3 of 10 s",
         ),
         ([second()] * 10, 0.001, 5, "connections", "5 requests found none"),
+        # Connections stay in use while the sender has no core to read answers.
+        ([second(wanted=0.95)] * 3 + [second()] * 7, 0.001, 5, "sender", "waited for one that others used"),
+        ([second(wanted=0.95, full=1.0)] * 10, 0.001, 0, "sender", "in 10 of 10 s"),
+        ([second(wanted=0.5, full=1.0)] * 10, 0.001, 5, "connections", "5 requests found none"),
+        ([second(wanted=0.95)] * 10, 0.001, 0, "none", "time to spare"),
         ([second(cpu=0.99)] + [second()] * 20, 0.001, 0, "none", "time to spare"),  # one busy second is no bottleneck
         ([], None, 0, "none", "nothing to send"),
     ],
@@ -214,6 +219,7 @@ def test_seconds_of_a_busy_process_show_it(ended: Path) -> None:
     found = list(seconds(ended))
     assert all(line.cpu is not None and 0 <= line.cpu <= 1 for line in found)
     assert any(line.cpu for line in found)
+    assert all(line.cpu_wanted is not None and line.cpu <= line.cpu_wanted <= 1 for line in found if line.cpu)
     assert [line.start for line in found] == sorted(line.start for line in found)
     written = (ended / "seconds.jsonl").read_text().splitlines()
     assert all(json.loads(line).keys() <= set(Second.model_fields) for line in written)
