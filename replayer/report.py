@@ -137,7 +137,7 @@ def faults(
     # Sheds for want of a connection count too: the schedule was not kept, and more connections might have kept it.
     for reason, advice in (
         ("late", "this machine is too slow or too busy for the rate"),
-        ("connections", "raise --max-connections, or the target is too slow for the rate"),
+        ("connections", "raise --max-connections, or this machine or the target is too slow for the rate"),
     ):
         count = accounts.shed[reason]
         if count * MILLION > plan.late_bound * accounts.wanted:

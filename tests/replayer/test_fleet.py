@@ -261,10 +261,10 @@ def test_how_busy_they_are_is_seen() -> None:
     burning = "import threading\ndef burn():\n    while True: pass\nthreading.Thread(target=burn).start()"
     cores = Cores()
     time.sleep(0.2)
-    idle = cores.busiest()
+    idle = cores.busiest().used
     process = subprocess.Popen([sys.executable, "-c", burning], start_new_session=True)
     try:
-        eventually(lambda: cores.busiest() > max(0.25, idle), every=0.5)
+        eventually(lambda: cores.busiest().used > max(0.25, idle), every=0.5)
     finally:
         process.kill()
         process.wait()
