@@ -28,7 +28,7 @@ Edges:
 - `selection`: the part of the recording that is replayed.
 - `stock`: reads the recording ahead of need, as the plan wants it. `alarm`: a timer finer than the event loop's.
 - `transport`: HTTP over a bounded pool of connections, and what can go wrong there, by name.
-- `credits`: the sidecars' grant streams.
+- `descriptors`: as many open files as the connections need. `credits`: the sidecars' grant streams.
 - `chronicle`: writes the books down while the run lasts. `cores`: how busy this process's busiest thread is.
 - `prober`: sends some requests twice, and to a reference, to compare the answers.
 - `reporting`: from a run's folder to its report: by route, as a page, for CI, against another run.

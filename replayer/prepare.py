@@ -19,6 +19,7 @@ from loadtag import Signer
 from loadtag.keys import KeyFileError, load_private
 from replayer.accounts import Accounts
 from replayer.credits import RefusedError, grants
+from replayer.descriptors import enough
 from replayer.encoding import Encoder
 from replayer.folder import new_run_id
 from replayer.hooking import PluginEncoder
@@ -75,6 +76,7 @@ async def prepare(plan: Plan, chosen: Chosen | None = None) -> Prepared:
         raise ValueError("a plan with only or except needs the predicate made of them")
     run_id = new_run_id(time.time())
     _can_be_written(plan)
+    enough(plan.max_connections)
     signer = _key(plan)
     encoder = encoder_for(plan, run_id)
     capture, share, skipped, preview = _recording(plan, encoder, chosen)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -184,6 +185,29 @@ def test_the_run_folder_is_whole(here: Field) -> None:
     assert again.returncode == Exit.DONE
     assert report.run in again.stdout
     assert Report.model_validate_json(run("report", str(folder), "--json").stdout) == report
+
+
+def limited(soft: int, hard: int, *arguments: str) -> list[str]:
+    """The command, with so many open files."""
+    script = f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"'
+    return ["sh", "-c", script, "sh", *reamp(*arguments)]
+
+
+def test_it_has_as_many_open_files_as_its_connections_need(here: Field) -> None:
+    arguments = here.arguments("--idle-target", "--amplify", "1x", "--max-connections", "900")
+    with Process(limited(100, 1100, *arguments), here.folder / "replay.out") as replay:
+        here.flowing()
+        limits = Path(f"/proc/{replay.pid}/limits").read_text()
+        assert replay.wait() == Exit.DONE
+    assert re.search(r"Max open files +1028 +1100 ", limits)
+
+
+def test_too_few_open_files_are_told_before_anything_is_sent(here: Field) -> None:
+    arguments = here.arguments("--idle-target", "--amplify", "1x", "--max-connections", "900")
+    with Process(limited(100, 1000, *arguments), here.folder / "replay.out") as replay:
+        assert replay.wait() == Exit.CONFIGURATION
+        assert "--max-connections 900 takes 1028 open files, and this system gives a process 1000" in replay.output
+    assert here.lines() == []
 
 
 def test_a_dry_run_sends_nothing(here: Field) -> None:
