@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
+from rich import box
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -173,14 +174,14 @@ def _troubles(report: Report) -> Iterator[tuple[str, str]]:
 
 def _left_out(report: Report) -> Iterator[tuple[str, str]]:
     """Name the routes that were not sent because they change things, and say what would send them."""
-    what = "  left out"
+    if report.left_out:
+        yield "  left out", f"{sum(route.count for route in report.left_out)} that may change things"
     for route in report.left_out[:MOST]:
-        option = f"; to send them: {route.option}" if route.option else ""
-        yield what, f"{route.count} of {route.method} {route.template}, which may change things{option}"
-        what = ""
+        name = f"{route.count} of {route.method} {route.template}"
+        yield "", f"{route.option} would send {route.count}" if route.option else f"{name} can't be sent"
     if len(report.left_out) > MOST:
-        rest = sum(route.count for route in report.left_out[MOST:])
-        yield "", f"{rest} of {len(report.left_out) - MOST} more routes, see report.html"
+        rest = report.left_out[MOST:]
+        yield "", f"{sum(route.count for route in rest)} more, of other routes ({len(rest)}): see report.html"
 
 
 def routes(report: Report) -> Table:
@@ -216,8 +217,9 @@ def comparison(found: Comparison) -> Table:
 
 
 def _routes(title: str, rows: Sequence[tuple[str, RouteReport | None, Quantiles, Sequence[Change]]]) -> Table:
-    table = Table(title=Text(f"{title} (~ noise, or unclear)"), title_justify="left", title_style="bold")
-    table.add_column("route", overflow="fold", min_width=20)
+    told = Text(f"{title} (~ noise, or unclear)")
+    table = Table(title=told, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("route", overflow="fold")
     for name in ("sent", "failed", "p50", "p95", "p99", "p99.9"):
         table.add_column(name, justify="right")
     for name, route, times, changes in rows[:MOST_ROUTES]:
@@ -239,8 +241,8 @@ def _changed(now: str, change: Change | None) -> Text:
         return Text(now)
     color = {"worse": "red", "better": "green"}.get(change.verdict, "dim")
     mark = "" if change.verdict in ("worse", "better") else " ~"
-    before = f"{figure(change.before, change.figure)}, " if change.figure != "failed" else ""
-    return Text.assemble(now, "\n", (f"{before}{size(change)}{mark}", color))
+    before = f"{figure(change.before, change.figure)}\n" if change.figure != "failed" else ""
+    return Text.assemble(now, "\n", (f"{before}{size(change)}{mark}", color))  # narrow: it has to fit 80 columns
 
 
 class Facts(Table):

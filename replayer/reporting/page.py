@@ -37,7 +37,10 @@ MOST_ENTRIES = 500
 LEAD = 0.05
 """Seconds from the journal's "start" to the first second of the run."""
 
-COLUMNS = ("Route", "Sent", "Failed", "p50", "p95", "p99", "p99.9", "p99, intended", "Received")
+COLUMNS = ("Route", "Sent", "Failed", "p50", "p95", "p99", "p99.9")
+
+LOUDNESS = (("rate", "at"), ("top_up", "topped up to"), ("amplify", "amplified"))
+"""Settings that say how much was to be sent, and the words before their values."""
 
 _FOLDER = files("replayer.reporting") / "page"
 
@@ -48,6 +51,7 @@ class Tile(NamedTuple):
     name: str
     value: str
     note: str = ""
+    bad: bool = False
 
 
 class Cell(NamedTuple):
@@ -57,6 +61,7 @@ class Cell(NamedTuple):
     now: str = ""
     before: str = ""
     change: str = ""
+    interval: str = ""
     verdict: str = ""
 
 
@@ -113,7 +118,7 @@ def page(report: Report, folder: Path, comparison: Comparison | None = None) -> 
             report.bottleneck.what if report.bottleneck else "none"
         ),
         tiles=_tiles(report),
-        columns=COLUMNS,
+        columns=(*COLUMNS, "p99, actual" if comparison else "p99, intended", "Received"),
         rows=rows,
         notes=comparison.differences if comparison else report.caveats,
         failures=_failures(report),
@@ -171,21 +176,21 @@ def _tiles(report: Report) -> list[Tile]:
         Tile("wanted", f"{accounts.wanted:,}", f"shed {accounts.shed.total():,}"),
         Tile("sent", f"{accounts.sent:,}", rate),
         Tile("answered", f"{accounts.answered:,}", counts(accounts.statuses)),
-        Tile("failed", f"{failed:,}", share(failed / accounts.sent) if accounts.sent else ""),
+        Tile("failed", f"{failed:,}", f"{share(failed / accounts.sent)} of those sent" if failed else "", bool(failed)),
     ]
     tiles += [
         Tile(f"real at {printable(s.url)}", f"{s.real:,}", f"ceiling {s.ceiling}, spent {s.spent:,}")
         for s in report.sidecars
     ]
     tiles += [
-        Tile("p50", time(report.latency.p50), f"from sending {time(report.service.p50)}"),
-        Tile("p99", time(report.latency.p99), f"from sending {time(report.service.p99)}"),
-        Tile("p99.9", time(report.latency.p99_9), f"max {time(report.latency.max)}"),
-        Tile("lag, p99", time(report.lag.p99), f"max {time(report.lag.max)}"),
+        Tile("latency, p50", time(report.latency.p50), f"from sending {time(report.service.p50)}"),
+        Tile("latency, p99", time(report.latency.p99), f"from sending {time(report.service.p99)}"),
+        Tile("latency, p99.9", time(report.latency.p99_9), f"max {time(report.latency.max)}"),
+        Tile("sender's lag, p99", time(report.lag.p99), f"max {time(report.lag.max)}"),
         Tile(
             "lasted",
             str(Duration(round(report.seconds, 1))),
-            next((str(report.plan[name]) for name in ("rate", "top_up", "amplify") if report.plan.get(name)), ""),
+            next((f"{what} {report.plan[name]}" for name, what in LOUDNESS if report.plan.get(name)), ""),
         ),
         Tile(
             "to", str(report.plan.get("to", "")), f"ceiling {report.ceiling}" if report.ceiling is not None else "idle"
@@ -206,7 +211,9 @@ def _row(route: RouteReport) -> Row:
     return Row(
         route.method,
         route.template,
-        _cells(route, route.service, seen.duration if seen else None, seen.failed if seen else None, found),
+        _cells(
+            route, route.service, seen.duration if seen else None, seen.failed if seen else None, found, route.latency
+        ),
         distributions,
         facts,
         route.changes,
@@ -225,7 +232,12 @@ def _compared(comparison: Comparison) -> list[Row]:
             facts += [(f"{name}, before", value) for name, value in _facts(before)]
         found = {change.figure: change for change in route.changes}
         cells = _cells(
-            after, after.latency, before.latency if before else None, before.failed if before else None, found
+            after,
+            after.latency,
+            before.latency if before else None,
+            before.failed if before else None,
+            found,
+            after.service,
         )
         rows.append(Row(route.method, route.template, cells, distributions, facts, route.changes))
     return rows
@@ -251,8 +263,15 @@ def _facts(route: RouteReport) -> list[tuple[str, str]]:
 
 
 def _cells(
-    route: RouteReport, now: Quantiles, before: Quantiles | None, failed: float | None, found: dict[Figure, Change]
+    route: RouteReport,
+    now: Quantiles,
+    before: Quantiles | None,
+    failed: float | None,
+    found: dict[Figure, Change],
+    other: Quantiles,
 ) -> list[Cell]:
+    """Give a row: times `now` and `before`, and at its end those from the `other` moment of sending."""
+
     def quantile(name: str, shown: Figure | None) -> Cell:
         value = getattr(now, name)
         old = getattr(before, name) if before is not None else None
@@ -261,7 +280,8 @@ def _cells(
             "" if value is None else repr(value),
             time(value),
             "" if before is None else time(old),
-            "" if change is None or change.change is None else f"{size(change)} ({interval(change)})",
+            "" if change is None or change.change is None else size(change),
+            "" if change is None or change.change is None else interval(change),
             change.verdict if change else "",
         )
 
@@ -274,13 +294,14 @@ def _cells(
             share(route.failed),
             "" if failed is None else share(failed),
             "" if failing is None or not failing.change else size(failing),
+            "",
             failing.verdict if failing else "",
         ),
         quantile("p50", "p50"),
         quantile("p95", "p95"),
         quantile("p99", "p99"),
         quantile("p99_9", None),
-        Cell("" if route.latency.p99 is None else repr(route.latency.p99), time(route.latency.p99)),
+        Cell("" if other.p99 is None else repr(other.p99), time(other.p99)),
         Cell(str(route.bytes_received), size_of(route.bytes_received)),
     ]
 

@@ -81,10 +81,10 @@ function layout(colour, title, extra) {
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: colour("soft"), family: "system-ui, sans-serif", size: 12 },
-    margin: { l: 54, r: 48, t: 34, b: 34 },
+    margin: { l: 54, r: 58, t: 34, b: 34 },
     hovermode: "x unified",
     hoverlabel: { bgcolor: colour("raised"), bordercolor: colour("line"), font: { color: colour("ink") } },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal", bgcolor: "rgba(0,0,0,0)" },
+    legend: { font: { size: innerWidth < 640 ? 11 : 12 }, orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal", bgcolor: "rgba(0,0,0,0)" },
     xaxis: { ...axis, type: "date", tickformat: long ? "%-H:%M:%S" : "%-M:%S", hoverformat: "%-H:%M:%S", range: [moment(0), moment(end)], nticks: innerWidth < 640 ? 5 : 10 },
     yaxis: { ...axis, title: { text: title, font: { size: 12 } }, rangemode: "tozero" },
     yaxis2: { overlaying: "y", side: "right", range: [0, 1], visible: false, fixedrange: true },
@@ -130,9 +130,10 @@ function charts() {
   const perSecond = "%{y:.1f}/s";
   const rate = [];
   if (data.real.some((value) => value !== null)) rate.push(line(colour, "real", data.real, "c-real", { hovertemplate: perSecond }));
-  if (data.ceiling.some((value) => value !== null)) rate.push(line(colour, "ceiling", data.ceiling, "c-ceiling", { hovertemplate: perSecond, line: { color: colour("c-ceiling"), width: 2, dash: "dash" } }));
   rate.push(line(colour, "wanted", data.wanted, "c-wanted", { hovertemplate: perSecond, line: { color: colour("c-wanted"), width: 5 } }));
   rate.push(line(colour, "sent (extra)", data.sent, "c-sent", { hovertemplate: perSecond }));
+  // Above the others, for most runs send just what the ceiling allows.
+  if (data.ceiling.some((value) => value !== null)) rate.push(line(colour, "ceiling", data.ceiling, "c-ceiling", { hovertemplate: perSecond, line: { color: colour("c-ceiling"), width: 2, dash: "dash" } }));
   if (some(data.withheld)) rate.push(line(colour, "withheld", data.withheld, "c-failed", { hovertemplate: perSecond }));
 
   const bands = [];
@@ -142,7 +143,7 @@ function charts() {
   for (const key of keys) {
     bands.push(line(colour, names[key], thousand(data[key]), `c-${key}`, { hovertemplate: "%{y:.2f} ms", line: { color: colour(`c-${key}`), width: 1.5 } }));
   }
-  if (some(data.real_p95)) bands.push(line(colour, "real users' p95", thousand(data.real_p95), "c-real", { hovertemplate: "%{y:.2f} ms", line: { color: colour("c-real"), width: 2, dash: "dot" } }));
+  if (some(data.real_p95)) bands.push(line(colour, "real, p95", thousand(data.real_p95), "c-real", { hovertemplate: "%{y:.2f} ms", line: { color: colour("c-real"), width: 2, dash: "dot" } }));
 
   const palette = ["c-failed", "c-ceiling", "c-p99", "c-p90", "c-p50", "c-real", "c-p99_9"];
   const failures = Object.entries(data.errors).map(([kind, y], place) => ({
@@ -152,17 +153,22 @@ function charts() {
 
   const sender = [
     line(colour, "p99 of the lag", thousand(data.lag), "c-p99", { hovertemplate: "%{y:.3f} ms" }),
-    line(colour, "busiest thread", data.cpu, "c-ceiling", { yaxis: "y3", hovertemplate: "%{y:.0%} of a core" }),
+    line(colour, "busiest thread (right)", data.cpu, "c-ceiling", { yaxis: "y3", hovertemplate: "%{y:.0%} of a core" }),
   ];
-  if (some(data.full)) sender.push(line(colour, "connections all in use", data.full, "c-failed", { yaxis: "y3", hovertemplate: "%{y:.0%} of the time" }));
+  if (some(data.full)) sender.push(line(colour, "connections all in use (right)", data.full, "c-failed", { yaxis: "y3", hovertemplate: "%{y:.0%} of the time" }));
 
-  const log = { yaxis: { type: "log", gridcolor: colour("line"), linecolor: colour("line"), title: { text: "ms", font: { size: 12 } }, dtick: 1, exponentformat: "none" } };
-  const share = { yaxis3: { overlaying: "y", side: "right", range: [0, 1.05], tickformat: ".0%", dtick: 0.25, showgrid: false, zeroline: false } };
+  // Whole powers of ten, so that the axis has a label above and below everything.
+  const times = thousand([...keys.flatMap((key) => data[key]), ...data.real_p95]).filter((value) => value > 0);
+  const [least, most] = times.length ? [Math.min(...times), Math.max(...times)] : [1, 10];
+  const range = [Math.floor(Math.log10(least)), Math.ceil(Math.log10(most))];
+  if (range[0] === range[1]) range[1] += 1;
+  const log = { yaxis: { type: "log", range, gridcolor: colour("line"), linecolor: colour("line"), title: { text: "ms", font: { size: 12 } }, dtick: 1, exponentformat: "none" } };
+  const share = { yaxis3: { overlaying: "y", side: "right", range: [0, 1.05], title: { text: "share", font: { size: 12 } }, tickformat: ".0%", dtick: 0.25, showgrid: false, zeroline: false } };
   const all = [
     ["chart-rate", rate, layout(colour, "per second", {})],
     ["chart-latency", bands, layout(colour, "ms", log)],
     ["chart-failures", failures, layout(colour, "per second", { barmode: "stack" })],
-    ["chart-sender", sender, layout(colour, "ms", share)],
+    ["chart-sender", sender, layout(colour, "ms of lag", share)],
   ];
   for (const [id, traces, what] of all) {
     if (traces.length) Plotly.react(id, [...traces, ...events], what, { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]], displayModeBar: "hover" });

@@ -86,6 +86,10 @@ def test_it_fits_a_phone_and_the_dark(ended: Path, width: int, dark: bool) -> No
         paper = shown.evaluate("getComputedStyle(document.body).backgroundColor")
         brightness = sum(int(part) for part in re.findall(r"\d+", paper)[:3])
         assert (brightness < 150) == dark
+        missing = shown.evaluate(
+            "(({scrollWidth: a, clientWidth: b}) => a - b)(document.querySelector('#by-route .scroll'))"
+        )
+        assert (missing > 0) == (width < 640)  # where there is room, every column is seen
 
 
 @pytest.mark.timeout(120)
@@ -153,6 +157,8 @@ def test_a_page_of_a_folder_that_holds_only_the_report(ended: Path, tmp_path: Pa
 def test_a_page_beside_another_run(ended: Path, slower: Path) -> None:
     text = page(read_report(slower), slower, compared(slower, ended))
     assert read_report(ended).run in text
+    assert "p99, actual" in text
+    assert "p99, intended" not in text
     assert re.search(r'class="worse"><span class="now">\d\d\.?\d* ms</span><small>2\d\.?\d* ms</small>', text)
 
 
