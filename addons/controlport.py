@@ -280,7 +280,8 @@ class ControlPort:
         mine = granter.join(asked, self._real(), time.monotonic_ns(), self.lever.engaged)
         logger.info("Run %s listens for credit, at most %s of real traffic", run, mine.ratio)
         try:
-            while True:
+            # The port closes at once, and not only when it breaks off streams that would never end.
+            while not (self._server and self._server.should_exit):
                 now, lever = time.monotonic_ns(), self.lever
                 granter.read(mine, self._real(), now, lever.engaged)
                 grant = Grant(

@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ from addons.exposition import Exposition
 from addons.lever import LatchingLever
 from captures.accounting import Counts, observed, settle
 from captures.worker import Worker as DiskWorker
-from loadtag import Verifier
+from loadtag import Signer, Verifier
 from rules.wire import Lever, State
 from tests.captures.making import eventually
 
@@ -250,6 +252,27 @@ async def test_who_asks_the_control_port_is_the_peer_whatever_its_headers_say(mo
     assert answer.status_code == 200
     assert lever.state.by == "127.0.0.1"
     assert "server" not in answer.headers
+
+
+async def test_a_port_that_closes_ends_its_grant_streams_and_complains_of_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    books = Books.alone()
+    signer = Signer(Ed25519PrivateKey.generate())
+    verifier = Verifier([signer.public_key], "shop")
+    port = ControlPort(books, LatchingLever(shared=books.shared), verifier, Facts(audience="shop"))
+    await port.start("127.0.0.1:0")
+    tag = signer.sign("run", int(time.time()) + 60, "shop")
+    async with (
+        httpx.AsyncClient(base_url=f"http://{port.address}", trust_env=False) as client,
+        client.stream("GET", "/v1/credits", headers={"baggage": f"loadtest={tag}"}) as stream,
+    ):
+        lines = stream.aiter_lines()
+        assert "granted" in await anext(lines)
+        await port.close()
+        async for line in lines:
+            assert "granted" in line
+    assert [entry.getMessage() for entry in caplog.records if entry.levelname == "ERROR"] == []
 
 
 def test_a_scrape_of_new_books_is_all_zero() -> None:
