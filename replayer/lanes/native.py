@@ -30,6 +30,7 @@ from replayer.plan import Plan
 from replayer.routes import Route
 from replayer.stock import Supply
 from replayer.transport import Target
+from rules.wire import SIGNAL_TIMEOUT
 
 AHEAD = 8192
 """Requests to hold loaded at most."""
@@ -52,6 +53,9 @@ DRAIN_NS = 900_000_000
 
 LOOK_UP_NS = 30_000_000_000
 """Between two times that the target is looked up: what it had yesterday may be somebody else's address today."""
+
+LEASE_NS = int(SIGNAL_TIMEOUT * 1e9)
+"""For how long the sender goes on without hearing of the event loop. If that is stuck, no Ctrl-C is heard either."""
 
 SHEDS = ("credit", "signal", "lever", "connections", "backoff", "connecting", "late")
 FAILURES = ("refused", "connect", "connect-timeout", "closed", "reset", "first-byte-timeout",
@@ -327,7 +331,7 @@ class NativeLane:
 
     def _renew(self) -> None:
         token, until_ns = self._host.token_until()
-        self._code.sender_token(self._sender, token, len(token), until_ns)
+        self._code.sender_token(self._sender, token, len(token), min(until_ns, self._clock() + LEASE_NS))
 
     def _load(self) -> None:
         """Load some of what is wanted, and go on with that when others had their turn."""

@@ -507,6 +507,28 @@ def test_the_native_lane_sends_nothing_with_a_token_that_has_run_out() -> None:
     assert (accounts.shed["late"], arrived) == (2, 0)
 
 
+def test_the_native_lane_sends_no_longer_than_somebody_could_stop_it() -> None:
+    async def main() -> tuple[int, int]:
+        async with origin(answering(OK)) as here:
+            host = Host()
+            sender = lane("native", host, here.port, max_connections=400)
+            start = time.monotonic_ns()
+            stock = Stock(iter([(number * 10_000_000, get()) for number in range(400)]), lambda item: len(item[1]))
+            sender.begin(Supply(Timeline(stock, 0, start), stock, None), 0)
+            while not stock.ended or len(here.requests) < 10:
+                await asyncio.sleep(0.01)  # all of it is loaded
+            sender.beat(time.monotonic_ns())
+            time.sleep(2.5)  # a plugin that does not come back: no Ctrl-C is heard
+            sender.look()
+            accounts = host.ledger.accounts
+            sender.close()
+            return accounts.sent + accounts.waiting, accounts.shed["late"]
+
+    begun, late = run(main)
+    assert begun >= 10
+    assert late > 100
+
+
 @pytest.mark.parametrize("name", LANES)
 def test_the_token_is_put_in_at_the_moment_of_sending(name: str) -> None:
     async def main() -> list[bytes]:
