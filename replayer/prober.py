@@ -57,7 +57,7 @@ class Asker:
         # Some are looked up by what the pool asks for.
         self.token = token
         self.may_retry = spend
-        self.withdrawal = may
+        self._may = may
         bounds = place._replace(kept=KEPT + 1, longest=LONGEST, max_connections=2 * AT_ONCE)
         self._pool = connections(bounds, self, clock)
 
@@ -94,6 +94,10 @@ class Asker:
     def failed(self, request: Request, _sent_ns: int | None, failure: Failure) -> None:
         """Take the news that there is none."""
         self._tell(request, failure)
+
+    def withdrawal(self, since_ns: int, *, again: bool) -> Withdrawal | None:
+        """Tell why a request that waited for its connection must not be sent any more."""
+        return self._may(since_ns)
 
     def withdrawn(self, request: Request, why: Withdrawal) -> None:
         """Take the news that a request was not sent."""

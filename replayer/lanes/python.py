@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from captures.errors import CaptureError
 from replayer.accounts import Shed
 from replayer.alarm import alarm
-from replayer.ceiling import Source
+from replayer.ceiling import SPENDABLE_NS, Source
 from replayer.demand import Demand
 from replayer.encoding import Request
 from replayer.lanes.lane import Host
@@ -279,14 +279,18 @@ class PythonLane:
             route.told.append(request.recorded)
         self._host.settled()
 
-    def withdrawal(self, due_ns: int) -> Withdrawal | None:
-        """Tell whether a request that waited for its connection may still be sent: all that held then has to hold."""
+    def withdrawal(self, since_ns: int, *, again: bool) -> Withdrawal | None:
+        """Tell whether a request that waited for its connection may still be sent: all that held then has to hold.
+
+        What is sent again has left the schedule; it may take as long as the credit is good that it has spent.
+        """
         now = self._clock()
         if self._levered or self._ceiling.lever is not None:
             return "lever"
         if not self._ceiling.open(now):
             return "signal"
-        return "connecting" if now - due_ns > self._max_lag_ns else None
+        most = max(self._max_lag_ns, SPENDABLE_NS) if again else self._max_lag_ns
+        return "connecting" if now - since_ns > most else None
 
     def withdrawn(self, _request: Request, why: Withdrawal) -> None:
         """Count a request that was not sent after all."""

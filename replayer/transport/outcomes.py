@@ -51,8 +51,11 @@ class Outcomes(Protocol):
         From `due_ns` to `ready_ns` is what the sender took for itself, from then on it waited for a connection.
         """
 
-    def withdrawal(self, due_ns: int) -> Withdrawal | None:
-        """Tell why a request that waited for its connection must not be sent any more."""
+    def withdrawal(self, since_ns: int, *, again: bool) -> Withdrawal | None:
+        """Tell why a request that waited for its connection must not be sent any more.
+
+        `since_ns`: when it was due, or when another connection lost it (`again`).
+        """
 
     def withdrawn(self, request: Request, why: Withdrawal) -> None:
         """Take the news that a request was not sent."""

@@ -234,7 +234,7 @@ class Pool:
         """Send what waited, if it still may be sent."""
         request, due_ns, ready_ns, sent_ns = item
         again = sent_ns is not None
-        withdrawal = self.outcomes.withdrawal(ready_ns if again else due_ns)
+        withdrawal = self.outcomes.withdrawal(ready_ns if again else due_ns, again=again)
         self.waiting -= not again
         if withdrawal is not None:
             if again:

@@ -135,7 +135,7 @@ class _Arrivals:
     def sent(self, due_ns: int, ready_ns: int, sent_ns: int) -> None:
         pass
 
-    def withdrawal(self, due_ns: int) -> Withdrawal | None:
+    def withdrawal(self, since_ns: int, *, again: bool) -> Withdrawal | None:
         return None
 
     def withdrawn(self, _request: Request, why: Withdrawal) -> None:

@@ -23,7 +23,7 @@ from replayer.demand import Timeline
 from replayer.encoding import Request
 from replayer.lanes.build import build
 from replayer.lanes.choice import Choice, choose, packed
-from replayer.lanes.python import BATCH, TOGETHER_NS
+from replayer.lanes.python import BATCH, TOGETHER_NS, PythonLane
 from replayer.plan import Plan
 from replayer.stock import Stock, Supply
 from rules.units import Share
@@ -191,13 +191,18 @@ SCRIPTS: dict[str, tuple[Script, Sequence[tuple[float, Request]], dict[str, Any]
         paced(get("POST", b"x" * 8_000_000), get("POST", b"x" * 8_000_000), gap=0.3),
         {},
     ),
-    "at-once": (answering(OK), [(0.0, get()) for _ in range(4)], {}),
+    "at-once": (answering(OK), [(0.0, get()) for _ in range(4)], {"max_connections": 4}),
 }
+
+
+ALONE = {"max_connections": 1}
+"""So that a machine that is slow needs no more connections than a fast one."""
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_both_lanes_tell_the_same(name: str) -> None:
     script, requests, options = SCRIPTS[name]
+    options = ALONE | options
     first, opened, python = exchange("python", script, requests, **options)
     second, opened_too, native = exchange("native", script, requests, **options)
     assert told(first) == told(second)
@@ -220,7 +225,7 @@ def test_both_lanes_tell_the_same(name: str) -> None:
 def test_what_is_told_is_what_happened(name: str) -> None:
     def outcome(which: str) -> tuple[Counter[Any], int]:
         script, requests, options = SCRIPTS[which]
-        accounts, opened, _ = exchange(name, script, requests, **options)
+        accounts, opened, _ = exchange(name, script, requests, **ALONE | options)
         return Counter(accounts.statuses) + Counter(accounts.errors) + Counter(accounts.withheld), opened
 
     assert outcome("chunked") == (Counter({200: 3}), 1)
@@ -716,6 +721,26 @@ def test_once_a_guard_told_of_the_lever_nothing_lost_is_sent_again(name: str) ->
     assert accounts.withheld == Counter(lever=1)
     assert accounts.errors == Counter(closed=1)
     assert accounts.retried == 1
+
+
+def test_what_is_sent_again_has_time_to_get_another_connection() -> None:
+    """A handshake over a long way takes longer than a request may be late; the schedule it has left anyway."""
+
+    async def main() -> None:
+        host = Host()
+        sender = lane("python", host, free_port(), max_lag="100ms")
+        assert isinstance(sender, PythonLane)
+        now = time.monotonic_ns()
+        assert sender.withdrawal(now - 300_000_000, again=False) == "connecting"
+        assert sender.withdrawal(now - 300_000_000, again=True) is None
+        assert sender.withdrawal(now - 600_000_000, again=True) == "connecting"
+        sender.close()
+        patient = lane("python", host, free_port(), max_lag="2s")
+        assert isinstance(patient, PythonLane)
+        assert patient.withdrawal(now - 600_000_000, again=True) is None
+        patient.close()
+
+    run(main)
 
 
 def test_what_an_http2_server_did_not_process_is_sent_again_though_nothing_more_is_due() -> None:

@@ -29,7 +29,7 @@ class Outcomes:
         assert due <= ready <= sent
         self.written += 1
 
-    def withdrawal(self, _due: int) -> Withdrawal | None:
+    def withdrawal(self, _since: int, *, again: bool) -> Withdrawal | None:
         return self.why_not
 
     def withdrawn(self, _request: Request, why: Withdrawal) -> None:

@@ -20,6 +20,7 @@ _Static_assert(sizeof(time_t) == 8, "epoll_pwait2 is called as on machines of 64
 enum { EVENTS = 256, BATCH = 64, BUFFER = 65536, ADDRESSES = 16, KEPT_OUT = 65536, LARGE = 65536, TOKEN = 512, PUT_OFF = 64 };
 
 static const int64_t SWEEP = 50000000, FIRST_PAUSE = 10000000, LONGEST_PAUSE = 1000000000;
+static const int64_t AGAIN = 500000000; /* SPENDABLE_NS of replayer/ceiling.py */
 
 enum state { FREE, CONNECTING, IDLE, BUSY };
 
@@ -401,12 +402,14 @@ static void connected(struct sender *sender, struct connection *connection) {
     connection->state = BUSY;
     watch(sender, connection, EPOLL_CTL_MOD, EPOLLIN | EPOLLRDHUP);
     int32_t refusal = sender->levered ? LEVER : ceiling_open(sender->ceiling, now);
-    int64_t since = connection->waits ? connection->due : connection->ready;
-    enum shed why = refusal == LEVER                         ? SHED_LEVER
-                    : refusal != ALLOWED                     ? SHED_SIGNAL
-                    : now - since > sender->settings.max_lag ? SHED_CONNECTING
-                    : now > sender->token_until              ? SHED_LATE
-                                                             : SHEDS;
+    int64_t since = connection->waits ? connection->due : connection->ready, most = sender->settings.max_lag;
+    if (!connection->waits && most < AGAIN)
+        most = AGAIN; /* it has left the schedule, and what it spent is good for so long */
+    enum shed why = refusal == LEVER            ? SHED_LEVER
+                    : refusal != ALLOWED        ? SHED_SIGNAL
+                    : now - since > most        ? SHED_CONNECTING
+                    : now > sender->token_until ? SHED_LATE
+                                                : SHEDS;
     if (connection->waits) {
         connection->waits = false;
         sender->counts.waiting--;
