@@ -54,7 +54,7 @@ def run(bench: Bench) -> str:
     calm = ("--rate", f"{CALM}/s", "--duration", f"{max(2, round(60 * MINUTES / share))}s")
     ran: list[tuple[str, _Ran]] = []
     with target.serving(bench.folder / "nginx", pinned(bench.cores.other, [])) as nginx:
-        ran += [("reamp replay", _replay(bench, nginx, count // share)) for count in RECORDS]
+        ran += [("reamp replay", _replay(bench, nginx, count // share, "--lane", "native")) for count in RECORDS]
         ran.append(("reamp replay --lane python", _replay(bench, nginx, most, "--lane", "python")))
         ran.append((f"reamp replay at {CALM:,}/s", _replay(bench, nginx, most, *calm, whole=False)))
         over = [name for name, one in ran if max(memory.rss for memory in one.seen) > BOUND]

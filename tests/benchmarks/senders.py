@@ -104,7 +104,7 @@ def senders(key: Path) -> list[Sender]:
         ]  # fmt: skip
 
     rows = [
-        Sender("reamp replay", "recorded", replay(), recorded=True),
+        Sender("reamp replay", "recorded", replay("--lane", "native"), recorded=True),
         Sender("reamp replay --lane python", "recorded", replay("--lane", "python"), recorded=True),
         Sender("k6, constant-arrival-rate", "even", _k6, peer="k6"),
         Sender("h2load --rps", "even, by connection", _h2load, peer="h2load"),
