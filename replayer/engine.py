@@ -247,7 +247,7 @@ class Run:
             return True
         if isinstance(self.lane, NativeLane) and fits(self.plan, capture, encoder):
             self._start_ns = self._second_ns = self._clock() + LEAD_NS
-            self._supply = blocks(capture, encoder, self.accounts, self.lane.code, self._start_ns)
+            self._supply = blocks(self.plan, capture, encoder, self.accounts, self.lane.code, self._start_ns)
             return True
         stock = stocked(self.plan, capture, encoder, self.accounts)
         try:

@@ -271,9 +271,14 @@ class Supply(NamedTuple):
     @property
     def ending(self) -> str:
         """Why nothing more will ever be due, for people."""
-        if self.most is not None and self.demand.wanted >= self.most:
-            return f"{self.most} requests were asked for at most (--max-requests)"
-        return "the recording was played to its end"
+        return ending(self.demand.wanted, self.most)
+
+
+def ending(wanted: int, most: int | None) -> str:
+    """Why no more is wanted than there was, for people."""
+    if most is not None and wanted >= most:
+        return f"{most} requests were asked for at most (--max-requests)"
+    return "the recording was played to its end"
 
 
 def supply(plan: Plan, stock: Stock[Any], first_ns: int, start_ns: int) -> Supply:

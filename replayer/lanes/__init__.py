@@ -9,8 +9,8 @@ sends it, and counts what became of it.
 - `ledger`: where a lane counts: accounts, the run's histograms, its routes.
 - `choice`: which lane a plan gets, and why.
 - `native`: plain HTTP/1.1 by a small C library, in a thread that never waits for Python; `build` makes the library.
-- `bulk`: requests made of whole blocks of the recording, where each record is sent once, at its own time; `loading`
-  hands what was made to the native sender.
+- `bulk`: requests made of whole blocks of the recording, where each record is sent once in a round, at its own time;
+  `loading` hands what was made to the native sender.
 - `fleet`: several processes, each a `worker` with a native lane and its part of the requests, spoken to by `channel`.
   `dealing`: who of them gets which requests, and whose credit.
 - `python`: on the event loop, over `replayer.transport`. Can do everything.

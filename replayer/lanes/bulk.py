@@ -30,8 +30,8 @@ from captures.columns import (
 from captures.errors import CaptureError
 from captures.records import Record
 from replayer.accounts import Accounts
-from replayer.demand import Demand
-from replayer.encoding import SAFE, Encoder, Request
+from replayer.demand import SECOND_NS, Demand
+from replayer.encoding import SAFE, Encoder, Request, Skip
 from replayer.fields import Kind
 from replayer.lanes.loading import HEAD, SAFE_TO_REPEAT, Batches, Loader
 from replayer.plan import Plan
@@ -353,25 +353,40 @@ def _at(column: Any) -> int:
 
 
 class Bulk(Batches):
-    """The recorded times of a whole recording, loaded block by block."""
+    """The recorded times of a whole recording, loaded block by block, once or over and over.
+
+    It is what `stock.stocked` gives for the same plan: the same requests at the same times.
+    """
 
     def __init__(
         self,
+        plan: Plan,
         selection: Selection,
         encoder: Encoder,
         accounts: Accounts,
         code: Any,
         start_ns: int,
         part: tuple[int, int] = (0, 1),
+        judge: Encoder | None = None,
     ) -> None:
-        """Of `part` (k, N), make every Nth record from the kth on."""
+        """Of `part` (k, N), make every Nth record from the kth on.
+
+        `judge` encodes, in vain, those of other parts that count here: where there is an end after so many, or a next
+        round. What it counts is theirs.
+        """
         super().__init__()
         self._first, self._of = part
-        self._encoder = encoder
+        self._encoder, self._judge = encoder, judge or encoder
         self._accounts = accounts
+        self._path = selection.path
         self._shift = start_ns - (selection.first_ns or 0)
-        self._runs = self._read(selection, code)
+        self._begin = partial(self._read, selection, code)
+        self._runs = self._begin()
         self._run: tuple[Block, Sequence[int], int] | None = None
+        self._loops, self._most = plan.loop, plan.max_requests
+        self._counts = self._loops or self._most is not None
+        self._usable = self._before = 0  # by all parts: in all, and before this round
+        self._round: tuple[int, int] | None = None  # when the first and the last of this round arrived
         self._ended = False
 
     @property
@@ -389,11 +404,15 @@ class Bulk(Batches):
             raise unreadable(error) from error
 
     def _load_more(self, loader: Loader, until_ns: int) -> bool:
+        if self._ended:
+            return False
         if self._run is None:
             found = next(self._runs, None)
             if found is None:
-                self._ended = True
-                return False
+                self._ended = not self._loops
+                if self._loops:
+                    self._again()
+                return not self._ended
             self._run = (*found, 0)
         block, places, start = self._run
         end = min(len(places), start + AT_ONCE)
@@ -406,31 +425,72 @@ class Bulk(Batches):
         return True
 
     def _load(self, loader: Loader, block: Block, places: Sequence[int]) -> None:
+        slow: Sequence[int] = block.slow(places) if isinstance(block, Packed) else places
+        outcomes = self._outcomes(block, places, slow) if slow else {}
+        if self._counts:
+            places = self._counted(block, places, outcomes)
         mine = places[self._first :: self._of]
         self._first = (self._first - len(places)) % self._of
-        places = mine
-        self._accounts.read += len(places)
-        slow: Sequence[int] = places
-        if isinstance(block, Packed):
-            slow = block.slow(places)
-            if slow:
-                apart = set(slow)
-                places = [place for place in places if place not in apart]
-            if places:
-                block.load(loader, places, self._shift)
-                self.wanted += len(places)
-        if not slow:
-            return
-        requests: list[tuple[int, Request]] = []
-        for record in block.records(slow):
-            request = self._encoder.encode(record)
-            if isinstance(request, Request):
-                requests.append((record.arrival_ns + self._shift, request))
-            else:
-                self._accounts.skipped[request] += 1
-        if requests:
-            loader.load(requests)
-            self.wanted += len(requests)
+        self._accounts.read += len(mine)
+        made: list[tuple[int, Request]] = []
+        if slow:
+            apart = set(slow)
+            for place in filter(apart.__contains__, mine):
+                outcome = outcomes[place]
+                if isinstance(outcome, Request):
+                    made.append((block.arrivals[place] + self._shift, outcome))
+                else:
+                    self._accounts.skipped[outcome] += 1
+            mine = [place for place in mine if place not in apart]
+        if mine:
+            cast("Packed", block).load(loader, mine, self._shift)
+        if made:
+            loader.load(made)
+        self.wanted += len(mine) + len(made)
+
+    def _outcomes(self, block: Block, places: Sequence[int], slow: Sequence[int]) -> dict[int, Request | Skip]:
+        """Encode those of this part that need a closer look; where it counts, of all, up to the last there is to be."""
+        mine = set(places[self._first :: self._of])
+        if not self._counts:
+            chosen = [place for place in slow if place in mine]
+            return dict(zip(chosen, map(self._encoder.encode, block.records(chosen)), strict=True))
+        ranks = {place: rank for rank, place in enumerate(places, self._usable)}
+        found: dict[int, Request | Skip] = {}
+        skipped = 0
+        for place, record in zip(slow, block.records(slow), strict=True):
+            if self._most is not None and ranks[place] - skipped >= self._most:
+                break
+            found[place] = (self._encoder if place in mine else self._judge).encode(record)
+            skipped += not isinstance(found[place], Request)
+        return found
+
+    # --- an end after so many, and rounds ---
+
+    def _counted(self, block: Block, places: Sequence[int], outcomes: dict[int, Request | Skip]) -> Sequence[int]:
+        """Count what is replayed, of all parts; give the places up to the last one that there is to be."""
+        skipped = {place for place, outcome in outcomes.items() if not isinstance(outcome, Request)}
+        usable = [place for place in places if place not in skipped] if skipped else places
+        if self._most is not None and self._usable + len(usable) >= self._most:
+            self._ended = True
+            usable = usable[: self._most - self._usable]
+            places = places[: places.index(usable[-1]) + 1]
+        if usable:
+            last = block.arrivals[usable[-1]]
+            self._round = self._round[0] if self._round else block.arrivals[usable[0]], last
+            self._usable += len(usable)
+        return places
+
+    def _again(self) -> None:
+        """Begin another round, as `stock.rounds` does."""
+        if self._round is None:
+            raise CaptureError(f"{self._path} holds nothing that can be replayed any more")
+        first, last = self._round
+        count = self._usable - self._before
+        self._shift += last - first + ((last - first) // (count - 1) or 1 if last > first else SECOND_NS)
+        self._round, self._before = None, self._usable
+        self._accounts.rounds += 1
+        self._encoder.round = self._judge.round = self._accounts.rounds
+        self._runs = self._begin()
 
     def _read(self, selection: Selection, code: Any) -> Iterator[tuple[Block, Sequence[int]]]:
         unpack = partial(Packed, encoder=self._encoder, code=code)
@@ -438,25 +498,25 @@ class Bulk(Batches):
 
 
 def blocks(
+    plan: Plan,
     selection: Selection,
     encoder: Encoder,
     accounts: Accounts,
     code: Any,
     start_ns: int,
     part: tuple[int, int] = (0, 1),
+    judge: Encoder | None = None,
 ) -> Supply:
-    """Build the supply of a plan that `fits`: the recording begins at `start_ns`. `part`: see `Bulk`."""
-    bulk = Bulk(selection, encoder, accounts, code, start_ns, part)
-    return Supply(cast("Demand[Request]", bulk), cast("Stock[Any]", bulk), None)
+    """Build the supply of a plan that `fits`: the recording begins at `start_ns`. `part`, `judge`: see `Bulk`."""
+    bulk = Bulk(plan, selection, encoder, accounts, code, start_ns, part, judge)
+    return Supply(cast("Demand[Request]", bulk), cast("Stock[Any]", bulk), None, plan.max_requests)
 
 
 def fits(plan: Plan, selection: Selection, encoder: Encoder) -> bool:
-    """Tell whether each record is replayed once, at its own time, and nobody has to see it before."""
+    """Tell whether each record is replayed once in a round, at its own time, and nobody has to see it before."""
     return (
         plan.of == "recording"
         and plan.rate is None
-        and not plan.loops
-        and plan.max_requests is None
         and not plan.squeeze
         and not plan.stage
         and plan.sessions is None

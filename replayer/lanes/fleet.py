@@ -33,7 +33,7 @@ from replayer.lanes.native import AHEAD, AHEAD_BYTES, AHEAD_NS, LOAD, LOAD_BYTES
 from replayer.pacing import awake
 from replayer.plan import Plan
 from replayer.report import Stop
-from replayer.stock import Supply
+from replayer.stock import Supply, ending
 from rules.wire import SIGNAL_TIMEOUT
 
 START_SECONDS = 30.0
@@ -115,6 +115,7 @@ class Fleet:
         self._dealer = Dealer(count, len(self._sources))
         self._supply: Supply | None = None
         self._sending = self._dealing = self._said_last = False
+        self._most = plan.max_requests
         self._max_lag_ns = int(plan.max_lag * 1e9)
         self._looked_ns = self._awake_ns = 0
         self._late = 0
@@ -218,6 +219,8 @@ class Fleet:
             else:
                 setattr(accounts, name, getattr(accounts, name) + now - (then or 0))
             self._seen[name] = now
+        if self._supply is None:
+            accounts.rounds = max(member.accounts.get("rounds", 0) for member in self._members)
         self._host.ledger.crowded = sum(member.crowded for member in self._members)
         for place, source in enumerate(self._sources):
             source.spent = sum(member.spent[place] for member in self._members if member.spent)
@@ -388,7 +391,8 @@ class Fleet:
         elif why != "ended" or reason == "the time was up":
             self._host.stop(why, reason)
         elif all(one.halted or one.lost for one in self._members):
-            self._host.stop(why, reason if self._supply is None else self._supply.ending)
+            wanted = sum(one.accounts.get("wanted", 0) for one in self._members)
+            self._host.stop(why, ending(wanted, self._most) if self._supply is None else self._supply.ending)
 
     def _lose(self, member: _Member) -> None:
         """Take note that a worker is gone, and end the run."""

@@ -89,10 +89,11 @@ class Worker:
     def __init__(self, channel: Channel, told: dict[str, Any]) -> None:
         plan = Plan.model_validate_json(told["plan"])
         self._channel = channel
+        self._plan = plan
         self._part: tuple[int, int] = told["part"]
         self._dealt: Dealt | None = Dealt() if told["dealt"] else None
         if self._dealt is None:
-            self._encoder = encoder_for(plan, told["run"])
+            self._encoder, self._judge = encoder_for(plan, told["run"]), encoder_for(plan, told["run"])
             whole = Capture(plan.recording, load_identities(plan.identity))
             self._selection = Selection(whole, span(whole, plan.from_, plan.until), None, told["begin"])
         self.ledger = Ledger([])
@@ -145,7 +146,10 @@ class Worker:
             return
         start_ns, deadline_ns = times
         if self._dealt is None:
-            supply = blocks(self._selection, self._encoder, self.ledger.accounts, self.lane.code, start_ns, self._part)
+            supply = blocks(
+                self._plan, self._selection, self._encoder, self.ledger.accounts, self.lane.code, start_ns,
+                self._part, self._judge,
+            )  # fmt: skip
         else:
             supply = Supply(cast("Any", self._dealt), cast("Any", self._dealt), None)
         self._began = True

@@ -65,11 +65,12 @@ BOTH = pytest.mark.parametrize("more", [(), LOUDER], ids=["made-apart", "dealt-o
     "more",
     [
         ("--amplify", "2.5x", "--set-header", "x-a: b", "--rewrite", "/item => /thing"),
-        ("--rate", "600/s", "--loop", "--max-requests", "500"),
+        ("--loop", "--max-requests", "900"),
+        ("--rate", "600/s", "--loop", "--max-requests", "900"),
         ("--stage", "1s:0.5x", "--stage", "1s:1x..3x"),
         ("--amplify", "1.5x", "--sessions", "address", "--only", "~u item/1"),
     ],
-    ids=["louder", "at-a-rate", "staged", "in-sessions"],
+    ids=["louder", "over-and-over", "at-a-rate", "staged", "in-sessions"],
 )
 def test_several_send_what_one_would(here: Field, more: tuple[str, ...]) -> None:
     write(here.folder / "recordings", (record(i * 0.004, f"/item/{i}") for i in range(500)))
@@ -78,6 +79,7 @@ def test_several_send_what_one_would(here: Field, more: tuple[str, ...]) -> None
     assert "3 processes" in (here.runs / many.run / "journal.jsonl").read_text()
     assert many.accounts.wanted == one.accounts.wanted >= 100
     assert many.accounts.skipped == one.accounts.skipped
+    assert many.accounts.rounds == one.accounts.rounds == ("--loop" in more)
     assert many.reason == one.reason
     if not (one.accounts.shed or many.accounts.shed):  # on a busy machine some may be late
         assert again == paths

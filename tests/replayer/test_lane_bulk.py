@@ -1,5 +1,6 @@
 """Whole blocks become the same requests, byte for byte, or are left out for the same reason, as record by record."""
 
+import ctypes
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,12 +19,13 @@ from captures.records import Record
 from replayer.accounts import Accounts
 from replayer.encoding import Encoder, Request
 from replayer.lanes.build import build
-from replayer.lanes.bulk import Packed, blocks
+from replayer.lanes.bulk import Bulk, Packed, blocks, fits
 from replayer.lanes.loading import Loader
 from replayer.lanes.native import load
 from replayer.plan import Plan
 from replayer.rewriting import Rewriting
-from replayer.selection import Selection
+from replayer.selection import Selection, span
+from replayer.stock import stocked, supply
 from tests.support.recording import record, write
 
 CODE: Any = None
@@ -188,8 +190,88 @@ def test_what_can_not_be_read_on_has_not_come_to_its_end(tmp_path: Path) -> None
     capture = Capture(write(tmp_path / "recordings", [record(0, "/")]))
     whole = encoder()
     whole.plain_targets = None  # type: ignore[assignment, method-assign] # an error that nobody thought of
-    supply = blocks(Selection(capture, begin_ns=0), whole, Accounts(), CODE, 0)
-    bulk: Any = supply.stock
+    plan = Plan.model_validate({"recording": "r", "to": "http://127.0.0.1:1", "idle_target": True})
+    found = blocks(plan, Selection(capture, begin_ns=0), whole, Accounts(), CODE, 0)
+    bulk: Any = found.stock
     with pytest.raises(CaptureError, match="can't be read on"):
         bulk.load(Loader(CODE, None), 1)
-    assert not supply.demand.exhausted
+    assert not found.demand.exhausted
+
+
+class Kept(Loader):
+    """Keeps what would be loaded: when it is due, and how it begins."""
+
+    def __init__(self) -> None:
+        super().__init__(CODE, None)
+        self.found: list[tuple[int, bytes]] = []
+
+    def load(self, requests: Sequence[tuple[int, Request]]) -> None:
+        self.found += [(due, request.prefix) for due, request in requests]
+
+    def push(self, make: Any, places: int, count: int, shift_ns: int) -> None:
+        (reference,) = make.args
+        arrivals = ctypes.cast(reference._obj.arrivals, ctypes.POINTER(ctypes.c_int64))
+        room = ctypes.create_string_buffer(1 << 12)
+        for place in (ctypes.c_uint32 * count).from_address(places):
+            length = CODE.block_prefix(reference, place, room, len(room))
+            self.found.append((arrivals[place] + shift_ns, room.raw[:length]))
+
+
+@pytest.mark.parametrize("of", [1, 2, 3])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"max_requests": 700},
+        {"max_requests": 1},
+        {"loop": True, "max_requests": 3000},
+        {"loop": True, "duration": "20s"},
+        {"loop": True, "max_requests": 2000, "from": "+1s", "until": "+2s"},
+    ],
+    ids=["once", "some", "one", "rounds", "rounds-for-some-time", "rounds-of-a-part"],
+)
+def test_rounds_and_a_last_one_are_those_of_any_other_lane(tmp_path: Path, changes: dict[str, Any], of: int) -> None:
+    """Also where other parts' records decide: what can't be replayed counts for none of them."""
+
+    def one(number: int) -> Record:
+        method = "POST" if number % 7 < 2 else "GET"
+        fields = (
+            [(b"idempotency-key", b"%d" % number)] if number % 5 == 0 else [(b"upgrade", b"x")] * (number % 11 == 1)
+        )
+        return record(number // 3 * 0.004, f"/item/{number}", method=method, headers=fields)
+
+    path = write(tmp_path / "recordings", map(one, range(2000)))
+    given = {"recording": path, "to": "http://127.0.0.1:1", "idle_target": True, "renew_header": "idempotency-key"}
+    plan = Plan.model_validate({**given, **changes})
+    capture = Capture(path)
+    selection = Selection(capture, span(capture, plan.from_, plan.until))
+    begin, until = 10**9, 16 * 10**9
+    accounts, plain = Accounts(), encoder(rewriting=plan.rewriting)
+    alone = supply(plan, stocked(plan, selection, plain, accounts), selection.first_ns or 0, begin)
+    expected = []
+    while not alone.demand.exhausted:
+        due = alone.demand.due()
+        if due is not None and due > until:
+            break
+        if due is not None:
+            expected.append((due, alone.demand.take().prefix))
+    assert fits(plan, selection, plain)
+
+    found, wanted, left_out, skipped = [], 0, 0, Counter[str]()
+    for number in range(of):
+        mine, own, judge = Accounts(), encoder(rewriting=plan.rewriting), encoder(rewriting=plan.rewriting)
+        bulk = Bulk(plan, selection, own, mine, CODE, begin, (number, of), judge)
+        loader = Kept()
+        while bulk.load(loader, until):
+            pass
+        assert bulk.exhausted or "duration" in changes
+        assert len(loader.found) == bulk.wanted > 0 or plan.max_requests == 1
+        found += loader.found
+        wanted += bulk.wanted
+        skipped += mine.skipped
+        left_out += sum(route.left_out for route in own.left_out.all)
+    assert sorted(found) == sorted(expected)
+    assert wanted == len(expected)
+    if plan.duration is None:  # of what lies ahead, one reads more than the other
+        assert skipped == accounts.skipped
+        assert left_out == sum(route.left_out for route in plain.left_out.all) == skipped["unsafe"]
