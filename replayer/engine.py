@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from types import FrameType
 
 from prometheus_client import CollectorRegistry
 
@@ -466,22 +467,22 @@ async def replay(
 
     pressed = False
 
-    def interrupt(number: signal.Signals) -> None:
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        # Called whatever the event loop does, and be it stuck in a plugin.
         nonlocal pressed
         if pressed:
             os._exit(int(Exit.INTERRUPTED))
         pressed = True
-        run.stop("interrupted", number.name)
+        loop.call_soon_threadsafe(run.stop, "interrupted", signal.Signals(number).name)
 
     # Whoever had SIGHUP ignored (nohup) wants the run to outlive the terminal.
     numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
-    for number in numbers:
-        loop.add_signal_handler(number, interrupt, number)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         return await run.run()
     finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager

@@ -265,6 +265,33 @@ def test_the_second_ctrl_c_waits_for_nothing(here: Field) -> None:
     assert not list(here.runs.glob("*/report.json"))
 
 
+STUCK = """
+import time
+from pathlib import Path
+
+def change(request):
+    if request.path == "/item/200" and time.monotonic() - BEGAN > 1:
+        Path("stuck").touch()
+        while True:
+            pass
+    return request
+
+BEGAN = time.monotonic()
+"""
+
+
+def test_the_second_ctrl_c_ends_what_is_stuck(here: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here.folder)
+    (here.folder / "stuck_plugin.py").write_text(STUCK)
+    arguments = here.arguments("--idle-target", "--rate", "500/s", "--loop", "--duration", "60s")
+    with here.start(*arguments, "--plugin", "stuck_plugin:change") as replay:
+        eventually((here.folder / "stuck").exists)
+        replay.signal(signal.SIGINT)
+        time.sleep(0.1)  # two that come at once are one
+        replay.signal(signal.SIGINT)
+        assert replay.wait(10) == Exit.INTERRUPTED
+
+
 def test_ctrl_c_is_heard_while_a_long_run_of_records_is_skipped(here: Field) -> None:
     def posts() -> Iterator[Record]:
         yield record(0, "/")
