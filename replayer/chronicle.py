@@ -49,8 +49,8 @@ class Chronicle:
         for book in self._books:
             book.turn(now, enough)
 
-    def second(self, start: float, end: float, accounts: Accounts, latency: Quantiles, lag: Quantiles) -> None:
-        """Write down a second."""
+    def second(self, start: float, end: float, accounts: Accounts, latency: Quantiles, lag: Quantiles) -> Second:
+        """Write down a second, and give it."""
         sources = self._ceiling.sources
         real = {source.url: source.real for source in sources}
         grown = {url: count - self._real.get(url, 0) for url, count in real.items()}
@@ -77,6 +77,7 @@ class Chronicle:
         if end - start >= SHORT:
             self.strain.add(second)
         self._folder.second(second.model_dump_json(exclude_defaults=True))
+        return second
 
     def finish(self, now: float) -> None:
         """Write what is left of every route."""

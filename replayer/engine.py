@@ -37,7 +37,7 @@ from replayer.metrics import RunCollector
 from replayer.plan import Plan
 from replayer.prepare import Prepared, control_client, run_seconds
 from replayer.prober import Prober
-from replayer.report import Live, Report, Stop, exit_code, faults, lacking
+from replayer.report import Lateness, Live, Report, Stop, exit_code, faults, lacking
 from replayer.reporting.findings import by_route, caveats, left_out
 from replayer.snapshot import Observer, Snapshot
 from replayer.stock import REFILL, Supply, stocked, supply
@@ -89,6 +89,7 @@ class Run:
         self._second_ns = 0
         self._stalled_ns = 0
         self._observer = Observer(self.ceiling)
+        self._lateness = Lateness(plan)
         self._chronicle = Chronicle(folder, prepared.encoder, self.ledger, self.ceiling)
         self._prober: Prober | None = None
         if plan.diff:
@@ -347,7 +348,7 @@ class Run:
             if values.total_count:
                 self.folder.interval(tag, values, start, end)
         p95 = found["latency"].p95
-        self._chronicle.second(start, end, self.current(), found["latency"], found["lag"])
+        self._lateness.add(self._chronicle.second(start, end, self.current(), found["latency"], found["lag"]))
         self._second_ns = now
         left = max(0.0, run_seconds(self.plan, self.prepared) - end)
         if end - start < 1:
@@ -402,7 +403,8 @@ class Run:
         lag = quantiles(self.ledger.lag.total)
         seconds = max(0, self._end_ns - self._start_ns) / 1e9 if self._start_ns else 0.0
         stalled = self._stalled_ns / 1e9
-        invalid = faults(self.plan, accounts, lag, stalled, seconds, self.ledger.crowded)
+        lagging = self._lateness.longest
+        invalid = faults(self.plan, accounts, lag, stalled, seconds, self.ledger.crowded, lagging)
         shed = accounts.shed["connections"] + self.ledger.crowded
         limit = bottleneck(
             self._chronicle.strain, invalid, lag.p99, self.plan.lag_bound, self.plan.max_connections, shed

@@ -119,6 +119,9 @@ class Plan(BaseModel):
 
     max_lag: Duration = Field(Duration(0.1), description="a request later than this is shed, not sent")
     lag_bound: Duration = Field(Duration(0.05), description="a run whose p99 lag is above this is invalid")
+    lag_for: Duration = Field(
+        Duration(10), description="a run is invalid, too, whose lag was above its bound for longer than this in a row"
+    )
     late_bound: Share = Field(Share(10_000), description="a run that sheds more than this share as late is invalid")
     signal_timeout: Duration = Field(Duration(10), description="how long to wait for a lost signal to come back")
 
@@ -300,6 +303,7 @@ class Plan(BaseModel):
         "timeout",
         "max_lag",
         "lag_bound",
+        "lag_for",
         "signal_timeout",
         "diff_rate",
     )

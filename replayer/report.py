@@ -11,6 +11,7 @@ from replayer.comparison import Change
 from replayer.differences import Differences
 from replayer.latency import Quantiles
 from replayer.plan import Plan
+from replayer.series import Second
 from rules.exits import Exit
 from rules.units import MILLION, Share
 from rules.wire import Signal
@@ -119,21 +120,60 @@ def lacking(report: Report, unwritten: Iterable[str]) -> Report:
     return report.model_copy(update={"unwritten": [*report.unwritten, *more], "exit_code": int(code)})
 
 
+class Lateness:
+    """The longest time in a row in which the sender did not keep its schedule.
+
+    A second counts if the p99 of its lag passed `Plan.lag_bound`, or if more than `Plan.late_bound` of what fell due in
+    it was shed as late. A second in which nothing fell due tells nothing, and neither goes on with such a time nor
+    ends it.
+    """
+
+    def __init__(self, plan: Plan, seconds: Iterable[Second] = ()) -> None:
+        self.longest = 0.0
+        """Seconds."""
+        self._plan = plan
+        self._since: float | None = None
+        for second in seconds:
+            self.add(second)
+
+    def add(self, second: Second) -> None:
+        """Take in the next second."""
+        late = second.shed.get("late", 0)
+        if (second.lag.p99 or 0.0) > self._plan.lag_bound or late * MILLION > self._plan.late_bound * second.wanted:
+            self._since = second.start if self._since is None else self._since
+            self.longest = max(self.longest, second.end - self._since)
+        elif second.wanted:
+            self._since = None
+
+
 def faults(
-    plan: Plan, accounts: Accounts, lag: Quantiles, stalled: float, seconds: float, crowded: int = 0
+    plan: Plan,
+    accounts: Accounts,
+    lag: Quantiles,
+    stalled: float,
+    seconds: float,
+    crowded: int = 0,
+    lagging: float = 0.0,
 ) -> list[str]:
     """Tell why the figures of a run can't be trusted: it was the sender that was slow. Empty: they can.
 
-    Bounds: p99 of the lag (`Plan.lag_bound`); and of `Plan.late_bound` the share of requests shed because the sender
-    was late or had no connection for them, the share that was sent but waited for a free connection for longer than
-    the lag may be (`crowded`: the schedule was not kept, whoever was too slow), and the share of the time in which
-    the sender stood still. The last one matters in a live run, which does not even learn what it missed meanwhile.
+    Bounds: p99 of the lag (`Plan.lag_bound`), over the run and, for longer than `Plan.lag_for`, of each second in a row
+    (`lagging`, see `Lateness`: however long a run is, a bad minute is one); and of `Plan.late_bound` the share of
+    requests shed because the sender was late or had no connection for them, the share that was sent but waited for a
+    free connection for longer than the lag may be (`crowded`: the schedule was not kept, whoever was too slow), and the
+    share of the time in which the sender stood still. The last one matters in a live run, which does not even learn
+    what it missed meanwhile.
     """
     found = []
     if stalled * MILLION > plan.late_bound * seconds:
         found.append(f"the sender stood still for {stalled:.1f} of {seconds:.1f} s: this machine is too busy")
     if lag.p99 is not None and lag.p99 > plan.lag_bound:
         found.append(f"the sender lagged: p99 of the lag is {lag.p99 * 1000:.1f} ms, the bound {plan.lag_bound}")
+    if lagging > plan.lag_for:
+        found.append(
+            f"the sender lagged for {lagging:.0f} s in a row, the bound is {plan.lag_for}: p99 of its lag was above "
+            f"{plan.lag_bound}, or requests were shed as late"
+        )
     # Sheds for want of a connection count too: the schedule was not kept, and more connections might have kept it.
     for reason, advice in (
         ("late", "this machine is too slow or too busy for the rate"),

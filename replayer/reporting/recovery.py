@@ -12,7 +12,7 @@ from replayer.bottleneck import Strain, bottleneck
 from replayer.folder import read_report
 from replayer.latency import Quantiles, histogram, quantiles
 from replayer.plan import Plan
-from replayer.report import Report, faults
+from replayer.report import Lateness, Report, faults
 from replayer.reporting.findings import caveats, journal, recovered_left_out, recovered_routes, seconds
 from replayer.reporting.histograms import read
 from replayer.series import totals
@@ -44,7 +44,8 @@ def recovered(folder: Path) -> Report:
     ended = max((second.end for second in seconds(folder)), default=0.0)
     found = histograms(folder)
     stalled = sum(_number(entry.get("seconds")) for entry in entries if entry.get("event") == "stalled")
-    invalid = faults(plan, accounts, found["lag"], stalled, ended)
+    lagging = Lateness(plan, seconds(folder)).longest
+    invalid = faults(plan, accounts, found["lag"], stalled, ended, lagging=lagging)
     started = _number(facts.get("at"))
     return Report(
         run=str(facts.get("run") or folder.name),

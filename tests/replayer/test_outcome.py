@@ -22,8 +22,9 @@ from replayer.folder import Folder, new_run_id, read_report
 from replayer.latency import Quantiles, Recorder, quantiles, quantiles_of
 from replayer.plan import Plan
 from replayer.progress import comparison, differences, one_line, routes, shown, summary
-from replayer.report import Report, RouteReport, Stop, exit_code, faults
+from replayer.report import Lateness, Report, RouteReport, Stop, exit_code, faults
 from replayer.reporting.versus import Comparison, RouteComparison
+from replayer.series import Second
 from replayer.snapshot import Observer
 from replayer.vigil import Change, Vigil
 from rules.exits import Exit, UserError
@@ -150,6 +151,37 @@ def test_a_run_whose_sender_lagged_is_invalid(
 ) -> None:
     found = faults(PLAN, accounts, Quantiles(p99=p99), stalled, 2.0)
     assert not found if part is None else part in found[0]
+
+
+def a_second(number: int, lag: float | None, wanted: int = 100, late: int = 0) -> Second:
+    return Second(start=number, end=number + 1, wanted=wanted, shed={"late": late}, lag=Quantiles(p99=lag))
+
+
+BAD, FINE, LATE, IDLE = (0.06, 100, 0), (0.01, 100, 0), (0.01, 100, 2), (None, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "longest"),
+    [
+        ([], 0),
+        ([FINE, (0.05, 100, 1)], 0),  # both bounds are met
+        ([BAD] * 3 + [FINE] + [BAD] * 2, 3),
+        ([BAD, LATE, BAD], 3),
+        ([BAD, IDLE, IDLE, BAD], 4),
+        ([BAD, IDLE, IDLE], 1),
+    ],
+)
+def test_how_long_the_schedule_was_not_kept(seconds: list[tuple[float | None, int, int]], longest: float) -> None:
+    found = Lateness(PLAN, (a_second(number, *each) for number, each in enumerate(seconds)))
+    assert found.longest == longest
+
+
+def test_a_bad_minute_makes_a_run_of_hours_invalid() -> None:
+    def found(lagging: float) -> list[str]:
+        return faults(PLAN, Accounts(wanted=10**6, sent=10**6), Quantiles(p99=0.001), 0.0, 36_000.0, lagging=lagging)
+
+    assert found(10.0) == []
+    assert "lagged for 60 s in a row" in found(60.0)[0]
 
 
 def test_a_run_that_kept_its_schedule_only_by_waiting_for_connections_is_invalid() -> None:
