@@ -52,7 +52,11 @@ EXPECTED = [
 ]
 
 
-@pytest.mark.parametrize("how", [("--lane", "native"), ("--lane", "python"), ("--processes", "2")], ids="=".join)
+@pytest.mark.parametrize(
+    "how",
+    [("--lane", "native"), ("--lane", "python"), ("--processes", "2"), ("--processes", "2", "--amplify", "2x")],
+    ids="=".join,
+)
 def test_whatever_sends_every_report_names_the_routes(tmp_path: Path, how: tuple[str, ...]) -> None:
     if "python" not in how:
         try:
