@@ -116,7 +116,9 @@ class Report(BaseModel):
 def lacking(report: Report, unwritten: Iterable[str]) -> Report:
     """Say in a report that some of the run's books were not written. A run that lacks them has failed."""
     more = [each for each in unwritten if each not in report.unwritten]
-    code = Exit.FAILED if more and report.exit_code == Exit.DONE else report.exit_code
+    if not more:
+        return report
+    code = Exit.FAILED if report.exit_code == Exit.DONE else report.exit_code
     return report.model_copy(update={"unwritten": [*report.unwritten, *more], "exit_code": int(code)})
 
 

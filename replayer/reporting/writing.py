@@ -1,5 +1,6 @@
 """Writes what CI and people open beside a run's report.json. Edge."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from replayer.folder import write_whole, written
@@ -15,12 +16,19 @@ def write_beside(report: Report, folder: Path, more: Path | None = None) -> Repo
 
     Give the report as it stands then: what did not go is told in it, and in report.json.
     """
-    cases = junit(report)
-    files = [folder / "junit.xml", *([] if more is None else [more])]
-    before, report = report, lacking(report, filter(None, [write_whole(path, cases) for path in files]))
-    drawn = write_whole(folder / "report.html", page(report, folder))
-    missing = [] if drawn is None else [drawn]
-    return report if before is report and not missing else written(report, folder, missing)
+    before = report
+    for path in (folder / "junit.xml", *(() if more is None else (more,))):
+        report = _tried(report, path, junit)
+    report = _tried(report, folder / "report.html", lambda found: page(found, folder))
+    return report if report is before else written(report, folder, ())
+
+
+def _tried(report: Report, path: Path, made_of: Callable[[Report], str]) -> Report:
+    try:
+        missing = write_whole(path, made_of(report))
+    except Exception as error:  # noqa: BLE001 - whatever ails the drawing, what came of the run is told
+        missing = f"{path}: it can't be made: {error!r}"
+    return lacking(report, [missing] if missing else [])
 
 
 def write_to(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from replayer.folder import Folder, read_report
 from replayer.plan import Plan
 from replayer.reporting.recovery import report_of
+from replayer.reporting.writing import write_beside
 from rules.exits import Exit, UserError
 from tests.replayer.test_outcome import report
 from tests.replayer.test_run import Field, app, here
@@ -118,6 +119,18 @@ def test_entries_are_written_whole_or_not_at_all_and_counted(disk: Disk) -> None
     assert told == (
         f"the counts of each second: {40 - len(written)} entries of it were not written (No space left on device)"
     )
+
+
+def test_a_page_that_can_not_be_drawn_costs_the_page_and_not_what_is_told(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "run", PLAN)
+    ended = folder.finish(report())
+    assert (ended.unwritten, ended.exit_code) == ([], Exit.DONE)
+    line = f'{{"start": 0, "end": 1, "sent": {10**400}}}\n'  # nothing of ours writes that, and no chart can show it
+    (folder.path / "seconds.jsonl").write_text(line)
+    told = write_beside(ended, folder.path)
+    assert told.exit_code == read_report(folder.path).exit_code == Exit.FAILED
+    assert "report.html: it can't be made: " in told.unwritten[0]
+    assert (folder.path / "junit.xml").exists()
 
 
 def test_whatever_is_in_the_way_is_not_touched(disk: Disk) -> None:
