@@ -1,7 +1,8 @@
 """What people see of a run: while it lasts, and at the end. Edge: the terminal.
 
 Whatever comes from elsewhere (addresses, paths, what somebody gave as a reason) is shown as it is, never taken for
-markup. And the end of the output (a reader that has seen enough, a closed terminal, a full disk) is not the run's end.
+markup, and moves no terminal: what does not print is escaped. And the end of the output (a reader that has seen enough,
+a closed terminal, a full disk) is not the run's end.
 """
 
 import os
@@ -17,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from captures.rendering import printable
 from replayer.comparison import Change
 from replayer.differences import Differences
 from replayer.latency import Quantiles
@@ -103,7 +105,7 @@ def one_line(snapshot: Snapshot) -> str:
     else:
         parts += [f"p95 {_ms(snapshot.p95)}"]
     parts += [f"errors {accounts.errors.total()}", f"withheld {accounts.withheld.total()}"]
-    parts += [f"{_clock(snapshot.left)} left", snapshot.note]
+    parts += [f"{_clock(snapshot.left)} left", printable(snapshot.note)]
     return "  ".join(part for part in parts if part)
 
 
@@ -120,7 +122,7 @@ def _panel(snapshot: Snapshot) -> Table:
     counts = f"sent {accounts.sent}   withheld {accounts.withheld.total()}   in flight {snapshot.in_flight}"
     table.add_row("so far", Text.assemble(counts, "   ", (f"errors {failed}", "red" if failed else "")))
     if snapshot.note:
-        table.add_row("", Text(snapshot.note, "red"))
+        table.add_row("", Text(printable(snapshot.note), "red"))
     return table
 
 
@@ -128,13 +130,13 @@ def summary(report: Report) -> Table:
     """Sum a run up."""
     accounts = report.accounts
     table = Facts(f"run {report.run}")
-    table.add_row("ended", Text.assemble(_verdict(report), ": ", report.reason))
+    table.add_row("ended", Text.assemble(_verdict(report), ": ", printable(report.reason)))
     for what, why in _troubles(report):
         table.add_row(Text(what, "red"), why)
     if report.bottleneck is not None:
         names = {"none": "not the sender", "sender": "the sender", "connections": "its connections"}
         found = names[report.bottleneck.what], "green" if report.bottleneck.what == "none" else "red"
-        table.add_row("bottleneck", Text.assemble(found, ": ", report.bottleneck.reason))
+        table.add_row("bottleneck", Text.assemble(found, ": ", printable(report.bottleneck.reason)))
     lasted = Duration(round(report.seconds, 1 if report.seconds >= 1 else 3))
     table.add_row("sent", f"{accounts.sent} in {lasted}{_rate(accounts.sent, report)}")
     table.add_row("  wanted", f"{accounts.wanted}; shed {_counts(accounts.shed) or 'none'}")
@@ -195,7 +197,8 @@ def differences(found: Differences) -> Table:
     table = Facts(f"answers: {found.compared} requests compared with {found.against}")
     real = [(route, each) for route in found.routes for each in route.found if each.verdict == "differs"]
     for route, each in real[:MOST_ROUTES]:
-        what = Text.assemble((each.what, "red"), f" in {each.differing} of {route.compared}, noise {each.noise}")
+        often = f" in {each.differing} of {route.compared}, noise {each.noise}"
+        what = Text.assemble((printable(each.what), "red"), often)
         table.add_row(f"{route.method} {route.template}", what)
     if not real:
         table.add_row("nothing differs", "beyond what differs by itself")
@@ -217,7 +220,7 @@ def comparison(found: Comparison) -> Table:
 
 
 def _routes(title: str, rows: Sequence[tuple[str, RouteReport | None, Quantiles, Sequence[Change]]]) -> Table:
-    told = Text(f"{title} (~ noise, or unclear)")
+    told = Text(printable(f"{title} (~ noise, or unclear)"))
     table = Table(title=told, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("route", overflow="fold")
     for name in ("sent", "failed", "p50", "p95", "p99", "p99.9"):
@@ -225,7 +228,7 @@ def _routes(title: str, rows: Sequence[tuple[str, RouteReport | None, Quantiles,
     for name, route, times, changes in rows[:MOST_ROUTES]:
         found = {change.figure: change for change in changes}
         table.add_row(
-            Text(name),
+            Text(printable(name)),
             str(route.sent if route else 0),
             _changed(share(route.failed if route else None), found.get("failed")),
             *(_changed(time(getattr(times, each)), found.get(each)) for each in ("p50", "p95", "p99")),
@@ -249,11 +252,11 @@ class Facts(Table):
     """A table of what was found: (what, finding). Text is shown as it is."""
 
     def __init__(self, title: str) -> None:
-        super().__init__(title=Text(title), show_header=False, title_justify="left", title_style="bold")
+        super().__init__(title=Text(printable(title)), show_header=False, title_justify="left", title_style="bold")
 
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
         """Add one; text in it is no markup."""
-        super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+        super().add_row(*(Text(printable(cell, "\n")) if isinstance(cell, str) else cell for cell in cells), **options)
 
 
 def _verdict(report: Report) -> Text:

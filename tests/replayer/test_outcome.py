@@ -300,6 +300,19 @@ def test_what_others_wrote_is_shown_as_it_is() -> None:
     assert "and 2 more" in text
 
 
+def test_what_others_wrote_moves_no_terminal() -> None:
+    odd = "a\x1b]0;title\x07b\x9b2Jc\u202ed"
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+    found = report(reason=odd, run=odd, damage=[odd], reasons={"http2": odd}, invalid_because=[odd])
+    limit = Bottleneck(what="sender", reason=odd)
+    console.print(summary(found.model_copy(update={"bottleneck": limit})))
+    snapshot = Observer(Unbounded()).observe(Accounts(), 1, 1.0, 9, None, {odd})
+    console.print(one_line(snapshot), markup=False)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count(r"a\x1b]0;title\x07b\x9b2Jc\u202ed") >= 6
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(text)
+
+
 def test_of_two_sidecars_one_may_be_lost() -> None:
     ceiling = Ceiling([Source("http://a", Share(1)), Source("http://b", Share(1))])
     notes = [
