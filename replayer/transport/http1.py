@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._ended = False  # whether the other end has said that it sends no more
         self._large = False
         # The parser tells of bodies only if asked when it is made, which costs a copy of each.
-        self._watch = _Watch(self, pool.target.kept) if pool.target.kept else None
+        self._watch: _Watch | None = _Keeper(self, pool.target.kept) if pool.target.kept else None
         self._parser = httptools.HttpResponseParser(self._watch or self)
         self._dry = 0
         self._begun = 0
@@ -170,7 +170,7 @@ class Connection(asyncio.Protocol):
             if final_head(self._head) is None:
                 self.fail("protocol", f"more than {MAX_HEAD} bytes of fields")
                 return
-            self._watch = _Watch(self, 0)
+            self._watch = _Watch(self)
             self._parser = httptools.HttpResponseParser(self._watch)
             self._begun = 0
             self._parser.feed_data(self._head)  # it is all that came so far
@@ -218,12 +218,12 @@ class Connection(asyncio.Protocol):
     def _begin_anew(self) -> None:
         """Get ready for another answer with a parser that knows nothing of the one before."""
         kept = self._pool.target.kept
-        self._watch, self._dry = _Watch(self, kept) if kept else None, 0
+        self._watch, self._dry = _Keeper(self, kept) if kept else None, 0
         self._parser = httptools.HttpResponseParser(self._watch or self)
 
     def _body(self, request: Request) -> Body | None:
         head, watch = final_head(self._head), self._watch
-        if head is None or watch is None:
+        if head is None or not isinstance(watch, _Keeper):
             return None
         return Body(0, b"", head.coding) if request.head else Body(watch.size, bytes(watch.start), head.coding)
 
@@ -293,16 +293,26 @@ class Connection(asyncio.Protocol):
 
 
 class _Watch:
-    """Stands between the parser and a connection, to see whether a body goes on, and to keep some of it."""
+    """Stands between the parser and a connection, to see whether a body goes on."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.fed = True
+        self.on_message_begin = connection.on_message_begin
+        self.on_message_complete = connection.on_message_complete
+
+    def on_body(self, _body: bytes) -> None:
+        self.fed = True  # and no more: a body may come in a million chunks
+
+
+class _Keeper(_Watch):
+    """Keeps some of the body, too."""
 
     def __init__(self, connection: Connection, kept: int) -> None:
-        self.fed = True
+        super().__init__(connection)
         self.size = 0
         self.start = bytearray()
         self._connection = connection
         self._kept = kept
-        self.on_message_begin = connection.on_message_begin
-        self.on_message_complete = connection.on_message_complete
 
     def on_body(self, body: bytes) -> None:
         self.fed = True

@@ -28,10 +28,12 @@ class Connection:
         return await self.reader.readuntil(b"\r\n\r\n")
 
     async def say(self, *pieces: bytes) -> None:
-        """Send bytes, each piece in a segment of its own."""
+        """Send bytes, each piece in a segment of its own. Raises OSError if nobody takes them any more."""
         for number, piece in enumerate(pieces):
             if number:
                 await asyncio.sleep(0.005)
+            if self.writer.is_closing():
+                raise ConnectionAbortedError
             self.writer.write(piece)
             await self.writer.drain()
 
