@@ -200,5 +200,5 @@ def test_a_ramp_rises_evenly(tmp_path: Path) -> None:
 )
 def test_how_long_it_will_last(capture: Capture, changes: dict[str, Any], seconds: float) -> None:
     plan = Plan.model_validate({"recording": Path("r"), "to": "http://127.0.0.1:1", **IDLE, **changes})
-    prepared = cast("Prepared", SimpleNamespace(capture=Selection(capture), seconds=0.49))
+    prepared = cast("Prepared", SimpleNamespace(capture=Selection(capture), seconds=0.49, share=1.0))
     assert run_seconds(plan, prepared) == pytest.approx(seconds)
