@@ -45,3 +45,13 @@ def test_both_lanes_find_the_same(
 def test_how_it_is_cut_makes_no_difference(code: Any, draw: random.Random, head: bool) -> None:
     whole = broken(draw)
     assert parse(code, cut(draw, whole), head=head).outcome == parse(code, [whole], head=head).outcome
+
+
+@pytest.mark.parametrize("before", range(10))
+@pytest.mark.parametrize("after", range(10))
+def test_no_control_character_is_in_a_value(code: Any, before: int, after: int) -> None:
+    for byte in range(256):
+        value = b"y" * before + bytes([byte]) + b"z" * after
+        whole = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: " + value + b"\r\n\r\n"
+        good = byte == 9 or (byte >= 32 and byte != 127)
+        assert parse(code, [whole]).outcome == (200 if good else "protocol"), byte

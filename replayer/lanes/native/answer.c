@@ -88,6 +88,25 @@ static bool is_name(uint8_t byte) {
            (byte != 0 && strchr("!#$%&'*+.^_`|~", byte) != NULL);
 }
 
+/* Count control characters, but for tabs. Eight bytes at a time are passed over if there is none among them. */
+static size_t controls(const uint8_t *at, const uint8_t *end) {
+    const uint64_t each = UINT64_MAX / 255;
+    size_t found = 0;
+    while (at < end) {
+        const uint8_t *until = end - at < 8 ? end : at + 8;
+        if (until - at == 8) {
+            uint64_t word;
+            memcpy(&word, at, sizeof word);
+            uint64_t other = word ^ 127 * each, low = (word - 32 * each) & ~word, none = (other - each) & ~other;
+            if (((low | none) & 128 * each) == 0)
+                at = until;
+        }
+        for (; at < until; at++)
+            found += (size_t)(((*at < ' ') & (*at != '\t')) | (*at == 127));
+    }
+    return found;
+}
+
 /* Read a whole head, its blank line included. */
 static bool take_head(struct answer *answer, const uint8_t *head, size_t length, bool to_head) {
     const uint8_t *end = head + length - 2, *at = head;
@@ -109,9 +128,8 @@ static bool take_head(struct answer *answer, const uint8_t *head, size_t length,
     if (at[-1] != '\r' || memchr(head, '\r', (size_t)(at - head) - 1) != NULL ||
         memchr(head, 0, (size_t)(at - head)) != NULL)
         return false;
-    size_t controls = 0, lines = 0; /* of fields: two of each line, and not one more */
-    for (const uint8_t *byte = ++at; byte < end; byte++)
-        controls += (size_t)(((*byte < ' ') & (*byte != '\t')) | (*byte == 127));
+    size_t lines = 0;
+    const uint8_t *fields = ++at;
     for (; at < end; lines++) {
         const uint8_t *line = at, *lf = memchr(at, '\n', (size_t)(end - at));
         if (lf == NULL || lf == line || lf[-1] != '\r')
@@ -131,7 +149,7 @@ static bool take_head(struct answer *answer, const uint8_t *head, size_t length,
         if (!take_field(answer, line, (size_t)(colon - line), value, (size_t)(last - value)))
             return false;
     }
-    if (controls != 2 * lines)
+    if (controls(fields, end) != 2 * lines) /* the ends of the lines, and not one more */
         return false;
     if (answer->status == 101 || (answer->coded && answer->sized))
         return false; /* nobody asked to upgrade; two lengths are one too many (RFC 9112, 6.1) */
