@@ -249,15 +249,6 @@ def test_a_killed_worker_of_a_live_run_leaves_accounts_that_reconcile(here: Fiel
     assert f"pid {first}" in here.report().reason
 
 
-def test_ctrl_c_while_they_start_sends_nothing(here: Field) -> None:
-    with here.start(*long(here)) as replay:
-        eventually(lambda: list(here.runs.glob("*/journal.jsonl")) and here.events() == ["plan"])
-        replay.signal(signal.SIGINT)
-        assert replay.wait() == Exit.INTERRUPTED
-    assert here.arrivals() == []
-    assert here.report().accounts.wanted == 0
-
-
 def test_how_busy_they_are_is_seen() -> None:
     """The busiest thread of all processes of a run is what tells whether the sender was the bottleneck."""
     burning = "import threading\ndef burn():\n    while True: pass\nthreading.Thread(target=burn).start()"
