@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captures.errors import CaptureError
 from replayer.ceiling import Heard
 from replayer.demand import INTERVAL_NS, MOST_DUE, Echo, Raise, Steady, Timeline, TopUp
 from replayer.stages import Loudness, Stage
@@ -77,7 +78,7 @@ def test_an_error_of_the_recording_loses_no_request() -> None:
     demand.hear(Heard(2, 0, INTERVAL_NS), INTERVAL_NS)
     demand.due()
     demand.take()
-    with pytest.raises(OSError):  # noqa: PT011
+    with pytest.raises(CaptureError, match="can't be read on"):
         demand.due()
     assert (demand.wanted, demand.pending) == (2, 1)
 

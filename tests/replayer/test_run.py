@@ -234,6 +234,15 @@ def test_ctrl_c_stops_the_sending_at_once_and_the_report_is_whole(here: Field) -
     assert here.events()[-1] == "stopped"
 
 
+@pytest.fixture
+def _terminal() -> Iterator[None]:
+    """Whoever runs the tests may have SIGHUP ignored (nohup), and so would what they start."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_terminal")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_sigterm_and_a_closed_terminal_do_the_same(here: Field, number: signal.Signals) -> None:
     with here.start(*here.live("--duration", "60s")) as replay:
