@@ -9,7 +9,7 @@ like any other, so there is one set of rules and this is only a quicker way thro
 import ctypes
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import Structure, byref, c_uint32, c_void_p
 from functools import partial
 from itertools import accumulate
@@ -42,6 +42,9 @@ from rules.units import MILLION
 AT_ONCE = 512
 """Records loaded at a time: some tenths of a millisecond."""
 
+AT_A_TIME = 64
+"""Routes found in a step."""
+
 _HOLE, _SKIP = 0x80000000, 0x40000000
 _POINTERS = (
     *("arrivals", "waits", "durations", "sizes", "statuses", "line", "path", "set", "set_at", "parts", "values"),
@@ -67,9 +70,13 @@ _SENT = (Kind.KEEP, Kind.COOKIE)
 class Packed:
     """A block, ready to be loaded. Raises CaptureError if it is damaged, for the same reasons as any other reader."""
 
-    def __init__(self, content: bytes, promised: int, encoder: Encoder, code: Any) -> None:
-        self._code = code
+    def __init__(
+        self, content: bytes, promised: int, encoder: Encoder, code: Any, rest: Callable[[], None] = lambda: None
+    ) -> None:
+        """`rest` is called between the steps of this, some tenths of a millisecond each."""
+        self._code, self._rest = code, rest
         self._layout = layout = take_apart(content, promised)
+        rest()
         self._columns: Columns | None = None
         self._texts: list[bytes] = []
         self._held: dict[str, Any] = {}
@@ -81,10 +88,12 @@ class Packed:
             number, layout.first, _at(gaps), _at(at), _at(waits), _at(rests)
         ):
             raise CaptureError("a number is out of range")
+        rest()
         self._hold(arrivals=at, waits=waits, durations=rests)
         self._hold(statuses=self._either(layout.statuses), sizes=self._either(layout.response_sizes))
         self.arrivals = at.tolist()
         """Unix time of each record, nanoseconds."""
+        rest()
         self._lay_out(layout, encoder, missing)
 
     def records(self, places: Sequence[int]) -> list[Record]:
@@ -172,7 +181,9 @@ class Packed:
             lengths = list(map(len, layout.bodies.values))
             if not all(0 <= lengths[at] + more < MAX_TIME for at, more in zip(body, missing, strict=True)):
                 raise CaptureError("a number is out of range")
+        self._rest()
         size += self._lay_out_sets(layout, encoder, chosen)
+        self._rest()
         if size > MAX_EXPANDED:
             raise CaptureError("its records are larger than the format allows")
         starts = [encoder.plain_start(item[0], item[2]) for item in layout.lines.values]
@@ -189,6 +200,7 @@ class Packed:
         )
         slow_line = bytes(start is None for start in starts)
         targets = encoder.plain_targets(layout.paths.values)
+        self._rest()
         self._hold(path_text=self._text(_encoded([target or "" for target in targets])))
         before, after = encoder.plain_tag
         ends = self._text([before, after])
@@ -206,6 +218,7 @@ class Packed:
         self.any_slow = any(slow)
         if not self._code.block_fill(byref(self._block), _at(self._cursors), _at(self._ends)):
             raise CaptureError("its records do not unpack (one refers to what is not there)")
+        self._rest()
         self._find_routes(encoder, methods, targets, used)
 
     def _find_routes(
@@ -221,6 +234,8 @@ class Packed:
             number = known.get(name)
             if number is None:
                 number = known[name] = encoder.routes.number(*name)
+                if not len(known) % AT_A_TIME:
+                    self._rest()
             routes[place] = number
             place = used.find(1, place + 1)
 
@@ -233,12 +248,14 @@ class Packed:
         size = sum(count * sum(map(lengths.__getitem__, shape)) for shape, count in zip(sets, uses, strict=True))
         if size > MAX_EXPANDED:
             raise CaptureError("its headers are larger than the format allows")
+        self._rest()
         wanted = dict.fromkeys(layout.fillings, 0)
         for shape, count in zip(sets, uses, strict=True):
             for field in filter(wanted.__contains__, shape):
                 wanted[field] += count
         # Every field: its text or its hole, or neither if it is not sent; or None if it needs a closer look.
         fields = [_field(encoder, field) for field in layout.fields]
+        self._rest()
         values, cursors, ends = array("I"), array("I"), array("I")
         for field, filling in layout.fillings.items():
             count, name = wanted[field], layout.fields[field][0]
@@ -255,6 +272,7 @@ class Packed:
             ends.append(len(values))
         self._cursors, self._ends = cursors, ends
         self._hold(values=values)
+        self._rest()
         self._lay_out_parts(layout, fields, uses)
         return size
 
@@ -380,6 +398,7 @@ class Bulk(Batches):
         self._accounts = accounts
         self._path = selection.path
         self._shift = start_ns - (selection.first_ns or 0)
+        self._loader: Loader | None = None
         self._begin = partial(self._read, selection, code)
         self._runs = self._begin()
         self._run: tuple[Block, Sequence[int], int] | None = None
@@ -406,6 +425,7 @@ class Bulk(Batches):
     def _load_more(self, loader: Loader, until_ns: int) -> bool:
         if self._ended:
             return False
+        self._loader = loader
         if self._run is None:
             found = next(self._runs, None)
             if found is None:
@@ -493,8 +513,12 @@ class Bulk(Batches):
         self._runs = self._begin()
 
     def _read(self, selection: Selection, code: Any) -> Iterator[tuple[Block, Sequence[int]]]:
-        unpack = partial(Packed, encoder=self._encoder, code=code)
+        unpack = partial(Packed, encoder=self._encoder, code=code, rest=self._let_send)
         return selection.capture.runs(*selection.span, unpack)
+
+    def _let_send(self) -> None:
+        if self._loader is not None:
+            self._loader.rest()
 
 
 def blocks(

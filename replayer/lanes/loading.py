@@ -65,11 +65,17 @@ class Batch(NamedTuple):
 class Loader:
     """Loads into one sender. Raises CaptureError if there is no memory for more."""
 
-    def __init__(self, code: Any, sender: Any, before: Callable[[], None] = lambda: None) -> None:
-        """`before` is called before requests are handed over: they may have been read for long."""
+    def __init__(
+        self, code: Any, sender: Any, before: Callable[[], None] = lambda: None, rest: Callable[[], None] = lambda: None
+    ) -> None:
+        """`before` is called before requests are handed over: they may have been read for long.
+
+        `rest` is for who makes them to call between two steps of that.
+        """
         self._code = code
         self._sender = sender
         self._before = before
+        self.rest = rest
         self.count = 0
         """Requests loaded so far."""
 

@@ -10,6 +10,7 @@ import asyncio
 import ctypes
 import os
 import threading
+import time
 from array import array
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -50,6 +51,9 @@ LOAD_BYTES = 4 << 20
 
 DRAIN_NS = 900_000_000
 """Between two times that the histograms are fetched."""
+
+REST = 20e-6
+"""Seconds; the kernel makes it some more."""
 
 LOOK_UP_NS = 30_000_000_000
 """Between two times that the target is looked up: what it had yesterday may be somebody else's address today."""
@@ -193,7 +197,7 @@ class NativeLane:
         self._dropped = 0
         self._max_lag_ns = settings.max_lag
         self._looked_ns = self._awake_ns = 0
-        self._loader = Loader(self._code, self._sender, self._find_out_if_held_up)
+        self._loader = Loader(self._code, self._sender, self._find_out_if_held_up, self._rest)
         self._seen = [0] * len(SHEDS)
         self._drained_ns = 0
         self._statuses: list[int] = []
@@ -339,9 +343,9 @@ class NativeLane:
         if not self._sending or self._supply is None:
             return
         self._find_out_if_held_up()
-        held = c_int64()
-        room = min(LOAD, AHEAD - self._code.sender_queued(self._sender, ctypes.byref(held)))
-        if room <= 0 or held.value >= AHEAD_BYTES:
+        queued, held = self._queued()
+        room = min(LOAD, AHEAD - queued)
+        if room <= 0 or held >= AHEAD_BYTES:
             return
         try:
             more = self._load_some(self._supply, room)
@@ -355,6 +359,19 @@ class NativeLane:
         elif more:
             self._loading = True
             self._loop.call_soon(self._load)
+
+    def _queued(self) -> tuple[int, int]:
+        """Tell how many requests are loaded and not taken yet, and their bytes."""
+        held = c_int64()
+        return self._code.sender_queued(self._sender, ctypes.byref(held)), held.value
+
+    def _rest(self) -> None:
+        """Leave the core to the thread that sends, if it has enough to go on with: the two may have but one.
+
+        A fair scheduler lets whoever makes requests have its turn of milliseconds first.
+        """
+        if self._queued()[0] >= LOW:
+            time.sleep(REST)
 
     def _find_out_if_held_up(self) -> None:
         now = self._clock()
