@@ -51,6 +51,14 @@ def blocked(records: Sequence[Record]) -> bytes:
     return b"".join(columns.encode(columns.packer(), records))
 
 
+def test_who_unpacks_a_block_rests_between_the_steps() -> None:
+    """Else the thread that sends would wait for all of it, where both have but one core."""
+    records = [record(place / 100, f"/{place}/{'abcdefgh'[place % 8]}") for place in range(300)]
+    rests: list[int] = []
+    Packed(blocked(records), len(records), encoder(), CODE, lambda: rests.append(1))
+    assert len(rests) >= 8
+
+
 def same(records: Sequence[Record], **options: Any) -> Counter[str]:
     """Hold one way against the other; tell how often which way was taken."""
     whole, plain = encoder(**options), encoder(**options)
