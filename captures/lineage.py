@@ -104,7 +104,7 @@ def left_out(capture: Capture) -> list[str]:
         if parts:
             words.append("recorded were only " + ", ".join(parts))
         if _MORE in one:
-            words.append(f"what {one[_MORE]} more sidecars recorded is not told: there was no room for it")
+            words.append(f"what at least {one[_MORE]} more sidecars recorded is not told: there was no room for it")
     return list(dict.fromkeys(words))
 
 

@@ -25,7 +25,7 @@ from replayer.ceiling import Ceiling, Heard, Source, Unbounded
 from replayer.chronicle import Chronicle
 from replayer.credits import follow
 from replayer.folder import Folder
-from replayer.lanes.bulk import blocks, fits
+from replayer.lanes.bulk import Bulk, fits
 from replayer.lanes.choice import addresses_of
 from replayer.lanes.fleet import Fleet
 from replayer.lanes.lane import Lane
@@ -249,7 +249,8 @@ class Run:
             return True
         if isinstance(self.lane, NativeLane) and fits(self.plan, capture, encoder):
             self._start_ns = self._second_ns = self._clock() + LEAD_NS
-            self._supply = blocks(self.plan, capture, encoder, self.accounts, self.lane.code, self._start_ns)
+            bulk = Bulk(self.plan, capture, encoder, self.accounts, self.lane.code, self._start_ns)
+            self._supply = bulk.supply()
             return True
         stock = stocked(self.plan, capture, encoder, self.accounts)
         try:

@@ -387,7 +387,7 @@ class Bulk(Batches):
         part: tuple[int, int] = (0, 1),
         judge: Encoder | None = None,
     ) -> None:
-        """Of `part` (k, N), make every Nth record from the kth on.
+        """For a plan that `fits`; the recording begins at `start_ns`. Of `part` (k, N), make every Nth record.
 
         `judge` encodes, in vain, those of other parts that count here: where there is an end after so many, or a next
         round. What it counts is theirs.
@@ -407,6 +407,10 @@ class Bulk(Batches):
         self._usable = self._before = 0  # by all parts: in all, and before this round
         self._round: tuple[int, int] | None = None  # when the first and the last of this round arrived
         self._ended = False
+
+    def supply(self) -> Supply:
+        """Stand for a run's supply."""
+        return Supply(cast("Demand[Request]", self), cast("Stock[Any]", self), None, self._most)
 
     @property
     def exhausted(self) -> bool:
@@ -519,21 +523,6 @@ class Bulk(Batches):
     def _let_send(self) -> None:
         if self._loader is not None:
             self._loader.rest()
-
-
-def blocks(
-    plan: Plan,
-    selection: Selection,
-    encoder: Encoder,
-    accounts: Accounts,
-    code: Any,
-    start_ns: int,
-    part: tuple[int, int] = (0, 1),
-    judge: Encoder | None = None,
-) -> Supply:
-    """Build the supply of a plan that `fits`: the recording begins at `start_ns`. `part`, `judge`: see `Bulk`."""
-    bulk = Bulk(plan, selection, encoder, accounts, code, start_ns, part, judge)
-    return Supply(cast("Demand[Request]", bulk), cast("Stock[Any]", bulk), None, plan.max_requests)
 
 
 def fits(plan: Plan, selection: Selection, encoder: Encoder) -> bool:

@@ -19,7 +19,7 @@ import uvloop
 from captures.keyring import load_identities
 from captures.reader import Capture
 from replayer.ceiling import Ceiling, Earned, Source, Unbounded
-from replayer.lanes.bulk import blocks
+from replayer.lanes.bulk import Bulk
 from replayer.lanes.channel import Channel
 from replayer.lanes.choice import addresses_of
 from replayer.lanes.ledger import Ledger
@@ -146,10 +146,11 @@ class Worker:
             return
         start_ns, deadline_ns = times
         if self._dealt is None:
-            supply = blocks(
+            bulk = Bulk(
                 self._plan, self._selection, self._encoder, self.ledger.accounts, self.lane.code, start_ns,
                 self._part, self._judge,
             )  # fmt: skip
+            supply = bulk.supply()
         else:
             supply = Supply(cast("Any", self._dealt), cast("Any", self._dealt), None)
         self._began = True

@@ -245,7 +245,7 @@ def test_of_more_than_a_header_holds_the_number_is_told(tmp_path: Path) -> None:
     told = json.loads(good("ls", tmp_path / "all", "--json"))["recorded"]
     assert [one["only"][0] for one in told[:-1]] == ["0", "1", "2", "3"]
     assert told[-1] == {"more": 6}
-    assert "what 6 more sidecars recorded is not told" in " ".join(good("ls", tmp_path / "all").split())
+    assert "what at least 6 more sidecars recorded is not told" in " ".join(good("ls", tmp_path / "all").split())
 
 
 def test_what_was_written_is_told_to_programs_too(folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 
 from replayer.cores import Cores
 from replayer.folder import read_report
-from replayer.lanes.build import build
 from replayer.report import Report
 from rules.exits import Exit
 from tests.replayer.test_run import RATE, Field, app, here
@@ -22,12 +21,7 @@ from tests.support.recording import record, write
 __all__ = ["app", "here"]  # fixtures
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _built() -> None:
-    try:
-        build()
-    except OSError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("native")
 
 
 def workers(process: Process) -> list[int]:

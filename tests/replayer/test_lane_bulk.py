@@ -3,7 +3,7 @@
 import ctypes
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,8 @@ from captures.reader import Capture
 from captures.records import Record
 from replayer.accounts import Accounts
 from replayer.encoding import Encoder, Request
-from replayer.lanes.build import build
-from replayer.lanes.bulk import Bulk, Packed, blocks, fits
+from replayer.lanes.bulk import Bulk, Packed, fits
 from replayer.lanes.loading import Loader
-from replayer.lanes.native import load
 from replayer.plan import Plan
 from replayer.rewriting import Rewriting
 from replayer.selection import Selection, span
@@ -33,14 +31,9 @@ RUN = "20261121-210305-k3f9"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _code() -> Iterator[None]:
+def _code(native: Any) -> None:
     global CODE  # noqa: PLW0603 - Hypothesis makes no fixture's arguments
-    try:
-        CODE = load(build())
-    except OSError as error:
-        pytest.skip(str(error))
-    yield
-    CODE = None
+    CODE = native
 
 
 def encoder(recorded_host: bool = False, rewriting: Rewriting | None = None) -> Encoder:
@@ -199,7 +192,7 @@ def test_what_can_not_be_read_on_has_not_come_to_its_end(tmp_path: Path) -> None
     whole = encoder()
     whole.plain_targets = None  # type: ignore[assignment, method-assign] # an error that nobody thought of
     plan = Plan.model_validate({"recording": "r", "to": "http://127.0.0.1:1", "idle_target": True})
-    found = blocks(plan, Selection(capture, begin_ns=0), whole, Accounts(), CODE, 0)
+    found = Bulk(plan, Selection(capture, begin_ns=0), whole, Accounts(), CODE, 0).supply()
     bulk: Any = found.stock
     with pytest.raises(CaptureError, match="can't be read on"):
         bulk.load(Loader(CODE, None), 1)

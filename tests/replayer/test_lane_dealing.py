@@ -5,7 +5,6 @@ Each sender's bucket is the one in C that senders have; one sender is the model 
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,7 @@ from replayer.accounts import Accounts
 from replayer.ceiling import SPENDABLE_NS, STALE_NS, Earned, Heard, Source
 from replayer.demand import INTERVAL_NS
 from replayer.encoding import Encoder, Request
-from replayer.lanes.build import build
 from replayer.lanes.dealing import Dealer
-from replayer.lanes.native import load
 from replayer.plan import Plan
 from replayer.selection import Selection
 from replayer.stock import Supply, stocked, supply
@@ -49,14 +46,9 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def code() -> Iterator[None]:
+def code(native: Any) -> None:
     global CODE  # noqa: PLW0603 - Hypothesis makes no fixture's arguments
-    try:
-        CODE = load(build())
-    except OSError as error:
-        pytest.skip(str(error))
-    yield
-    CODE = None
+    CODE = native
 
 
 # --- requests ---

@@ -1,6 +1,5 @@
 """What the native lane decides in C is what the models in Python decide, at every moment of a clock that is made up."""
 
-from collections.abc import Iterator
 from ctypes import c_int64
 from typing import Any
 
@@ -9,8 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replayer.ceiling import SPENDABLE_NS, STALE_NS, Ceiling, Source
-from replayer.lanes.build import build
-from replayer.lanes.native import load
 from replayer.pacing import Pace, awake, pace
 from replayer.routes import rounded
 from rules.units import Share
@@ -22,14 +19,9 @@ PACES = (Pace.WAIT, Pace.SEND, Pace.SHED)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _code() -> Iterator[None]:
+def _code(native: Any) -> None:
     global CODE  # noqa: PLW0603 - Hypothesis makes no fixture's arguments
-    try:
-        CODE = load(build())
-    except OSError as error:
-        pytest.skip(str(error))
-    yield
-    CODE = None
+    CODE = native
 
 
 def grant(elapsed_ns: int, real: int, granted: int, ratio: int, *, engaged: bool) -> Grant:

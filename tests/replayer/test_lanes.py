@@ -21,7 +21,6 @@ from replayer.alarm import Alarm, alarm
 from replayer.ceiling import Ceiling, Source
 from replayer.demand import Timeline
 from replayer.encoding import Request
-from replayer.lanes.build import build
 from replayer.lanes.choice import Choice, choose, packed
 from replayer.lanes.python import BATCH, TOGETHER_NS, PythonLane
 from replayer.plan import Plan
@@ -40,12 +39,7 @@ GUARD = b"HTTP/1.1 429 No\r\nContent-Length: 0\r\nReamp-Withheld: credit\r\n\r\n
 LEVER = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nreamp-withheld:  LEVER \r\n\r\n"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _built() -> None:
-    try:
-        build()
-    except OSError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("native")
 
 
 def run[T](main: Callable[[], Coroutine[Any, Any, T]]) -> T:
