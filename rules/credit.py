@@ -81,6 +81,15 @@ class Bucket:
         self._balance = min(self._balance, max(CREDIT, self._recent))
 
 
+def estimated(copies: int, share: int) -> int:
+    """Tell for how many requests so many `copies` stand, if a `share` of them (millionths) is copied; never too many.
+
+    It grows with the copies and is rounded down, also in parts: what two heaps stand for apart is never more than what
+    they stand for together. So whatever is promised of real requests holds for these, too.
+    """
+    return copies * 1_000_000 // share
+
+
 def grant(real: int, ratio: int, subscribers: int, carry: int) -> tuple[int, int]:
     """Share out what `real` new requests earned: ``(whole credits for this subscriber, carry for the next time)``.
 

@@ -1,6 +1,9 @@
 """How a command ends: exit codes that CI can act on, and the one exception for a user's mistake."""
 
+import gc
+import sys
 from enum import IntEnum
+from typing import NoReturn
 
 
 class Exit(IntEnum):
@@ -12,6 +15,8 @@ class Exit(IntEnum):
     LEVER = 91
     OUTSIDE_WINDOW = 92
     INVALID = 93
+    PREFLIGHT = 94
+    NOT_PROVEN = PREFLIGHT  # of a drill: what has to be shown before anybody relies on it was not shown
     SLO_BREACHED = 99
     CONFIGURATION = 104
     INTERRUPTED = 105
@@ -23,3 +28,13 @@ class UserError(Exception):
     def __init__(self, message: str, code: Exit = Exit.CONFIGURATION) -> None:
         super().__init__(message)
         self.code = code
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with `code`, in order, but without the garbage collector.
+
+    It would look through all that was loaded several times before the interpreter lets go of it: up to a tenth of a
+    second, for memory that is the system's a moment later.
+    """
+    gc.freeze()
+    sys.exit(code)

@@ -19,15 +19,14 @@ class UnitError(ValueError):
     """The text is not such a quantity. The message says how to write one."""
 
 
-class _Quantity:
-    """Parses, prints and validates; subclasses say how."""
+class Written:
+    """A pydantic field that is written as text. Subclasses say how to read it, and print what reads back."""
 
     __slots__ = ()
-    example: ClassVar[str]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read one quantity. Raises UnitError."""
+        """Read one. Raises UnitError."""
         raise NotImplementedError  # each subclass has its own notation
 
     @classmethod
@@ -45,6 +44,18 @@ class _Quantity:
         if isinstance(value, str):
             return cls.parse(value)
         raise cls._error(value)
+
+    @classmethod
+    def _error(cls, value: Any) -> UnitError:
+        """Say that this is none, and how to write one."""
+        raise NotImplementedError
+
+
+class _Quantity(Written):
+    """Its docstring names it up to the colon."""
+
+    __slots__ = ()
+    example: ClassVar[str]
 
     @classmethod
     def _error(cls, value: Any) -> UnitError:
@@ -189,9 +200,12 @@ class Size(_Quantity, int):
 
     def __str__(self) -> str:
         for unit in ("TiB", "GiB", "MiB", "KiB"):
-            if self >= _BYTES[unit.lower()]:
-                exact = int(self) / _BYTES[unit.lower()]
-                return f"{exact:g}{unit}" if exact == round(exact, 3) else f"{int(self)}B"
+            if self >= (step := _BYTES[unit.lower()]):
+                thousandths, rest = divmod(int(self) * 1000, step)
+                if rest:
+                    break
+                whole, part = divmod(thousandths, 1000)
+                return f"{whole}.{part:03}".rstrip("0").rstrip(".") + unit
         return f"{int(self)}B"
 
     __repr__ = __str__

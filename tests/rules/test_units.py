@@ -1,7 +1,7 @@
 """Quantities: exact values, one notation, and a clear word for whatever is not one."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -49,6 +49,7 @@ def test_shares_and_factors_print_as_what_reads_back_to_the_same(millionths: int
 
 
 @given(st.integers(0, 10**15))
+@example(1029248)  # 1005.125 KiB: seven digits
 def test_sizes_print_as_what_reads_back_to_the_same(size: int) -> None:
     assert Size.parse(str(Size(size))) == size
 
