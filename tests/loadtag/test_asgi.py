@@ -2,13 +2,14 @@
 
 import asyncio
 import base64
+import contextvars
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
@@ -20,6 +21,7 @@ from starlette.websockets import WebSocket
 from loadtag import LoadTag, current_run, current_tag, format_token, is_load_test
 from loadtag.asgi import LoadTagMiddleware
 from loadtag.headers import put
+from tests.support.serving import by_uvicorn
 
 background: list[str | None] = []
 
@@ -79,22 +81,11 @@ APP = Starlette(
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[int]:
-    server = uvicorn.Server(uvicorn.Config(APP, host="127.0.0.1", port=0, log_level="critical", lifespan="on"))
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        assert not task.done(), "the server did not start"
-        await asyncio.sleep(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        await task
-
-
-@asynccontextmanager
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with served() as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+    async with (
+        by_uvicorn(APP, lifespan="on") as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
+    ):
         yield http
 
 
@@ -151,7 +142,7 @@ async def test_an_error_of_the_app_stays_the_apps_and_leaves_no_tag_behind() -> 
 
 
 async def test_a_pipelined_request_does_not_inherit_the_tag_of_the_one_before_it() -> None:
-    async with served() as port:
+    async with by_uvicorn(APP, lifespan="on") as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         first = f"GET /who HTTP/1.1\r\nhost: x\r\nbaggage: loadtest={token('run-1')}\r\n\r\n"
         second = "GET /who HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -168,7 +159,7 @@ async def test_a_websocket_has_the_tag_of_its_handshake(run: str | None) -> None
     lines = ["GET /socket HTTP/1.1", "host: x", "upgrade: websocket", "connection: upgrade"]
     lines += [f"sec-websocket-key: {key}", "sec-websocket-version: 13"]
     lines += [f"baggage: loadtest={token(run)}"] if run else []
-    async with served() as port:
+    async with by_uvicorn(APP, lifespan="on") as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write("\r\n".join([*lines, "", ""]).encode())
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
@@ -178,3 +169,46 @@ async def test_a_websocket_has_the_tag_of_its_handshake(run: str | None) -> None
         await reader.read(-1)
         writer.close()
         await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "headers", [iter([(b"baggage", b"loadtest=" + token("run-1").encode())]), [(b"baggage", 5)], None]
+)
+async def test_headers_of_any_kind_reach_the_app(headers: Any) -> None:
+    """Servers give lists; the specification asks for no more than an iterable."""
+    seen: list[tuple[Any, str | None]] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        seen.append(([*(scope["headers"] or ())], current_run()))
+
+    nothing: Any = None
+    await LoadTagMiddleware(app)({"type": "http", "headers": headers}, nothing, nothing)
+    expected = {"list": [(b"baggage", 5)], "NoneType": []}.get(type(headers).__name__)
+    if expected is None:
+        assert seen == [([(b"baggage", b"loadtest=" + token("run-1").encode())], "run-1")]
+    else:
+        assert seen == [(expected, None)]
+
+
+async def test_an_app_that_is_wrapped_as_a_whole_handles_its_errors_knowing_what_it_serves() -> None:
+    async def handled(_request: Request, _error: Exception) -> PlainTextResponse:
+        return PlainTextResponse(f"failed for {current_run()}", 500)
+
+    inner = Starlette(routes=[Route("/fail", fail)], exception_handlers={Exception: handled})
+    transport = httpx.ASGITransport(LoadTagMiddleware(inner), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
+        assert (await http.get("/fail", headers=tagged("run-1"))).text == "failed for run-1"
+        assert (await http.get("/fail")).text == "failed for None"
+    assert current_run() is None
+
+
+def test_a_request_that_a_closed_loop_leaves_behind_ends_quietly() -> None:
+    """Its coroutine is closed by whoever collects it, in another context than it ran in."""
+
+    async def wait(_scope: Any, _receive: Any, _send: Any) -> None:
+        await asyncio.sleep(0)
+
+    serving = LoadTagMiddleware(wait)({"type": "http", "headers": put([], token("run-1"), "run-1")}, None, None)  # type: ignore[arg-type]
+    contextvars.copy_context().run(serving.send, None)
+    serving.close()
+    assert not is_load_test()

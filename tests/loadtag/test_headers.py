@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtag import LoadTag, format_token
-from loadtag.headers import BAGGAGE_KEY, RUN_HEADER, Found, find, put, strip, unverified_tag
+from loadtag.headers import BAGGAGE_KEY, RUN_HEADER, Found, find, fits, put, strip, unverified_tag
 
 Field = tuple[bytes, bytes]
 
@@ -261,6 +261,29 @@ def test_put_fills_8192_bytes_exactly() -> None:
 def test_put_writes_nothing_that_could_be_read_otherwise(token: str, run_id: str) -> None:
     with pytest.raises(ValueError, match="consist of"):
         put([HOST], token, run_id)
+
+
+@given(FIELDS)
+def test_what_is_put_fits(fields: list[Field]) -> None:
+    assert fits(put(fields, TOKEN, "run-1"))
+
+
+@pytest.mark.parametrize(
+    ("values", "fit"),
+    [
+        ([], True),
+        ([b",".join([b"a=b"] * 64)], True),
+        ([b",".join([b"a=b"] * 65)], False),
+        ([b"a=b"] * 64, True),
+        ([b"a=b"] * 65, False),
+        ([b"a=" + b"b" * 8190], True),
+        ([b"a=" + b"b" * 8191], False),
+        ([b"a=" + b"b" * 4094, b"a=" + b"b" * 4093], True),
+        ([b"a=" + b"b" * 4094, b"a=" + b"b" * 4094], False),  # joined by a comma
+    ],
+)
+def test_what_fits(values: list[bytes], fit: bool) -> None:
+    assert fits([HOST, *((b"Baggage", value) for value in values)]) == fit
 
 
 @given(FIELDS)

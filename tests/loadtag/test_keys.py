@@ -63,9 +63,17 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_missing_directory_is_said(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileError, match="No such file or directory"):
-        generate(tmp_path / "missing", "k")
+def test_a_missing_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
+    private, _ = generate(tmp_path / "all" / "keys", "k")
+    assert stat.S_IMODE(private.parent.stat().st_mode) == 0o700
+    assert load_private(private).key_id
+
+
+def test_a_directory_that_can_not_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in ("file", "file/keys"):
+        with pytest.raises(KeyFileError, match="can't make the folder"):
+            generate(tmp_path / place, "k")
 
 
 @pytest.mark.parametrize("name", ["", "../k", "a/b", ".k", "a b", "k\n", "k" * 101])

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loadtag import LoadTag, format_token
+from loadtag import LoadTag, TagError, format_token
 from loadtag.headers import find, put
 from loadtag.keys import generate, load_private
 
@@ -49,3 +49,6 @@ def test_the_example_at_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (b"x-load-test", b"run-1") in admit(put(real, token, "another-run"))
     assert admit(put(real, FIELDS[0][1].decode().partition("=")[2], "run-1")) == real
     assert admit([*real, (b"x-load-test", b"run-1")]) == real
+    over = load_private(private).sign("run-1", int(time.time()) - 60, "shop")
+    with pytest.raises(TagError):
+        admit(put(real, over, "run-1"))

@@ -15,6 +15,7 @@ import pytest
 from loadtag import LoadTag, current_run, format_token
 from loadtag.headers import put
 from loadtag.wsgi import LoadTagMiddleware
+from tests.support.serving import in_thread
 
 closed: list[str | None] = []
 
@@ -66,14 +67,8 @@ class Quiet(WSGIRequestHandler):
 def served() -> Iterator[int]:
     # The validator on both sides: the middleware must be a proper app to the server and a proper server to the app.
     wrapped = validator(LoadTagMiddleware(validator(app)))
-    with make_server("127.0.0.1", 0, wrapped, server_class=ThreadedServer, handler_class=Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+    with in_thread(make_server("127.0.0.1", 0, wrapped, server_class=ThreadedServer, handler_class=Quiet)) as port:
+        yield port
 
 
 def get(port: int, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
@@ -155,4 +150,5 @@ def test_the_response_to_a_real_request_is_handed_on_untouched() -> None:
 
 
 def test_a_strange_environment_does_not_raise() -> None:
-    assert list(LoadTagMiddleware(app)({"PATH_INFO": "/", "HTTP_BAGGAGE": "loadtest=\u20ac"}, start)) == [b"None"]
+    for value in ("loadtest=\u20ac", b"loadtest", None, 5):
+        assert list(LoadTagMiddleware(app)({"PATH_INFO": "/", "HTTP_BAGGAGE": value}, start)) == [b"None"]

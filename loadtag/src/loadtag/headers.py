@@ -111,6 +111,13 @@ def put(fields: Iterable[Field], token: str, run_id: str) -> list[Field]:
     return [*others, (_BAGGAGE, baggage), (_RUN, run_id.encode("ascii"))]
 
 
+def fits(fields: Sequence[Field]) -> bool:
+    """Tell whether the baggage is within what every platform has to pass on (`put` makes it so)."""
+    values = [value for name, value in fields if name.lower() == _BAGGAGE]
+    members = sum(value.count(b",") + 1 for value in values)
+    return members <= MAX_MEMBERS and sum(len(value) + 1 for value in values) - 1 <= MAX_BYTES
+
+
 def unverified_tag(fields: Sequence[Field]) -> LoadTag | None:
     """Return the tag that the fields bear, or None. Only for use behind a sidecar that lets no forged tag pass."""
     found = find(fields)

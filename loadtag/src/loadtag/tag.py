@@ -31,19 +31,36 @@ _REASONS = {
     "signature": "the signature does not fit",
     "expired": "expired",
     "audience": "meant for another audience",
+    "key-early": "its key is not good yet",
+    "key-expired": "its key has expired",
+    "key-audience": "its key is not good for this audience",
+    "key-revoked": "its key was revoked",
+    "run-revoked": "its run was revoked",
+    "revocations-unknown": "which keys were revoked is not known at the moment",
 }
+
+_FORGEABLE = {"malformed", "unknown-key", "signature"}
 
 
 class TagError(ValueError):
     """A token that is no valid load tag.
 
-    ``reason`` is one of ``malformed``, ``unknown-key``, ``signature``, ``expired`` and ``audience``: a bounded set, fit
-    for a metric's label. The token itself is never part of the message.
+    ``reason`` is ``malformed``, ``unknown-key`` or ``signature``, which anybody can cause; or ``expired``,
+    ``audience``, ``key-early``, ``key-expired``, ``key-audience``, ``key-revoked``, ``run-revoked`` or
+    ``revocations-unknown``: a bounded set, fit for a metric's label. The token itself is never part of the message.
     """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+    @property
+    def by_known_key(self) -> bool:
+        """Whether a key that is known made the token, or one that was revoked by name, so that it is no mere forgery.
+
+        Such a request is load, and never a real user's: it should be refused, not passed on without its tag.
+        """
+        return self.reason not in _FORGEABLE
 
     def __str__(self) -> str:
         return _REASONS.get(self.reason, self.reason)

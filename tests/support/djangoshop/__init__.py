@@ -1,0 +1,1 @@
+"""A Django app whose models bear stamps, in part."""
