@@ -8,6 +8,7 @@ warning: the sidecar then works the plain way, only slower.
 - `handler`: carries a connection; hooks that need no waiting run in place instead of as tasks.
 - `modes`: the proxy mode of the sidecar, a reverse proxy whose connections begin in the fast lane and are else carried
   by `handler`.
+- `outward`: the proxy mode of the egress; `targets`: its request lines, read by hosts that are known.
 - `flows`: flows and messages built without their constructors, for the fast lane.
 - `messages`: the type checks of every message's fields, left out.
 - `contexts`: a connection's context, forked without making what is thrown away.

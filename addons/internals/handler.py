@@ -33,6 +33,10 @@ from addons.internals.trial import at_once, expect, passes
 MAX_JOINED = 64 * 1024
 """Bytes up to which what is sent in pieces (a head, its body) is sent as one: each costs a system call."""
 
+MAX_CONNECTIONS = 1000
+"""Connections to one address for one client's connection. mitmproxy has five, and all other calls wait: where the
+client speaks HTTP/2 and the server HTTP/1.1, each request under way has one to itself."""
+
 _FIELDS: dict[type[commands.StartHook], str] = {}
 """The name of a hook's only argument, by the hook's class."""
 
@@ -135,6 +139,7 @@ class Handler(ProxyConnectionHandler):
             ConnectionHandler.__init__(self, Context(client, options))
             self.transports[client] = ConnectionIO(handler=None, reader=reader, writer=writer)
             self.log_prefix = f"{human.format_address(client.peername)}: "
+        self.max_conns.default_factory = lambda: asyncio.Semaphore(MAX_CONNECTIONS)
 
     @property
     def layer(self) -> Any:

@@ -4,8 +4,20 @@
   which any recipient may do (RFC 9110, 6.5.1).
 - A 1xx answer such as 103 Early Hints is taken for the final one, and the real answer is lost. It is left out instead.
 - A request head that never ends is buffered without bound. It is answered 431 and closed (RFC 6585, 5).
+- An answer's head that never ends is buffered without bound. The client is told 502.
 - A request head in which another server would see other borders (folded lines, bare CRs, NULs, blanks that are none,
   versions of other protocols) is passed on as it is. It is answered 400 and closed (RFC 9112, 2.2, 2.3, 5.2, 11.2).
+- A request of HTTP/2 with a body whose length it does not tell is passed on in HTTP/1 without any: the app takes its
+  body for further requests, which nobody has judged, counted or refused (request smuggling). It is sent in chunks
+  instead (RFC 9112, 6.1), of which none is empty, as that would be the last one. Its trailers are left out: to HTTP/1
+  they crash the connection, and to HTTP/2 they would come when everything has been judged already.
+- HTTP/2 may have blanks and control characters in its method and its path, which tear the request line of HTTP/1 apart.
+  Such a request is malformed (RFC 9113, 8.2.1, 8.3.1).
+- A request of HTTP/2 that an add-on has refused is answered once its body is there, and may have one without any end,
+  whatever its method: it would be collected in memory without bound. It is reset as soon as its body gets long.
+- A request that is answered by an add-on, and whose body another one wants to have as it comes, crashes its connection
+  ("can't set a response and enable streaming at the same time"). The body is taken in piece by piece, then the answer
+  is given: so a tap can have bodies of any length.
 - Blank lines before a request keep it waiting until more bytes come. They are left out at once (RFC 9112, 2.2).
 
 Tested with mitmproxy 12.2. Where a later version looks different, nothing is changed and a warning says so.
@@ -14,16 +26,32 @@ Tested with mitmproxy 12.2. Where a later version looks different, nothing is ch
 import logging
 import re
 from collections.abc import Callable
+from functools import wraps
+from types import MethodType
 from typing import Any
 
 import h11
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers.http import _http1
+from mitmproxy.proxy.layers.http import HttpStream, _http1, _http2
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
+    RequestData,
+    RequestHeaders,
+    RequestTrailers,
+    ResponseProtocolError,
+)
 
 logger = logging.getLogger(__name__)
 
 MAX_HEAD = 128 * 1024
-"""Bytes that a request head may have: twice what any common server takes."""
+"""Bytes that a request's head may have: twice what any common server takes."""
+
+MAX_ANSWER_HEAD = 1024 * 1024
+"""Bytes that the head of an answer may have: the app is trusted to know its clients, but not with all our memory."""
+
+MAX_REFUSED = 64 * 1024
+"""Bytes that the body of a request may have that is refused and still gets an answer."""
 
 _LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\x00-\x20\x7f]+ HTTP/1\.[0-9]\r?\n")
 _AMBIGUOUS = re.compile(
@@ -31,6 +59,8 @@ _AMBIGUOUS = re.compile(
     rb"|\ncontent-length[ \t]*:[ \t]*[0-9]{19}",  # more than 64 bits hold: some servers count on with what is left
     re.IGNORECASE,
 )
+_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_PATH = re.compile(rb"[^\x00-\x20\x7f]+")
 _END = re.compile(rb"\n\r?\n")
 
 
@@ -43,6 +73,10 @@ def mend() -> bool:
 
         body_reader = _http1.make_body_reader
         client_head, server_head = _http1.Http1Client.read_headers, _http1.Http1Server.read_headers
+        second_send = _http2.Http2Client._handle_event  # noqa: SLF001
+        consume, _ = HttpStream.state_consume_request_body, HttpStream.check_killed
+        start_stream = HttpStream.start_request_stream
+        client_send, pseudo_headers = _http1.Http1Client.send, _http2.parse_h2_request_headers
         body_reader(None)
         _is_interim(ReceiveBuffer())
     except (AttributeError, ImportError, TypeError, ValueError):
@@ -51,6 +85,11 @@ def mend() -> bool:
     setattr(_http1, "make_body_reader", _without_trailers(body_reader))  # noqa: B010 - a function of a typed module
     setattr(_http1.Http1Client, "read_headers", _past_interim(client_head))  # noqa: B010
     setattr(_http1.Http1Server, "read_headers", _strict(server_head))  # noqa: B010
+    setattr(_http1.Http1Client, "send", _framed(client_send))  # noqa: B010
+    setattr(_http2.Http2Client, "_handle_event", _untrailed(second_send))  # noqa: B010
+    setattr(_http2, "parse_h2_request_headers", _plain(pseudo_headers))  # noqa: B010
+    setattr(HttpStream, "state_consume_request_body", _bounded(consume))  # noqa: B010
+    setattr(HttpStream, "start_request_stream", _swallowing(start_stream))  # noqa: B010
     setattr(_http1, "_reamp_mended", True)  # noqa: B010
     return True
 
@@ -75,6 +114,74 @@ def _without_trailers(make: Callable[[int | None], Any]) -> Callable[[int | None
     return make_body_reader
 
 
+def _framed(send: Any) -> Any:
+    def framed(self: _http1.Http1Client, event: Any) -> layer.CommandGenerator[None]:
+        if isinstance(event, RequestTrailers) or (isinstance(event, RequestData) and not event.data):
+            return
+        if isinstance(event, RequestHeaders) and not event.end_stream:
+            request = event.request
+            if not {"content-length", "transfer-encoding"} & {name.lower() for name in request.headers}:
+                request = request.copy()
+                request.headers["Transfer-Encoding"] = "chunked"
+                event = RequestHeaders(event.stream_id, request, event.end_stream, event.replay_flow)
+        yield from send(self, event)
+
+    return framed
+
+
+def _untrailed(handle: Any) -> Any:
+    def handle_event(self: _http2.Http2Client, event: Any) -> layer.CommandGenerator[None]:
+        if not isinstance(event, RequestTrailers):
+            yield from handle(self, event)
+
+    return handle_event
+
+
+def _bounded(consume: Any) -> Any:
+    @wraps(consume)
+    def state_consume_request_body(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:
+        refused = self.flow.response is not None  # nobody but an add-on can have answered before the body is there
+        if refused and isinstance(event, RequestData) and len(self.request_body_buf) + len(event.data) > MAX_REFUSED:
+            self.request_body_buf.clear()
+            self.flow.kill()
+            yield from self.check_killed(True)
+            return
+        yield from consume(self, event)
+
+    return state_consume_request_body
+
+
+def _swallowing(start: Any) -> Any:
+    @wraps(start)
+    def start_request_stream(self: HttpStream) -> layer.CommandGenerator[None]:
+        if self.flow.response is None:
+            yield from start(self)
+            return
+        self.client_state = MethodType(_state_swallow, self)
+
+    return start_request_stream
+
+
+def _state_swallow(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:
+    stream = self.flow.request.stream
+    if not isinstance(event, RequestData):
+        self.client_state = self.state_consume_request_body  # of which there is nothing
+        yield from self.state_consume_request_body(event)
+    elif callable(stream):
+        stream(event.data)
+
+
+def _plain(parse: Any) -> Any:
+    def parsed(fields: Any) -> Any:
+        found = parse(fields)
+        _, _, method, scheme, _, path, _ = found
+        if not (_METHOD.fullmatch(method) and _PATH.fullmatch(path) and scheme in (b"http", b"https")):
+            raise ValueError("A pseudo-header is malformed.")
+        return found
+
+    return parsed
+
+
 def _is_interim(buffer: Any) -> bool:
     """Whether an answer 1xx begins here. 101 is final: it switches protocols."""
     begin = bytes(buffer._data[:12])  # noqa: SLF001 - its public face would copy all of it
@@ -87,6 +194,11 @@ def _past_interim(read: Any) -> Any:
             pass
         if self.buf or not isinstance(event, events.DataReceived):
             yield from read(self, event)
+        if self.stream_id is not None and self.response is None and len(self.buf) > MAX_ANSWER_HEAD:
+            self.state = self.done
+            yield commands.CloseConnection(self.conn)
+            told = "The head of the answer is too long."
+            yield ReceiveHttp(ResponseProtocolError(self.stream_id, told, ErrorCode.GENERIC_SERVER_ERROR))
 
     return read_headers
 
