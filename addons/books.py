@@ -19,12 +19,14 @@ import ctypes
 import fcntl
 import mmap
 import os
-import tempfile
 import time
 from enum import StrEnum
 from typing import Self
 
+from addons.shared import Inherited, anonymous
 from captures.accounting import Counts, settle
+from rules.latency import CELLS
+from rules.units import MILLION
 from rules.wire import SIGNAL_TIMEOUT
 
 
@@ -39,15 +41,12 @@ class Kind(StrEnum):
 KINDS = tuple(kind.value for kind in Kind)
 """Their names, in the order in which rows count them."""
 
-OUTCOMES = ("1xx", "2xx", "3xx", "4xx", "5xx", "error", "withheld", "denied")
+OUTCOMES = ("1xx", "2xx", "3xx", "4xx", "5xx", "error", "withheld", "denied", "copied", "excess")
 """What can become of a request: answered by the app (status class), never answered, refused by the guard (no credit
-or lever), refused for its tag."""
+or lever), refused for its tag. At a tap nobody knows: it came as a copy, or it did and there was no credit for it."""
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of durations in seconds: the Prometheus defaults, finer below and longer above."""
-
-LATENCIES = 2560
-"""Cells of a latency histogram, see `window`."""
 
 RING = 32
 """Cells of the ring that says when real requests came: one for each slot of `credit`. More than the window has, so
@@ -62,7 +61,7 @@ BEAT = 0.2
 SILENCE_NS = int(SIGNAL_TIMEOUT * 1e9)
 """A supervisor that was silent for longer counts as gone: it may have been asked to pull the lever."""
 
-_MAGIC = 0x72656D70_00000003  # "remp", version 3 of the layout
+_MAGIC = 0x72656D70_00000005  # "remp", version 5 of the layout
 _PAGE = 4096
 
 
@@ -92,7 +91,7 @@ class Row(ctypes.Structure):
     total_ns: ctypes.Array[ctypes.c_int64]
     """The sum of the durations, by kind."""
     latency: ctypes.Array[ctypes.c_int64]
-    """Histogram of real users' waiting times, see `window`."""
+    """Histograms of waiting times, by kind, then by cell of `rules.latency`."""
     cells: "memoryview[int]"
     """The whole row as integers: an index costs half of what an attribute does."""
 
@@ -108,7 +107,7 @@ class Row(ctypes.Structure):
         ("ended", ctypes.c_int64 * (len(KINDS) * len(OUTCOMES))),
         ("durations", ctypes.c_int64 * (len(KINDS) * (len(BOUNDS) + 1))),
         ("total_ns", ctypes.c_int64 * len(KINDS)),
-        ("latency", ctypes.c_int64 * LATENCIES),
+        ("latency", ctypes.c_int64 * (len(KINDS) * CELLS)),
     ]
 
     def begin(self, pid: int, restarts: int = 0) -> None:
@@ -162,6 +161,9 @@ class Shared(ctypes.Structure):
     """The reason of that, UTF-8, ended by a zero."""
     beat_ns: int
     """The supervisor's sign of life, monotonic time. 0: there is no supervisor that could fall silent."""
+    tap: int
+    """At a tap, how many millionths of the real requests are copied to it; 0: this is no tap. Set once, before there
+    are workers."""
 
     _fields_ = [
         ("magic", ctypes.c_int64),
@@ -173,7 +175,13 @@ class Shared(ctypes.Structure):
         ("engaged", ctypes.c_int64),
         ("words", ctypes.c_char * REASON),
         ("beat_ns", ctypes.c_int64),
+        ("tap", ctypes.c_int64),
     ]
+
+    @property
+    def share(self) -> int:
+        """How many millionths of the real requests come by here: at a tap fewer than all."""
+        return self.tap or MILLION
 
     @property
     def reason(self) -> str:
@@ -238,11 +246,11 @@ class NoLock(Lock):
         """Nothing is held."""
 
 
-class Books:
+class Books(Inherited):
     """All books of one sidecar."""
 
     def __init__(self, memory: bytearray | mmap.mmap, fd: int = -1) -> None:
-        self._fd = fd
+        super().__init__(fd)
         self.shared = Shared.from_buffer(memory)
         self.lock = NoLock() if fd < 0 else Lock(fd)
         self.rows = [_row(memory, _PAGE + index * _ROW) for index in range(self.shared.rows)]
@@ -259,7 +267,7 @@ class Books:
     @classmethod
     def create(cls, rows: int) -> Self:
         """Make books for other processes to attach. The memory goes when the last of them ends."""
-        fd = _anonymous()
+        fd = anonymous("reamp-books")
         os.ftruncate(fd, _size(rows))
         memory = mmap.mmap(fd, _size(rows))
         _begin(memory, rows)
@@ -282,16 +290,6 @@ class Books:
         """Whether one process has them for itself."""
         return self._fd < 0
 
-    def fileno(self) -> int:
-        """Give the descriptor that a worker has to inherit to `attach`."""
-        return self._fd
-
-    def close(self) -> None:
-        """Give the descriptor back. The memory stays for as long as somebody here uses it."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
 
 _ROW = -(-ctypes.sizeof(Row) // _PAGE) * _PAGE
 
@@ -309,11 +307,3 @@ def _row(memory: bytearray | mmap.mmap, offset: int) -> Row:
     row = Row.from_buffer(memory, offset)
     row.cells = memoryview(memory)[offset : offset + ctypes.sizeof(Row)].cast("q")
     return row
-
-
-def _anonymous() -> int:
-    """Open a file in memory that has no name; where the system knows no such thing, one on the disk."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("reamp-books")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from addons.books import Row, cell
 from addons.glance import Fields, glance
-from addons.passage import KIND, is_long
+from addons.passage import BODY_SIZE, KIND, has_open_end, is_long
 from addons.selection import Selection, Wanted, declare, read
+from addons.streamed import Streamed
 from captures.accounting import Counts
 from captures.bodies import BodyPolicy
 from captures.errors import CaptureError
@@ -43,28 +44,12 @@ _KEY_PATIENCE = 5.0
 """Seconds to wait for the disk that has the redaction key: nobody is served before."""
 
 
-class _Tap:
-    """Passes a streamed body through, counts it and keeps its beginning. mitmproxy calls it with each piece."""
-
-    __slots__ = ("keep", "kept", "size")
-
-    def __init__(self, keep: int) -> None:
-        self.keep = keep
-        self.kept = bytearray()
-        self.size = 0
-
-    def __call__(self, piece: bytes) -> bytes:
-        self.size += len(piece)
-        room = self.keep - len(self.kept)
-        if room > 0:
-            self.kept += piece[:room]
-        return piece
-
-
 class Capture:
     """Records real requests. Everything that can take time happens behind `captures.writer`'s bounded queue."""
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: Row, tap: int = 0) -> None:
+        """`tap`: how many millionths of the requests come as copies, of whose answers nothing is known; 0: none."""
+        self._tap = tap
         self.counts = row.counts
         self._cells = row.cells
         self.writer: CaptureWriter | None = None
@@ -151,7 +136,7 @@ class Capture:
             return
         folder = Path(ctx.options.reamp_captures)
         settings = WriterSettings(**self._settings)
-        header = selection.describe()
+        header = selection.describe(self._tap)
         writer = CaptureWriter(folder, settings, self.counts, Redactor(key, self._rules), header, self._recipients)
         await writer.start()
         self._sampler = selection.sampler(key)
@@ -188,14 +173,15 @@ class Capture:
             cells[_SYNTHETIC] += 1
         else:
             cells[_UNTRUSTED] += 1
-        if is_long(request) and flow.response is None and flow.error is None:
-            request.stream = _Tap(self._bodies.keeps(request.data.headers.fields) if _SENT in metadata else 0)
+        answered = flow.response is not None and not self._tap  # at a tap, what is answered is taken in all the same
+        if (is_long(request) or has_open_end(request)) and not answered and flow.error is None:
+            request.stream = Streamed(self._bodies.keeps(request.data.headers.fields) if _SENT in metadata else 0)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Let long or endless answers (downloads, server-sent events) through as they come."""
         response = flow.response
         if response and is_long(response):
-            response.stream = _Tap(0)
+            response.stream = Streamed(0)
 
     def response(self, flow: http.HTTPFlow) -> None:
         """Record an answered request."""
@@ -204,6 +190,16 @@ class Capture:
     def error(self, flow: http.HTTPFlow) -> None:
         """Record a request that was not answered: it was part of the traffic too."""
         self._settle(flow)
+
+    def _wants(self, wanted: Wanted, flow: http.HTTPFlow) -> bool:
+        """Ask a filter. At a tap the answer is none that it could be about."""
+        if not self._tap:
+            return wanted(flow)
+        answer, flow.response = flow.response, None
+        try:
+            return wanted(flow)
+        finally:
+            flow.response = answer
 
     def _settle(self, flow: http.HTTPFlow) -> None:
         came: tuple[Fields, str] | None = flow.metadata.pop(_SENT, None)
@@ -214,10 +210,10 @@ class Capture:
             self.counts.filtered += 1
             return
         try:
-            if self._wanted is not None and not self._wanted(flow):
+            if self._wanted is not None and not self._wants(self._wanted, flow):
                 self.counts.filtered += 1
                 return
-            record = _record(flow, *came, self._bodies)
+            record = _record(flow, *came, self._bodies, answered=not self._tap)
         except Exception:
             self.counts.dropped += 1
             logger.exception("A request could not be recorded")
@@ -239,17 +235,20 @@ async def _key(path: Path) -> bytes:
 _new_record = tuple.__new__  # half the price of the call with thirteen arguments
 
 
-def _record(flow: http.HTTPFlow, sent: Fields, authority: str, bodies: BodyPolicy) -> Record:
-    request, response = flow.request, flow.response
+def _record(flow: http.HTTPFlow, sent: Fields, authority: str, bodies: BodyPolicy, *, answered: bool = True) -> Record:
+    """Make the record of a flow. `answered`: its answer is the app's."""
+    request, response = flow.request, flow.response if answered else None
     asked = request.data
     tap = request.stream
-    if isinstance(tap, _Tap):
-        body, body_size = bytes(tap.kept), tap.size
+    if isinstance(tap, Streamed):
+        body, body_size = bytes(tap.kept[: bodies.keeps(sent)]), tap.size
     else:
         body = asked.content or b""
         body_size = len(body)
         if body_size and body_size > (limit := bodies.keeps(sent)):
             body = body[:limit]
+    if not answered:
+        body_size = max(body_size, flow.metadata.get(BODY_SIZE, 0))
     arrival_ns = _ns(asked.timestamp_start)
     status = response_size = duration_ns = 0
     ttfb_ns = -1
@@ -260,11 +259,11 @@ def _record(flow: http.HTTPFlow, sent: Fields, authority: str, bodies: BodyPolic
         ttfb_ns = begun_ns - arrival_ns if begun_ns > arrival_ns else 0
         duration_ns = _ns(answer.timestamp_end or 0) - arrival_ns
         tap = response.stream
-        response_size = tap.size if isinstance(tap, _Tap) else len(answer.content or b"")
+        response_size = tap.size if isinstance(tap, Streamed) else len(answer.content or b"")
         status = answer.status_code
-    if flow.error is not None:
+    if flow.error is not None and answered:
         status = 0  # whatever had come of an answer, the client did not get it whole
-        duration_ns = _ns(flow.error.timestamp) - arrival_ns
+        duration_ns = max(1000, _ns(flow.error.timestamp) - arrival_ns)  # with none it would not be known
     if duration_ns < ttfb_ns or duration_ns < 0:
         duration_ns = max(0, ttfb_ns)
     return _new_record(

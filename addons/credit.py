@@ -20,13 +20,16 @@ own; all that is added later is earned later, within the window. And no prefix c
 nothing is ever taken that ``ratio * real`` does not cover. A real request counts from when its worker stores the new
 `Row.real`; its ring cell is stored after that, with a slot that began before it, so the ring never makes a request
 younger than it is.
+
+At a tap, ``real`` is for how many requests its copies stand (`rules.credit.estimated`). That grows with them and is
+rounded down, for the window as well, so nothing of this changes.
 """
 
 import time
 from collections.abc import Callable
 
 from addons.books import RING, Books, Row, cell
-from rules.credit import CREDIT, SLOTS, WINDOW_NS
+from rules.credit import CREDIT, SLOTS, WINDOW_NS, estimated
 
 SLOT_NS = WINDOW_NS // SLOTS
 _REAL, _RING = cell("real"), cell("ring")
@@ -98,20 +101,21 @@ class Credit:
             shared.floor = earned
 
     def _earned(self) -> int:
-        return self._shared.ratio * sum([cells[_REAL] for cells in self._rows])
+        shared = self._shared
+        return shared.ratio * estimated(sum([cells[_REAL] for cells in self._rows]), shared.share)
 
     def _gone(self) -> int:
         return max(self._shared.taken, self._shared.floor)
 
     def _recent(self, enough: int | None = None) -> int:
         """Sum up what the last window earned: newest first, and no further than `enough`, which cuts nothing off."""
-        ratio, count, now = self._shared.ratio, 0, self._clock() // SLOT_NS
+        ratio, share, count, now = self._shared.ratio, self._shared.share, 0, self._clock() // SLOT_NS
         for slot in range(now, now - SLOTS, -1):
             at = _RING + slot % RING
             for cells in self._rows:
                 packed = cells[at]
                 if packed >> _COUNT_BITS == slot:
                     count += packed & _COUNT
-            if enough is not None and count and ratio * count >= enough:
+            if enough is not None and count and ratio * estimated(count, share) >= enough:
                 break
-        return ratio * count
+        return ratio * estimated(count, share)

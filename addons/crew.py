@@ -1,22 +1,18 @@
 """The worker processes: started, watched, replaced when they die, exchanged on a reload, and ended."""
 
 import asyncio
-import contextlib
 import logging
-import os
 import signal
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from addons.books import BEAT, Books, Row
+from addons.child import AT_ONCE, END_WITHIN, Child, gone, how, start
 from addons.holding import Holding
-from addons.orders import DRAIN, MAX_LINE, RETIRE, Assignment, Order, Report
+from addons.orders import Assignment, Order, Report
 from addons.posts import Restarts, cover
 from captures.worker import Worker as Thread
 from rules.exits import Exit, UserError
@@ -30,60 +26,28 @@ ROWS_PER_WORKER = 4
 STALLED_NS = 3_000_000_000
 """A worker that has shown no sign of life for so long is taken to hang."""
 
-END_WITHIN = 10.0
-"""Seconds from the order to end until a worker that has not is killed: the time to drain, and to write out records."""
-
-AT_ONCE = 2.0
-"""The same, when the order is given for the second time."""
-
-RETIRE_WITHIN = RETIRE + DRAIN + 15.0
-"""Seconds from the order to retire until a worker that has not is told to end, and killed if that does not help."""
-
-KILLED_WITHIN = 2.0
-"""Seconds that a killed process is waited for: one that hangs in the kernel outlives even that."""
-
 COUNT_WITHIN = 10.0
 """Seconds to count what a worker has left on the disk."""
 
-SECRETS = frozenset({"REAMP_SIDECAR_CONTROL_TOKEN"})
-"""Environment variables that are the supervisor's business only."""
 
-
-class Hand:
+class Hand(Child):
     """One worker process. Make it with `hire`."""
 
     def __init__(self, process: asyncio.subprocess.Process, row: Row, restarts: int) -> None:
-        self.process = process
         self.row = row
         self.restarts = restarts
         self.captures = ""
-        self.pid = process.pid
-        self.since = time.time()
-        self.began = time.monotonic()
         self.writer = ""
-        self.serves = False
-        self.retired = self.stalled = False
+        self.stalled = False
         self.attends: list[int] = []
-        self._deadlines: list[asyncio.TimerHandle] = []
-        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._reading = asyncio.create_task(self._read())
+        super().__init__(process, "worker")
 
     @classmethod
     async def hire(cls, assignment: Assignment, inherited: Sequence[int], row: Row, restarts: int) -> "Hand":
-        """Start a process. It gets its settings through a pipe: a command line is there for everybody to read."""
-        with _undisturbed():
-            process = await asyncio.create_subprocess_exec(
-                # -P: a folder called `addons` where somebody starts the sidecar is not ours.
-                *(sys.executable, "-P", "-m", "addons.worker"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                pass_fds=inherited,
-                env={name: value for name, value in os.environ.items() if name not in SECRETS},
-                limit=MAX_LINE,
-            )
-        hand = cls(process, row, restarts)
+        """Start a process."""
+        hand = cls(await start("addons.worker", inherited), row, restarts)
         hand.attends = [assignment.post]
-        hand._say(assignment.line())
+        hand.say(assignment.line())
         return hand
 
     @property
@@ -95,80 +59,17 @@ class Hand:
             return "retiring"
         return "starting" if not self.serves else "stalled" if self.stalled else "serving"
 
-    async def ready(self) -> None:
-        """Wait until it serves. Raises UserError if it can't."""
-        await asyncio.shield(self._ready)
-
-    async def ended(self) -> int:
-        """Wait for its end, and give the exit code (negative: the signal that killed it)."""
-        code = await self.process.wait()
-        await self._reading
-        for deadline in self._deadlines:
-            deadline.cancel()
-        return code
-
     def attend(self, posts: Sequence[int]) -> None:
         """Have it accept at these posts."""
         if self.serves and not self.retired and self.attends != list(posts):
             self.attends = list(posts)
-            self._say(Order(do="attend", at=self.attends).line())
+            self.say(Order(do="attend", at=self.attends).line())
 
-    def retire(self) -> None:
-        """Have it end when its connections have."""
-        if not self.retired:
-            self.retired = True
-            self._say(Order(do="retire").line())
-            # One that hangs, or that could not take the order, would keep its row of the books for ever.
-            self._later(RETIRE_WITHIN, signal.SIGTERM)
-            self._later(RETIRE_WITHIN + END_WITHIN, signal.SIGKILL)
-
-    def dismiss(self) -> None:
-        """Have it end."""
-        self.retired = True
-        self.signal(signal.SIGTERM)
-        self._later(END_WITHIN + 1.0, signal.SIGKILL)  # at the end of all, `Crew.end` is earlier
-
-    def _later(self, seconds: float, number: signal.Signals) -> None:
-        loop = asyncio.get_running_loop()
-        self._deadlines.append(loop.call_later(seconds, self._insist, number))
-
-    def _insist(self, number: signal.Signals) -> None:
-        if self.process.returncode is None:
-            logger.warning("Worker %d was to end and has not: it gets %s", self.pid, number.name)
-            self.signal(number)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if it still lives."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
-
-    def _say(self, line: bytes) -> None:
-        stdin = self.process.stdin
-        if stdin and not stdin.is_closing():
-            stdin.write(line)
-
-    async def _read(self) -> None:
-        stdout = self.process.stdout
-        with contextlib.suppress(ConnectionError, ValidationError, ValueError):
-            while stdout and (line := await stdout.readline()):
-                report = Report.model_validate_json(line)
-                self.writer = report.writer or self.writer
-                if report.ready:
-                    self.serves = True
-                    self.row.begin(self.pid, self.restarts)
-                    self._settle(None)
-                elif report.error:
-                    self._settle(UserError(report.error))
-        self._settle(UserError(f"worker {self.pid} ended before it served: see its log", Exit.FAILED))
-
-    def _settle(self, error: UserError | None) -> None:
-        if self._ready.done():
-            return
-        if error:
-            self._ready.set_exception(error)
-            self._ready.exception()  # somebody may not be waiting any more
-        else:
-            self._ready.set_result(None)
+    def heard(self, report: Report) -> None:
+        """Note what it is called as a writer, and that its row of the books is in use."""
+        self.writer = report.writer or self.writer
+        if report.ready:
+            self.row.begin(self.pid, self.restarts)
 
 
 class Post:
@@ -198,16 +99,24 @@ class Crew:
     """All workers of one sidecar."""
 
     def __init__(
-        self, sockets: Sequence[Sequence[socket.socket]], books: Books, options: Mapping[str, Any], holding: Holding
+        self,
+        sockets: Sequence[Sequence[socket.socket]],
+        books: Books,
+        options: Mapping[str, Any],
+        holding: Holding,
+        shares: Mapping[str, int] | None = None,
     ) -> None:
+        """`shares`: descriptors of what workers have in common with aides, by name."""
         self.posts = [Post(number, one) for number, one in enumerate(sockets)]
         self.options = options
         self._books, self._holding = books, holding
+        self._shares = dict(shares or {})
         self._free = list(range(len(books.rows)))
         self._inherited = [
             books.fileno(),
             *holding.kept,
             *(one.fileno() for post in self.posts for one in post.sockets),
+            *self._shares.values(),
         ]
         self._started = self._ending = False
         self._hiring = asyncio.Lock()
@@ -294,26 +203,13 @@ class Crew:
         for post in self.posts:
             for one in post.sockets:
                 one.close()
-        await self._gone(END_WITHIN)
+        await gone(self._hands, self._watching, END_WITHIN)
 
     async def end_at_once(self) -> None:
         """Do not wait for requests under way any more."""
         for hand in self._hands:
             hand.signal(signal.SIGTERM)
-        await self._gone(AT_ONCE)
-
-    async def _gone(self, seconds: float) -> None:
-        watching = list(self._watching)
-        if not watching:
-            return
-        _, late = await asyncio.wait(watching, timeout=seconds)
-        if late:
-            for hand in self._hands:
-                logger.warning("Worker %d did not end within %g s: killed", hand.pid, seconds)
-                hand.signal(signal.SIGKILL)
-            await asyncio.wait(watching, timeout=KILLED_WITHIN)
-            for hand in self._hands:
-                logger.error("Worker %d can't be killed: it is left behind", hand.pid)
+        await gone(self._hands, self._watching, AT_ONCE)
 
     # --- one process
 
@@ -328,7 +224,7 @@ class Crew:
             raise UserError("a worker died while it started: see its log", Exit.FAILED)
 
     async def _hire(self, post: Post, options: Mapping[str, Any]) -> Hand:
-        async with self._hiring:  # one after the other: see `_undisturbed`
+        async with self._hiring:
             if self._ending:
                 raise UserError("the sidecar is about to end")
             return await self._hire_next(post, options)
@@ -343,6 +239,7 @@ class Crew:
             books=self._books.fileno(),
             row=row,
             options=dict(options),
+            shares=self._shares,
             holding=str(self._holding.path),
             in_charge=self._holding.name,
         )
@@ -368,11 +265,11 @@ class Crew:
         hand.row.pid = 0
         if self._ending or hand.retired:
             if code not in (0, -signal.SIGTERM):
-                logger.warning("Worker %d %s while it was to end", hand.pid, _how(code))
+                logger.warning("Worker %d %s while it was to end", hand.pid, how(code))
         elif self._started and post.hand is hand:
             delay = post.restarts.died(hand.began, time.monotonic())
             when = f"in {delay:g} s" if delay else "at once"
-            logger.warning("Worker %d %s; another one starts %s", hand.pid, _how(code), when)
+            logger.warning("Worker %d %s; another one starts %s", hand.pid, how(code), when)
             self._cover()
             post.next = asyncio.create_task(self._replace(post, delay))
         # The successor has a row of its own and need not wait for this.
@@ -430,19 +327,6 @@ async def aside[**P, T](function: Callable[P, T], *args: P.args, **kwargs: P.kwa
     return await asyncio.wrap_future(call)
 
 
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold back what a terminal sends to all processes: a worker is born with it held back, and so never hears it.
-
-    One at a time: a second one would find the signals held back, and leave them so.
-    """
-    kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, kept)
-
-
 def _on_disk(folder: str, writer: str) -> int | None:
     """Give a worker's account of what it has written by what it has left on the disk; None if that can't be told.
 
@@ -475,11 +359,3 @@ def _on_disk(folder: str, writer: str) -> int | None:
 
 def _vagueness(error: BaseException) -> int:
     return 0 if isinstance(error, UserError) and error.code is Exit.CONFIGURATION else 1
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"ended with {code}"
-    with contextlib.suppress(ValueError):
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"was killed by signal {-code}"

@@ -5,30 +5,43 @@ what belongs together, and has to be cleaned up after processes that died. Here 
 anyway: nothing is computed until somebody asks, a dead worker's counts stay in its row, and no total goes down.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from addons import reckoning
+from addons.aide import Annex
 from addons.books import BOUNDS, KINDS, Books
 from addons.credit import Credit
-from rules.wire import Worker, WorkerState
+from rules.units import MILLION
+from rules.wire import Judged, Worker, WorkerState
 
 
 class Exposition:
     """A collector: register it with a registry."""
 
-    def __init__(self, books: Books, workers: Callable[[], Iterable[Worker]] | None = None) -> None:
-        """`workers` tells who carries the traffic, if somebody knows better than the books."""
+    def __init__(
+        self,
+        books: Books,
+        workers: Callable[[], Iterable[Worker]] | None = None,
+        rules: Callable[[], Iterable[Judged]] = list,
+        annexes: Sequence[Annex] = (),
+    ) -> None:
+        """`workers` tells who carries the traffic, if somebody knows better than the books; `rules` how they stand."""
+        self._annexes = annexes
+        self._rules = rules
         self._books = books
         self._tell_workers = workers or (lambda: reckoning.workers(books.rows))
         self._credit = Credit(books)
 
     def collect(self) -> Iterable[Metric]:
         """Give all metrics as they stand."""
-        return [*self._traffic(), *self._ceiling(), *self._capture(), *self._workers()]
+        beside = [metric for annex in self._annexes for metric in annex.metrics()]
+        ours = [*self._traffic(), *self._tap(), *self._ceiling(), *self._slo(), *self._capture(), *self._workers()]
+        return [*ours, *beside]
 
     def _traffic(self) -> list[Metric]:
         rows = self._books.rows
@@ -49,6 +62,22 @@ class Exposition:
             seconds.add_metric([kind], _cumulative(counts), total)
         return [requests, flight, seconds]
 
+    def _tap(self) -> list[Metric]:
+        shared = self._books.shared
+        if not shared.tap:
+            return []
+        # What is counted by kind are copies, each once: these two say for how many requests they stand.
+        return [
+            GaugeMetricFamily(
+                "reamp_tap_share", "Share of the real requests that is copied to this tap.", shared.tap / MILLION
+            ),
+            CounterMetricFamily(
+                "reamp_tap_real_requests",
+                "Real requests that the copies stand for.",
+                reckoning.real(self._books.rows, shared.share),
+            ),
+        ]
+
     def _ceiling(self) -> list[Metric]:
         shared = self._books.shared
         credit = 0.0 if shared.engaged else self._credit.balance()
@@ -59,6 +88,18 @@ class Exposition:
             ),
             GaugeMetricFamily("reamp_lever_engaged", "1 if all synthetic traffic is stopped.", shared.engaged),
         ]
+
+    def _slo(self) -> list[Metric]:
+        breached = GaugeMetricFamily(
+            "reamp_slo_breached", "1 while a rule of the owner is breached under synthetic load.", labels=["rule"]
+        )
+        value = GaugeMetricFamily(
+            "reamp_slo_value", "What a rule measures: seconds, a ratio or requests per second.", labels=["rule"]
+        )
+        for judged in self._rules():
+            breached.add_metric([judged.rule], judged.state == "breached")
+            value.add_metric([judged.rule], math.nan if judged.value is None else judged.value)
+        return [breached, value]
 
     def _workers(self) -> list[Metric]:
         workers = list(self._tell_workers())

@@ -6,6 +6,8 @@ add-ons come one after the other, the answer for the fields that were last looke
 nobody can change, so the same tuple means the same answer.
 """
 
+from addons.dark.mark import HEADER as DARK_HEADER
+from addons.traceheaders import NAMES as TRACE_NAMES
 from loadtag.headers import RUN_HEADER
 from rules.wire import WITHHELD_HEADER
 
@@ -22,6 +24,10 @@ CODING = 8
 """``transfer-encoding``."""
 WITHHELD = 16
 HOST = 32
+TRACED = 64
+"""A header that the id of a trace can be in."""
+DARK = 128
+"""The mark of a dark copy, see `dark.mark`."""
 
 FRAMING = LENGTH | CODING
 
@@ -43,7 +49,10 @@ def mark(name: bytes) -> int:
     """Judge one name."""
     lower = name.lower()
     # A name that some gateway makes the same variable of as the run's header is as good as that.
-    return TRACE if lower.replace(b"_", b"-") == _RUN else _NAMES.get(lower, 0)
+    spelled = lower.replace(b"_", b"-")
+    if spelled in TRACE_NAMES:
+        return TRACED
+    return TRACE if spelled == _RUN else DARK if spelled == DARK_HEADER else _NAMES.get(lower, 0)
 
 
 def _look(fields: Fields, marks: dict[bytes, int]) -> Glance:

@@ -35,6 +35,8 @@ class Granter:
     def __init__(self, max_extra: Share) -> None:
         self.max_extra = max_extra
         self.subscriptions: set[Subscription] = set()
+        self.granted = 0
+        """Whole credits given to anybody since the beginning."""
         self._real = 0
         self._shared_ns = 0
 
@@ -72,3 +74,4 @@ class Granter:
                 new, min(subscription.ratio, self.max_extra), len(reading), subscription.carry
             )
             subscription.granted += credits_
+            self.granted += credits_

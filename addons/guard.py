@@ -8,7 +8,7 @@ from mitmproxy.addonmanager import Loader
 from addons.books import Books, Row
 from addons.credit import Credit
 from addons.glance import WITHHELD, glance
-from addons.passage import KIND, REFUSED
+from addons.passage import EXCESS, KIND, REFUSED
 from addons.refusal import refuse
 from rules.units import Share, UnitError
 from rules.wire import WITHHELD_HEADER
@@ -50,11 +50,28 @@ class Guard:
         elif kind == "synthetic":
             self._decide(flow)
 
+    def request(self, flow: http.HTTPFlow) -> None:
+        """Look at the lever again when the body has come, which may have taken its time: the app has seen nothing yet.
+
+        (It has, of one that is passed on as it comes.)
+        """
+        if self.books.shared.engaged and flow.metadata.get(KIND) == "synthetic" and not self.books.shared.tap:
+            untouched = flow.response is None and flow.error is None and not flow.request.stream
+            if untouched:
+                self._stop(flow)
+
+    def _stop(self, flow: http.HTTPFlow) -> None:
+        reason = self.books.shared.reason or "no reason given"
+        refuse(flow, 503, "lever", "Load test stopped", f"The lever is pulled: {reason}")
+
     def _decide(self, flow: http.HTTPFlow) -> None:
         shared = self.books.shared
-        if shared.engaged:
-            reason = shared.reason or "no reason given"
-            refuse(flow, 503, "lever", "Load test stopped", f"The lever is pulled: {reason}")
+        if shared.tap:
+            # The request itself is with the app already. What nobody has let pass can only be counted.
+            if shared.engaged or not shared.watched(time.monotonic_ns()) or not self.bucket.spend():
+                flow.metadata[REFUSED] = EXCESS
+        elif shared.engaged:
+            self._stop(flow)
         elif self.orphaned or not shared.watched(time.monotonic_ns()):
             detail = "The process that watches over this sidecar is gone or hangs, so no synthetic traffic passes."
             refuse(flow, 429, "credit", "No credit for synthetic traffic", detail)

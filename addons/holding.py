@@ -5,6 +5,7 @@ which one is in charge once its workers serve. ``sidecar-PORT.workers`` is locke
 workers together, so that after a supervisor's end it tells whether any of them are left.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import logging
@@ -16,6 +17,9 @@ from typing import Self
 from rules.exits import UserError
 
 logger = logging.getLogger(__name__)
+
+POLL = 0.25
+"""Seconds between two looks at who is in charge."""
 
 
 class Holding:
@@ -80,6 +84,12 @@ class Holding:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         self._opened.callback(os.close, descriptor)
         return descriptor
+
+
+async def taken_over(path: Path, name: str) -> None:
+    """Wait until somebody other than `name` is in charge, for as long as that takes."""
+    while in_charge(path) in ("", name):  # noqa: ASYNC110 - another process announces nothing
+        await asyncio.sleep(POLL)
 
 
 def in_charge(path: Path) -> str:

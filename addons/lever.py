@@ -6,13 +6,20 @@ Its state is kept in a file, so that a restart of the sidecar does not let it go
 import logging
 import os
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
-from addons.books import Shared
 from rules.wire import Lever
 
 logger = logging.getLogger(__name__)
+
+
+class Shown(Protocol):
+    """Where others see it."""
+
+    def move_lever(self, engaged: bool, reason: str) -> None:
+        """Tell them where it stands."""
 
 
 class LatchingLever:
@@ -23,7 +30,7 @@ class LatchingLever:
     `path` None: it does not survive a restart.
     """
 
-    def __init__(self, path: Path | None = None, shared: Shared | None = None) -> None:
+    def __init__(self, path: Path | None = None, shared: Shown | None = None) -> None:
         self.path = path
         self.state = Lever() if path is None else _read(path)
         self._shared = shared

@@ -9,27 +9,31 @@ from bisect import bisect_left
 from mitmproxy import http
 
 from addons.books import BOUNDS, KINDS, OUTCOMES, Row, cell
-from addons.passage import KIND, REFUSED
-from addons.window import UNIT, index
+from addons.passage import COPIED, EXCESS, KIND, REFUSED
+from rules.latency import CELLS, UNIT, index
 
-_LATENCY = cell("latency")
 _ARRIVED = {kind: cell("arrived") + at for at, kind in enumerate(KINDS)}
 _STEPS_PER_SECOND = 1 / UNIT
 
 
-def _places(kind: int) -> tuple[int, int, int]:
-    """Give the cells where a kind's outcomes, its durations and their sum begin."""
+def _places(kind: int) -> tuple[int, int, int, int]:
+    """Give the cells where a kind's outcomes, its durations, their sum and their histogram begin."""
     return (
         cell("ended") + kind * len(OUTCOMES),
         cell("durations") + kind * (len(BOUNDS) + 1),
         cell("total_ns") + kind,
+        cell("latency") + kind * CELLS,
     )
 
 
 _PLACES = {kind: _places(at) for at, kind in enumerate(KINDS)}
 # Whatever a status is, it falls into one of five classes.
 _CLASS = [min(max(status // 100, 1), 5) - 1 for status in range(600)]
-_FAILED, _WITHHELD, _DENIED = map(OUTCOMES.index, ("error", "withheld", "denied"))
+_FAILED = OUTCOMES.index("error")
+_REFUSALS = {
+    "tag": OUTCOMES.index("denied"), COPIED: OUTCOMES.index("copied"), EXCESS: OUTCOMES.index("excess")
+}  # fmt: skip
+_WITHHELD = OUTCOMES.index("withheld")
 
 
 class Meter:
@@ -57,7 +61,7 @@ class Meter:
         """Count an answer, by whom it was given."""
         metadata, cells = flow.metadata, self._cells
         kind = metadata.get(KIND, "")
-        ended, durations, total = _PLACES.get(kind) or _PLACES["untrusted"]
+        ended, durations, total, latency = _PLACES.get(kind) or _PLACES["untrusted"]
         if REFUSED in metadata:
             cells[ended + _refusal(metadata[REFUSED])] += 1
             return
@@ -73,8 +77,7 @@ class Meter:
             seconds = done - began if done > began else 0.0
             cells[durations + bisect_left(BOUNDS, seconds)] += 1
             cells[total] += int(seconds * 1e9)
-            if kind == "real":
-                cells[_LATENCY + index(int(seconds * _STEPS_PER_SECOND + 0.5) or 1)] += 1
+            cells[latency + index(int(seconds * _STEPS_PER_SECOND + 0.5) or 1)] += 1
         status = answer.status_code
         # Last, so that a request that has ended has been counted everywhere.
         cells[ended + (_CLASS[status] if 0 <= status < 600 else _CLASS[599])] += 1
@@ -82,10 +85,10 @@ class Meter:
     def error(self, flow: http.HTTPFlow) -> None:
         """Count a request that was never (wholly) answered."""
         metadata = flow.metadata
-        ended, _, _ = _PLACES.get(metadata.get(KIND, "")) or _PLACES["untrusted"]
+        ended, *_ = _PLACES.get(metadata.get(KIND, "")) or _PLACES["untrusted"]
         # What the sidecar itself refused is not an error, even where it closed the connection instead of answering.
         self._cells[ended + (_refusal(metadata[REFUSED]) if REFUSED in metadata else _FAILED)] += 1
 
 
 def _refusal(reason: str) -> int:
-    return _DENIED if reason == "tag" else _WITHHELD
+    return _REFUSALS.get(reason, _WITHHELD)

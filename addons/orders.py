@@ -1,4 +1,4 @@
-"""What the supervisor and a worker say to each other: one JSON line each, down on stdin, up on stdout."""
+"""What the supervisor and its processes say to each other: one JSON line each, down on stdin, up on stdout."""
 
 from typing import Any, Literal
 
@@ -34,10 +34,21 @@ class Assignment(_Line):
     row: int
     options: dict[str, Any]
     """mitmproxy's options, ours included."""
+    shares: dict[str, int] = {}
+    """Descriptors of what workers have in common with aides, by name."""
     holding: str = ""
     """File that says who is in charge, see `holding`."""
     in_charge: str = ""
     """What it says as long as this worker's supervisor is."""
+
+
+class Errand(_Line):
+    """The first line down to an aide: its settings, and descriptors by name. Nothing here is a secret."""
+
+    settings: dict[str, Any]
+    shares: dict[str, int] = {}
+    row: int = 0
+    """Where to count, see `tallies`."""
 
 
 class Order(_Line):
@@ -49,7 +60,7 @@ class Order(_Line):
 
 
 class Report(_Line):
-    """A line up: the worker serves, or says why it can't."""
+    """A line up: the process serves, or says why it can't."""
 
     ready: bool = False
     error: str = ""

@@ -11,6 +11,17 @@ from addons.glance import CODING, glance
 KIND = "reamp_kind"
 RUN = "reamp_run"
 REFUSED = "reamp_refused"
+CALL = "reamp_call"
+"""Of a call through the egress, see `addons.egress.marks`."""
+
+KEPT = "reamp_kept"
+"""Of a call that the egress answers itself: how many bytes of its body are kept while it is read to its end."""
+"""Why it was not the app that answered: `rules.wire.Withheld`; at a tap `COPIED`, or `EXCESS` beyond the credit."""
+
+BODY_SIZE = "reamp_body_size"
+"""Of a copy without its whole body: how many bytes that has."""
+
+COPIED, EXCESS = "copied", "excess"
 
 
 STREAM_ABOVE = 64 * 1024
@@ -24,6 +35,15 @@ def is_long(message: http.Message) -> bool:
     if length is not None:
         return _is_long(length)
     return bool(found & CODING) or (isinstance(data, http.ResponseData) and data.status_code not in (101, 204, 304))
+
+
+def has_open_end(request: http.Request) -> bool:
+    """Whether nothing tells how much may come, as with HTTP/2, where the last frame says that it is the last.
+
+    Such a body is passed on as it comes: mitmproxy would collect it in memory, without any bound.
+    """
+    data = request.data
+    return data.http_version.startswith((b"HTTP/2", b"HTTP/3")) and glance(data.headers.fields)[1] is None
 
 
 def _is_long(length: bytes) -> bool:

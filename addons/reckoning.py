@@ -4,13 +4,18 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 
-from addons.books import BOUNDS, KINDS, LATENCIES, OUTCOMES, Row
+from addons.books import BOUNDS, KINDS, OUTCOMES, Row, cell
 from addons.window import Totals
 from captures.accounting import observed
+from rules.credit import estimated
+from rules.latency import CELLS
+from rules.units import MILLION
 from rules.wire import Accounting, Worker
 
+_LATENCY = cell("latency")
 _ERRORS = [OUTCOMES.index(outcome) for outcome in ("5xx", "error")]
 _OURS = [OUTCOMES.index(outcome) for outcome in ("withheld", "denied")]
+_UNKNOWN = [OUTCOMES.index(outcome) for outcome in ("copied", "excess")]
 
 
 def requests(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
@@ -37,22 +42,36 @@ def durations(rows: Iterable[Row]) -> dict[str, tuple[list[int], float]]:
     }
 
 
-def real(rows: Iterable[Row]) -> int:
-    """Count the real requests that have earned credit."""
-    return sum(row.real for row in rows)
+def arrived(rows: Iterable[Row], kind: str) -> int:
+    """Count the requests of a kind that came."""
+    at = KINDS.index(kind)
+    return sum(row.arrived[at] for row in rows)
 
 
-def totals(rows: Iterable[Row]) -> Totals:
-    """Give what the signal of real users is made of."""
-    rows = list(rows)
-    tally = _tally(rows, KINDS.index("real"))
+def real(rows: Iterable[Row], share: int = MILLION) -> int:
+    """Count the real requests that have earned credit. `share`: how many millionths of them came by here."""
+    return estimated(sum(row.real for row in rows), share)
+
+
+def totals(rows: Iterable[Row], kind: str = "real", share: int = MILLION) -> Totals:
+    """Give what the experience of a kind is made of: of requests that the sidecar did not refuse.
+
+    `share`: how many millionths of the real requests came by here. What came as a copy has arrived, and nobody knows
+    how it ended.
+    """
+    rows, at = list(rows), KINDS.index(kind)
+    tally = _tally(rows, at)  # before the arrivals, so that no more have ended than have come
+    refused, unknown = sum(tally[at] for at in _OURS), sum(tally[at] for at in _UNKNOWN)
+    begin = _LATENCY + at * CELLS
     # All cells of two rows are added at once, as the digits of one large number: no sum comes near 64 bits.
-    latency = sum(int.from_bytes(bytes(row.latency), sys.byteorder) for row in rows)
+    latency = sum(int.from_bytes(row.cells[begin : begin + CELLS].tobytes(), sys.byteorder) for row in rows)
+    came = arrived(rows, kind) - refused
     return Totals(
-        arrived=sum(row.arrived[KINDS.index("real")] for row in rows),
-        finished=sum(tally) - sum(tally[at] for at in _OURS),
+        arrived=estimated(came, share) if kind == "real" else came,
+        finished=sum(tally) - refused - unknown,
         errors=sum(tally[at] for at in _ERRORS),
-        latency=array("q", latency.to_bytes(8 * LATENCIES, sys.byteorder)),
+        latency=array("q", latency.to_bytes(8 * CELLS, sys.byteorder)),
+        unknown=unknown,
     )
 
 

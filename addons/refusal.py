@@ -1,26 +1,25 @@
 """Answers that the sidecar gives instead of the app."""
 
-from typing import Literal
-
 from mitmproxy import http
 
-from addons.passage import REFUSED, is_long
-from rules.wire import PROBLEM_JSON, WITHHELD_HEADER, Problem
+from addons.passage import REFUSED, has_open_end, is_long
+from rules.wire import PROBLEM_JSON, WITHHELD_HEADER, Problem, Withheld
 
-Reason = Literal["credit", "lever", "tag"]
+_BARE = ("GET", "HEAD", "OPTIONS")
+"""Methods of requests that come without a body, but for those that mean harm."""
 
 
-def refuse(flow: http.HTTPFlow, status: int, reason: Reason, title: str, detail: str) -> None:
+def refuse(flow: http.HTTPFlow, status: int, reason: Withheld, title: str, detail: str) -> None:
     """Answer `flow` with an RFC 9457 problem; it will not reach the app.
 
-    What the guard withholds is marked as its own answer, so that a replayer never takes it for an error of the target.
+    It is marked as the sidecar's own answer, so that a replayer never takes it for one of the target.
     """
     problem = Problem(type=f"urn:reamp:{reason}", title=title, status=status, detail=detail)
-    fields = {"content-type": PROBLEM_JSON, "cache-control": "no-store"}
-    if reason != "tag":
-        fields |= {WITHHELD_HEADER: reason, "retry-after": "1"}
+    fields = {"content-type": PROBLEM_JSON, "cache-control": "no-store", WITHHELD_HEADER: reason}
+    if reason != "tag":  # which will be no better in a second
+        fields["retry-after"] = "1"
     flow.metadata[REFUSED] = reason
-    if is_long(flow.request):
+    if is_long(flow.request) or (has_open_end(flow.request) and flow.request.method not in _BARE):
         # mitmproxy would collect the whole body before it sends an answer. What is refused is not worth the memory.
         flow.kill()
         return

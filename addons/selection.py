@@ -36,8 +36,8 @@ class Selection(NamedTuple):
         """Make the one who decides about sessions; None if all are recorded."""
         return Sampler(key, self.sample, self.session_by) if self.sample < MILLION else None
 
-    def describe(self) -> dict[str, Any]:
-        """Say it for the header of a segment, so that readers know what they do not see."""
+    def describe(self, tap: int = 0) -> dict[str, Any]:
+        """Say it for the header of a segment, so that readers know what they do not see. `tap`: see `Capture`."""
         said: dict[str, Any] = {"bodies": str(self.bodies), "body_limit": self.bodies.limit}
         if self.only:
             said["only"] = self.only
@@ -45,6 +45,8 @@ class Selection(NamedTuple):
             said["except"] = self.exclude
         if self.sample < MILLION:
             said |= {"sample": str(self.sample), "session_by": str(self.session_by)}
+        if tap:
+            said["tap"] = str(Share(tap))
         return {"recorded": said}
 
 

@@ -10,14 +10,18 @@ from mitmproxy.addonmanager import Loader
 
 import loadtag
 from addons.books import Kind
-from addons.glance import TRACE, UPGRADE, glance
+from addons.dark.mark import is_mark, unmarked
+from addons.glance import DARK, TRACE, UPGRADE, glance
 from addons.passage import KIND, RUN
 from addons.refusal import refuse
+from addons.revoking import ListError, Revocations
 from loadtag import headers, keys
 
 logger = logging.getLogger(__name__)
 
-_SUSPICIOUS = TRACE | UPGRADE
+_SUSPICIOUS = TRACE | UPGRADE | DARK
+
+_OURS = (b"baggage", headers.RUN_HEADER.encode())
 
 
 class Tag:
@@ -26,9 +30,17 @@ class Tag:
     Everything downstream trusts what passes here, so whatever is unclear about a tag makes it untrusted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, supervised: bool = False, tap: bool = False) -> None:
+        """Know no key yet. `supervised`: somebody else refuses to start without a list of revocations that reads well.
+
+        For a worker that takes the place of one that died it must not be a reason to leave real users waiting. `tap`:
+        what comes are copies, of which none can be refused.
+        """
+        self._tap = tap
         self.verifier = loadtag.Verifier([], audience="")
-        self._deny = False
+        self._supervised = supervised
+        self._deny = self._trusts_dark = False
+        self._revocations = Revocations(None, self._revoke)
 
     def load(self, loader: Loader) -> None:
         """Declare the options."""
@@ -46,16 +58,52 @@ class Tag:
             "What to do with a request whose tag does not verify: strip the tag and pass it on, or deny it with 403.",
             choices=("strip", "deny"),
         )
+        loader.add_option(
+            "reamp_trust_dark",
+            bool,
+            False,
+            "Believe the mark of dark copies: this sidecar stands before a service that gets them.",
+        )
+        loader.add_option(
+            "reamp_revoked", str, "", "File with the keys and runs whose load tags count no more. Empty: none are."
+        )
 
     def configure(self, updated: set[str]) -> None:
         """Read the keys again if they may have changed."""
         self._deny = ctx.options.reamp_untrusted == "deny"
+        self._trusts_dark = ctx.options.reamp_trust_dark
+        path = Path(ctx.options.reamp_revoked) if ctx.options.reamp_revoked else None
+        if path != self._revocations.path:
+            self._follow(path)
         if {"reamp_public_key", "reamp_audience"} & updated:
             try:
                 public = [key for file in ctx.options.reamp_public_key for key in keys.load_public(Path(file))]
-                self.verifier = loadtag.Verifier(public, ctx.options.reamp_audience)
+                self.verifier = loadtag.Verifier(public, ctx.options.reamp_audience, self._revocations.held)
             except (keys.KeyFileError, OSError, ValueError) as error:
                 raise exceptions.OptionsError(f"reamp_public_key: {error}") from error
+
+    def running(self) -> None:
+        """Watch the list of revocations from now on."""
+        self._revocations.follow()
+
+    def done(self) -> None:
+        """Watch it no more."""
+        self._revocations.stop()
+
+    def _follow(self, path: Path | None) -> None:
+        revocations = Revocations(path, self._revoke)
+        try:
+            revocations.begin(strict=not self._supervised)
+        except ListError as error:
+            raise exceptions.OptionsError(f"reamp_revoked: {error}") from error
+        followed, self._revocations = self._revocations, revocations
+        self._revoke(revocations.held)
+        if followed.follows:
+            followed.stop()
+            revocations.follow()
+
+    def _revoke(self, revoked: loadtag.Revoked | None) -> None:
+        self.verifier.revoke(revoked)
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Classify the request before anything else sees it."""
@@ -70,24 +118,41 @@ class Tag:
             flow.metadata[KIND] = Kind.UNTRUSTED.value
             for name in ("baggage", headers.RUN_HEADER):
                 flow.request.headers.pop(name, None)
+            flow.request.headers.fields = tuple(unmarked(flow.request.headers.fields))
 
     def _classify(self, flow: http.HTTPFlow) -> None:
         found = headers.find(flow.request.headers.fields)
         self._limit_upgrade(flow.request, tagged=found is not None)
+        marks = [value for name, value in flow.request.headers.fields if is_mark(name)]
+        believed = self._trusts_dark and found is None and len(marks) == 1
+        if marks and not believed:
+            flow.request.headers.fields = tuple(unmarked(flow.request.headers.fields))
         if found is None:
-            flow.metadata[KIND] = "real"
+            # Nobody waits for a copy: it earns nothing and is neither recorded nor copied again, forged or not.
+            odd = marks or (self._tap and _looks_tagged(flow.request))
+            flow.metadata[KIND] = Kind.UNTRUSTED.value if odd else "real"
+            if marks and self._deny and not believed:
+                refuse(flow, 403, "tag", "Mark refused", "The request bears the mark of a dark copy, and is none.")
             return
         tag = self._verified(found.token)
-        if found.token and tag:
+        if found.token and isinstance(tag, loadtag.LoadTag):
             flow.metadata[KIND] = Kind.SYNTHETIC.value
             flow.metadata[RUN] = tag.run_id
-            # People read the run's name in a header of its own; the token is what proves it, so the token decides.
-            if flow.request.headers.get(headers.RUN_HEADER) != tag.run_id:
-                flow.request.headers.fields = tuple(headers.put(flow.request.headers.fields, found.token, tag.run_id))
+            fields = flow.request.headers.fields
+            # People read the run's name in a header of its own; the token is what proves it, so the token decides. And
+            # whatever takes no more baggage than it has to must not drop the tag: the app would take it for a user.
+            if flow.request.headers.get(headers.RUN_HEADER) != tag.run_id or not headers.fits(fields):
+                flow.request.headers.fields = tuple(headers.put(fields, found.token, tag.run_id))
+            _keep(flow.request)
             return
         flow.metadata[KIND] = Kind.UNTRUSTED.value
         flow.request.headers.fields = tuple(headers.strip(flow.request.headers.fields))
-        if self._deny:
+        if self._tap:
+            return
+        if isinstance(tag, loadtag.TagError) and tag.by_known_key:
+            # No real user bears such a thing. Passed on without its tag it would be load that nobody holds back.
+            refuse(flow, 403, "tag", "Load tag refused", f"The load tag does not count: {tag}.")
+        elif self._deny:
             refuse(flow, 403, "tag", "Load tag refused", "The request bears a load tag that does not verify.")
 
     @staticmethod
@@ -102,8 +167,33 @@ class Tag:
         ):
             del request.headers["upgrade"]
 
-    def _verified(self, token: str | None) -> loadtag.LoadTag | None:
+    def _verified(self, token: str | None) -> loadtag.LoadTag | loadtag.TagError | None:
         try:
             return self.verifier.verify(token, time.time()) if token else None
-        except loadtag.TagError:
-            return None
+        except loadtag.TagError as error:
+            return error
+
+
+def _looks_tagged(request: http.Request) -> bool:
+    """Whether a proxy may have copied this for certain, as it does with what bears a tag, and not by the share.
+
+    It would stand for others that were not there, and they would earn credit.
+    """
+    key = headers.BAGGAGE_KEY.encode()
+    return any(key in value.lower() for name, value in request.headers.fields if name.lower() == b"baggage")
+
+
+def _keep(request: http.Request) -> None:
+    """See to it that no proxy takes the tag away, as it does with what ``Connection`` names (RFC 9110, 7.6.1)."""
+    fields = request.headers.fields
+    if not any(
+        name.lower() == b"connection" and any(ours in value.lower() for ours in _OURS) for name, value in fields
+    ):
+        return
+    kept = []
+    for name, value in fields:
+        if name.lower() != b"connection":
+            kept.append((name, value))
+        elif left := [option for option in map(bytes.strip, value.split(b",")) if option.lower() not in _OURS]:
+            kept.append((name, b", ".join(left)))
+    request.headers.fields = tuple(kept)

@@ -5,7 +5,7 @@ a histogram of how long it took. The reader notes these totals down once in a wh
 between now and its note from then. So a request costs three counters, whatever the window's length, nothing has to
 be reset while others read, and several readers may have windows of their own.
 
-The histogram's cells are those of an HdrHistogram with two significant digits, in steps of 10 us, up to ten minutes.
+The histogram's cells are those of `rules.latency`.
 """
 
 from collections import deque
@@ -14,13 +14,8 @@ from typing import NamedTuple
 
 from hdrh.histogram import HdrHistogram
 
+from rules.latency import LONGEST, UNIT, value
 from rules.wire import Signal
-
-UNIT = 1e-5
-"""Seconds to one step of the histogram."""
-
-LONGEST = 600 * 100_000
-"""Ten minutes, in that unit; what takes longer counts as this long."""
 
 NOTES = 15
 """A long window has at most this many notes: it is up to one fifteenth longer than it has to be."""
@@ -29,30 +24,15 @@ REUSE = 0.1
 """Seconds for which an answer serves. To sum it up costs the better part of a millisecond."""
 
 
-def index(steps: int) -> int:
-    """Give the histogram cell for a time of that many `UNIT`s: exact up to 255, then 128 cells to each doubling."""
-    if steps < 256:
-        return steps
-    steps = min(steps, LONGEST)
-    shift = steps.bit_length() - 8
-    return (shift << 7) + (steps >> shift)
-
-
-def value(cell: int) -> int:
-    """Give the least time, in `UNIT`s, that belongs to a histogram cell."""
-    if cell < 256:
-        return cell
-    shift = (cell >> 7) - 1
-    return (cell - (shift << 7)) << shift
-
-
 class Totals(NamedTuple):
-    """Everything since the beginning, of real requests."""
+    """Everything since the beginning, of one kind of requests."""
 
     arrived: int
     finished: int
     errors: int
     latency: Sequence[int]
+    unknown: int = 0
+    """Came as copies: they have arrived, and are not among the finished."""
 
 
 class SlidingSignal:

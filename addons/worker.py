@@ -17,7 +17,6 @@ if __name__ == "__main__":
 
 import asyncio
 import logging
-import os
 import sys
 import time
 from pathlib import Path
@@ -25,17 +24,14 @@ from pathlib import Path
 from addons.books import BEAT, Books, Row
 from addons.chain import Chain, worker_chain
 from addons.doors import Doors
+from addons.ear import Ear
 from addons.embedded import Sidecar
-from addons.holding import in_charge
+from addons.holding import taken_over
 from addons.internals.loop import new_event_loop
-from addons.orders import MAX_LINE, Assignment, Order, Report
-from rules.exits import Exit, UserError
+from addons.orders import Assignment, Report
+from rules.exits import Exit, UserError, leave
 
 logger = logging.getLogger(__name__)
-
-POLL = 0.25
-"""Seconds between two looks at who is in charge."""
-
 
 SWITCH = 0.0005
 """Seconds that a thread may keep the interpreter to itself while another waits. Python's 5 ms are a long time for a
@@ -45,48 +41,39 @@ request that comes while the threads of the capture log compress, write and remo
 def main() -> None:
     """Run one worker and exit with the code that fits."""
     sys.setswitchinterval(SWITCH)
-    # Whatever prints shall not end up in what the supervisor reads.
-    reports = os.dup(1)
-    os.dup2(2, 1)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        sys.exit(runner.run(work(reports)))
+        code = runner.run(work())
+    leave(code)
 
 
-async def work(reports: int) -> int:
+async def work() -> int:
     """Serve until told to end, and give the exit code."""
-    orders = await _stdin()
-    line = await orders.readline()
-    if not line:
+    ear = await Ear.begin()
+    if not (line := await ear.first()):
         return Exit.FAILED
     assignment = Assignment.model_validate_json(line)
     _log(assignment)
 
-    def report(message: Report) -> None:
-        try:
-            os.write(reports, message.line())
-        except OSError:
-            logger.debug("nobody listens to: %s", message)
-
     books = Books.attach(assignment.books)
     row = books.rows[assignment.row]
-    made = worker_chain(books, row)
+    made = worker_chain(books, row, assignment.shares, assignment.row)
     doors = Doors(assignment.posts, assignment.post)
     running: list[asyncio.Task[None]] = []
 
     def started() -> None:
         # Only now: until it serves there is nothing that has to end in order.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, sidecar.end)
-        obeying = asyncio.create_task(_obey(orders, sidecar, made, doors, assignment))
+        obeying = asyncio.create_task(_obey(ear, sidecar, made, doors, assignment))
         obeying.add_done_callback(_tell_fault)
         running.append(obeying)
         running.append(asyncio.create_task(_beat(row)))
-        report(_ready(made))
+        ear.report(_ready(made))
 
     try:
         sidecar = Sidecar(made, doors, assignment.options, started)
         await sidecar.run()
     except UserError as error:
-        report(Report(error=str(error)))
+        ear.report(Report(error=str(error)))
         return error.code
     finally:
         for task in running:
@@ -98,13 +85,10 @@ def _ready(made: Chain) -> Report:
     return Report(ready=True, writer=made.capture.writer.name if made.capture.writer else "")
 
 
-async def _obey(
-    orders: asyncio.StreamReader, sidecar: Sidecar, made: Chain, doors: Doors, assignment: Assignment
-) -> None:
+async def _obey(ear: Ear, sidecar: Sidecar, made: Chain, doors: Doors, assignment: Assignment) -> None:
     """Do what the supervisor says, as long as there is one."""
-    while line := await orders.readline():
+    async for order in ear.orders():
         try:
-            order = Order.model_validate_json(line)
             if order.do == "retire":
                 sidecar.retire()
             else:
@@ -114,9 +98,7 @@ async def _obey(
     made.guard.orphaned = True
     logger.warning("The supervisor is gone: no synthetic request passes any more; real users are served on")
     doors.forget_others()
-    holding = Path(assignment.holding)
-    while in_charge(holding) in ("", assignment.in_charge):  # noqa: ASYNC110 - another process announces nothing
-        await asyncio.sleep(POLL)
+    await taken_over(Path(assignment.holding), assignment.in_charge)
     logger.warning("Another sidecar has taken over: this worker retires")
     sidecar.retire()
 
@@ -131,12 +113,6 @@ async def _beat(row: Row) -> None:
     while True:
         row.beat_ns = time.monotonic_ns()
         await asyncio.sleep(BEAT)
-
-
-async def _stdin() -> asyncio.StreamReader:
-    reader = asyncio.StreamReader(limit=MAX_LINE)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    return reader
 
 
 def _log(assignment: Assignment) -> None:

@@ -126,8 +126,8 @@ class Exchange:
         if await self._killed("requestheaders"):
             return
         request = flow.request  # only now: an add-on may have put another one in its place
-        if request.stream and head.length and flow.response is None:
-            await self._upload()
+        if request.stream and head.length:
+            await (self._upload() if flow.response is None else self._swallow())
             return
         content = b""
         if head.length:
@@ -163,6 +163,30 @@ class Exchange:
                 app = await self._connect(repeatable=False, fresh=True)
                 app.transport.write(wire)
         await self._answer(app)
+
+    async def _swallow(self) -> None:
+        """Take a body in as it comes, for nobody but the add-on's function, then give the answer that is there."""
+        client, head, request = self._client, self._head, self._flow.request
+        body = Body(head.length)
+        body.send_as(head.length, request.stream)
+        while not body.done:
+            if client.data:
+                try:
+                    body.pass_on(client.take())
+                except ValueError as error:
+                    raise BadRequest(f"The request's body is malformed: {error}.") from None
+            elif client.eof:
+                raise ClientGone("The client ended within a request's body.")
+            else:
+                await client.more(Phase.CLIENT)
+        self._pending = False
+        client.keep(body.rest())
+        body.flush()
+        if body.trailers:
+            request.trailers = http.Headers(body.trailers)
+        request.data.timestamp_end = time()
+        if not await self._killed("request") and self._flow.response is not None:
+            await self._answer_of_addon(self._flow.response)
 
     async def _whole_request_body(self, body: Body) -> bytes:
         client = self._client

@@ -16,13 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from addons import reckoning
-from addons.books import KINDS, LATENCIES, OUTCOMES, REASON, Books, Row
+from addons.books import KINDS, OUTCOMES, REASON, Books, Row
 from addons.controlport import ControlPort, Facts
 from addons.exposition import Exposition
 from addons.lever import LatchingLever
 from captures.accounting import Counts, observed, settle
 from captures.worker import Worker as DiskWorker
-from loadtag import Signer, Verifier
+from loadtag import PublicKey, Revoked, Signer, Validity, Verifier
+from rules.latency import CELLS
 from rules.wire import Lever, State
 from tests.captures.making import eventually
 
@@ -171,7 +172,7 @@ def fill(row: Row, times: int) -> None:
     row.real = 4 * times
     row.counts.bytes_written = 100 * times
     row.counts.writing = 1
-    row.latency[100], row.latency[LATENCIES - 1] = 2 * times, times
+    row.latency[100], row.latency[CELLS - 1] = 2 * times, times
     row.durations[0], row.durations[14] = 2 * times, times
     row.total_ns[0] = times * 10**9
 
@@ -275,11 +276,57 @@ async def test_a_port_that_closes_ends_its_grant_streams_and_complains_of_nothin
     assert [entry.getMessage() for entry in caplog.records if entry.levelname == "ERROR"] == []
 
 
+async def test_streams_end_within_a_tick_when_their_key_does_or_their_run_is_revoked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    books = Books.alone()
+    ends = int(time.time()) + 2
+    private = Ed25519PrivateKey.generate()
+    signer = Signer(private)
+    verifier = Verifier([PublicKey(private.public_key(), Validity(None, ends))], "shop")
+    port = ControlPort(books, LatchingLever(shared=books.shared), verifier, Facts(audience="shop"))
+    await port.start("127.0.0.1:0")
+    ended: dict[str, float] = {}
+
+    async def listen(client: httpx.AsyncClient, path: str, run: str) -> None:
+        tag = signer.sign(run, ends + 60, "shop")
+        async with client.stream("GET", path, headers={"baggage": f"loadtest={tag}"}) as stream:
+            assert stream.status_code == 200
+            async for _ in stream.aiter_lines():
+                pass
+        ended[f"{path} {run}"] = time.time()
+
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{port.address}", trust_env=False) as client:
+            async with asyncio.TaskGroup() as group:
+                for path in ("/v1/credits", "/v1/experience"):
+                    for run in ("kept", "revoked"):
+                        group.create_task(listen(client, path, run))
+                async with asyncio.timeout(5):
+                    while len(port.granter.subscriptions) < 2:
+                        await asyncio.sleep(0.01)
+                verifier.revoke(Revoked(runs=frozenset({"revoked"})))
+                revoked = time.time()
+            headers = {"baggage": f"loadtest={signer.sign('kept', ends + 60, 'shop')}"}
+            answer = await client.get("/v1/credits", headers=headers)
+    finally:
+        await port.close()
+    # The bounds leave room for a machine that has other things to do; whatever is late, none goes on.
+    assert ended["/v1/credits revoked"] - revoked < 1
+    assert 0 <= ended["/v1/credits kept"] - ends < 1
+    assert ended["/v1/experience revoked"] - revoked < 2.5
+    assert 0 <= ended["/v1/experience kept"] - ends < 2.5
+    assert answer.status_code == 403
+    assert f"The key {signer.key_id} has expired" in answer.json()["detail"]
+    assert f"Run kept gets nothing any more: The key {signer.key_id} has expired" in caplog.text
+    assert "Run revoked gets nothing any more: The run revoked was revoked" in caplog.text
+
+
 def test_a_scrape_of_new_books_is_all_zero() -> None:
     books = Books.create(2)
     for family in Exposition(books).collect():
         assert not any(sample.value for sample in family.samples)
-    assert reckoning.totals(books.rows).latency.count(0) == LATENCIES
+    assert reckoning.totals(books.rows).latency.count(0) == CELLS
     assert list(reckoning.requests(books.rows)) == list(KINDS)
     assert not reckoning.capturing(books.rows, 1)
     books.close()

@@ -145,6 +145,8 @@ async def test_a_disk_that_hangs_with_the_redaction_key_keeps_nobody_waiting(
         ("reamp_max_extra", "25"),
         ("reamp_window", "0s"),
         ("reamp_window", "soon"),
+        ("reamp_slo", ["p(95)<500ms", "p(95)<500"]),
+        ("reamp_slo", ["p(99)<1.1x baseline"]),
         ("reamp_control", "8901"),
         ("reamp_body_limit", "much"),
         ("reamp_body_limit", "16MiB"),
@@ -350,3 +352,44 @@ async def test_without_anybody_to_pull_the_lever_nothing_synthetic_passes(
     assert flow.response.status_code == 429
     made.guard.orphaned = False
     assert made.guard.credit() == 2
+
+
+MARKS = ["x-reamp-dark", "X-Reamp-Dark", "x_reamp_dark"]
+
+
+@pytest.mark.parametrize("name", MARKS)
+async def test_a_mark_of_dark_copies_from_outside_is_taken_away_and_makes_nobody_real(
+    sidecar: tuple[Chain, taddons.context], name: str
+) -> None:
+    made, context = sidecar
+    flow = tflow.tflow()
+    flow.request.headers.fields = (*flow.request.headers.fields, (name.encode(), b"next"))
+    before = flow.request.headers.fields[:-1]
+    arrive(made, flow)
+    assert kind_of(flow) is Kind.UNTRUSTED
+    assert flow.request.headers.fields == before
+    context.options.update(reamp_untrusted="deny")
+    refused = tflow.tflow()
+    refused.request.headers.fields = (*refused.request.headers.fields, (name.encode(), b"next"))
+    arrive(made, refused)
+    assert refused.response is not None
+    assert refused.response.status_code == 403
+
+
+async def test_where_the_mark_is_trusted_it_is_kept_and_still_makes_nobody_real(
+    sidecar: tuple[Chain, taddons.context],
+) -> None:
+    made, context = sidecar
+    context.options.update(reamp_trust_dark=True, reamp_untrusted="deny")
+    flow = request(x_reamp_dark="next")
+    arrive(made, flow)
+    assert kind_of(flow) is Kind.UNTRUSTED
+    assert flow.request.headers["x-reamp-dark"] == "next"
+    assert flow.response is None
+    several = request(x_reamp_dark="next")
+    several.request.headers.fields = (*several.request.headers.fields, (b"X_Reamp_Dark", b"other"))
+    forged = request(x_reamp_dark="next", baggage="loadtest=nonsense")
+    for one in (several, forged):
+        arrive(made, one)
+        assert kind_of(one) is Kind.UNTRUSTED
+        assert not [name for name, _ in one.request.headers.fields if b"dark" in name.lower()]

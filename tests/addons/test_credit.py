@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from addons.books import Books, cell
 from addons.credit import SLOT_NS, Credit
-from rules.credit import CREDIT, WINDOW_NS
+from rules.credit import CREDIT, WINDOW_NS, estimated
 
 ROOT = Path(__file__).resolve().parents[2]
 MS = 1_000_000
@@ -31,9 +31,9 @@ steps = st.one_of(st.integers(0, 5 * MS), st.integers(0, 300 * MS), st.integers(
 
 
 @contextlib.contextmanager
-def books(ratio: int, rows: int = WORKERS) -> Iterator[Books]:
+def books(ratio: int, rows: int = WORKERS, tap: int = 0) -> Iterator[Books]:
     made = Books.create(rows)
-    made.shared.ratio = ratio
+    made.shared.ratio, made.shared.tap = ratio, tap
     yield made
     made.close()
 
@@ -67,6 +67,7 @@ class Site:
     def __init__(self, shared: Books, life: Life) -> None:
         self.now = WINDOW_NS
         self.life = life
+        self.share = shared.shared.share
         self.meanwhile: list[Callable[[], None]] = []
         self.workers = [Credit(shared, row, self._clock) for row in shared.rows]
         self.half = [row.cells for row in shared.rows]
@@ -80,12 +81,18 @@ class Site:
     def earn(self, worker: int, count: int = 1) -> None:
         for _ in range(count):
             self.workers[worker].earn()
-            self.life.real.append((self.now, self.life.ratio))
+            self._note()
 
     def half_earn(self, worker: int) -> None:
         """Earn as a worker does that is killed, or held up for ever, before it could say when."""
         self.half[worker][cell("real")] += 1
-        self.life.real.append((self.now, self.life.ratio))
+        self._note()
+
+    def _note(self) -> None:
+        """Write down one more request, or at a tap those that one more copy stands for."""
+        copies = len(self.life.real)
+        stands_for = estimated(copies + 1, self.share) - estimated(copies, self.share)
+        self.life.real.append((self.now, self.life.ratio * stands_for))
 
     def set_ratio(self, ratio: int) -> None:
         self.control.set_ratio(ratio)
@@ -138,6 +145,33 @@ def test_the_ceiling_holds_over_all_workers_in_every_prefix_and_every_window(
     with books(ratio) as shared:
         play(Site(shared, life), happened)
     life.holds()
+
+
+@given(st.integers(1, CREDIT // 3), st.integers(CREDIT // 10, CREDIT), events)
+@settings(max_examples=200)
+def test_at_a_tap_it_holds_for_the_real_requests_that_its_copies_stand_for(
+    ratio: int, share: int, happened: list[tuple[int, tuple[object, ...]]]
+) -> None:
+    life = Life(ratio)
+    with books(ratio, tap=share) as shared:
+        play(Site(shared, life), happened)
+    life.holds()
+
+
+@given(ratios, st.integers(1, CREDIT), st.integers(1, 50))
+def test_no_share_makes_a_copy_earn_more_than_it_stands_for(ratio: int, share: int, copies: int) -> None:
+    with books(ratio, tap=share) as shared:
+        site = Site(shared, Life(ratio))
+        site.earn(0, copies)
+        earned, worth = Fraction(str(site.control.balance())), Fraction(ratio * copies, share)
+    assert earned <= worth * (1 + Fraction(1, 10**9))  # it is told as a float
+    assert earned > worth - Fraction(ratio, CREDIT) - 1  # and less only for the sake of whole requests
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(1, CREDIT))
+def test_what_copies_stand_for_is_never_rounded_up_apart_or_together(some: int, more: int, share: int) -> None:
+    together = estimated(some + more, share)
+    assert estimated(some, share) + estimated(more, share) <= together <= Fraction(CREDIT * (some + more), share)
 
 
 @given(ratios, events, st.lists(st.tuples(steps, worker), min_size=1, max_size=50))

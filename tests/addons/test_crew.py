@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from addons import child
 from addons import crew as crews
 from addons.books import Books, Row
 from addons.crew import ROWS_PER_WORKER, Crew, Hand
@@ -28,7 +29,7 @@ class StandIn(Hand):
     """A worker without a process. `immortal`: not even SIGKILL ends it."""
 
     def __init__(self, pid: int, row: Row) -> None:
-        self.pid, self.row, self.restarts = pid, row, 0
+        self.name, self.pid, self.row, self.restarts = "worker", pid, row, 0
         self.captures = self.writer = ""
         self.since, self.began = time.time(), time.monotonic()
         self.serves = self.retired = self.stalled = self.immortal = False
@@ -58,7 +59,7 @@ class StandIn(Hand):
         if not self.immortal:
             self.die(-number)
 
-    def _say(self, line: bytes) -> None:
+    def say(self, line: bytes) -> None:
         pass
 
 
@@ -200,7 +201,7 @@ async def test_the_end_does_not_wait_for_a_process_that_nothing_can_end(
 ) -> None:
     await agency.begin()
     monkeypatch.setattr(crews, "END_WITHIN", 0.05)
-    monkeypatch.setattr(crews, "KILLED_WITHIN", 0.05)
+    monkeypatch.setattr(child, "KILLED_WITHIN", 0.05)
     agency.hired[0].immortal = True
     async with asyncio.timeout(2):
         await agency.crew.end()
@@ -213,8 +214,8 @@ async def test_the_end_does_not_wait_for_a_process_that_nothing_can_end(
 
 
 async def test_who_does_not_retire_is_told_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crews, "RETIRE_WITHIN", 0.1)
-    monkeypatch.setattr(crews, "END_WITHIN", 0.1)
+    monkeypatch.setattr(child, "RETIRE_WITHIN", 0.1)
+    monkeypatch.setattr(child, "END_WITHIN", 0.1)
     process = await asyncio.create_subprocess_exec(
         *("sh", "-c", "trap '' TERM; echo; while :; do sleep 0.1; done"),
         stdin=asyncio.subprocess.PIPE,

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from addons.access import Tokens
 from addons.books import Books
 from addons.controlport import ControlPort
 from addons.crew import Crew
@@ -51,8 +52,10 @@ class _Site:
         self.books = Books.alone()
         self.holding = _Holding()
         self.crew = _Crew()
-        plan = Plan("http://app", "127.0.0.1:0", "127.0.0.1:0", "", folder, 1, Share.parse("10%"), [], "a", 10.0, {})
-        self.supervisor = _Supervisor(plan, cast("Crew", self.crew), self.books, lambda: plan)
+        plan = Plan(
+            "http://app", "127.0.0.1:0", "127.0.0.1:0", Tokens(), folder, 1, Share.parse("10%"), [], None, "a", 10.0, {}
+        )
+        self.supervisor = _Supervisor(plan, cast("Crew", self.crew), self.books, [], lambda: plan)
 
     async def run(self, started: Callable[[Running], None]) -> None:
         with socket.socket() as control:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from addons import worker
 from addons.doors import Doors
+from addons.ear import Ear
 from addons.orders import Assignment, Order
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ async def test_an_order_that_fails_does_not_keep_it_from_the_next_one(tmp_path: 
         nonlocal retired
         retired += 1
 
-    orders = asyncio.StreamReader()
-    orders.feed_data(Order(do="attend", at=[0]).line() + b"nonsense\n" + Order(do="retire").line())
-    orders.feed_eof()
+    ear = Ear(asyncio.StreamReader())
+    ear.stdin.feed_data(Order(do="attend", at=[0]).line() + b"nonsense\n" + Order(do="retire").line())
+    ear.stdin.feed_eof()
     guard = SimpleNamespace(orphaned=False)
     async with asyncio.timeout(10):
         await worker._obey(
-            orders,
+            ear,
             cast("Sidecar", SimpleNamespace(retire=retire)),
             cast("Chain", SimpleNamespace(guard=guard)),
             _Full([], 0),
