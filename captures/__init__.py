@@ -22,7 +22,7 @@ Beside the flow stand what people look at: `endpoints` (which ones carry the loa
 as HTTP or curl; `unpacking` opens its body), `moments` (times in words). `errors` says what can be wrong.
 `audit` hunts for what looks like a secret. `exchange` reads and writes the files of other tools.
 `repair` copies what reads of a damaged capture, into `folders` that are seen by nobody before they are whole.
-`bounds` limits what unpacking may cost.
+`bounds` limits what unpacking may cost. `undumped` keeps keys out of core dumps.
 `gaps` finds where a capture is silent, `diagnosis` names broken and foreign files.
 
 Pure are `accounting`, `audit`, `bodies`, `bursts`, `codec`, `columns`, `diagnosis`, `distribution`, `endpoints`,

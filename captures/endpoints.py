@@ -62,7 +62,9 @@ def endpoints(records: Iterable[Record], by: Order = "impact") -> list[Endpoint]
         if record.status:
             endpoint.answered += 1
             endpoint.total_ns += record.duration_ns
-        if not record.status or record.status >= 500:
+        elif not record.unknown:
+            endpoint.failed += 1
+        if record.status >= 500:
             endpoint.failed += 1
     weights = {
         "impact": lambda e: (e.total_ns, e.count),

@@ -99,7 +99,8 @@ def left_out(capture: Capture) -> list[str]:
     words = []
     for one in recorded(capture):
         sample, by = one.get("sample"), one.get("session_by")
-        parts = [f"{sample} of the sessions (by {by})"] if sample else []
+        parts = [f"copies of {one['tap']} of the requests, at a tap"] if one.get("tap") else []
+        parts += [f"{sample} of the sessions (by {by})"] if sample else []
         parts += [f"--{name} {one[name]}" for name in ("only", "except") if one.get(name)]
         if parts:
             words.append("recorded were only " + ", ".join(parts))

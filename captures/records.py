@@ -29,10 +29,16 @@ class Record(NamedTuple):
     body_size: int
     """Bytes that the client sent; larger than ``len(body)`` if the body was cut."""
     status: int
-    """0: there was no answer."""
+    """0: there was no answer, or nobody knows (`unknown`)."""
     response_size: int
     """Bytes of the answer's body."""
     ttfb_ns: int
     """From arrival to the first byte of the answer; -1: there was no answer."""
     duration_ns: int
-    """From arrival to the last byte of the answer, or to when the request ended without one."""
+    """From arrival to the last byte of the answer, or to when the request ended without one (which takes its time, if
+    only a microsecond)."""
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nobody knows what became of it: it was recorded where no answers are seen, at a tap or elsewhere."""
+        return not self.status and not self.duration_ns

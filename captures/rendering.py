@@ -48,6 +48,8 @@ def as_line(record: Record) -> str:
     """Show a record in one line: when, what, and what became of it."""
     url = printable(f"{record.scheme}://{record.authority}{record.path}")
     sent = f" +{record.body_size}B" if record.body_size else ""
+    if record.unknown:
+        return f"{iso(record.arrival_ns)} {printable(record.method)} {url}{sent} -> not known"
     answer = f"{record.status} {record.response_size}B" if record.status else "no answer"
     took = f"{record.duration_ns / 1e6:.3f}ms"
     return f"{iso(record.arrival_ns)} {printable(record.method)} {url}{sent} -> {answer} {took}"
@@ -97,6 +99,8 @@ def _ascii(row: bytes) -> str:
 
 def _answer(record: Record) -> str:
     took = f"{record.duration_ns / 1e6:.3f} ms"
+    if record.unknown:
+        return "# its answer is not known"
     if not record.status:
         return f"# no answer after {took}"
     first = f"first byte after {record.ttfb_ns / 1e6:.3f} ms" if record.ttfb_ns >= 0 else "no byte of it"

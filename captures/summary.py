@@ -28,7 +28,7 @@ class Summary(BaseModel):
     rate: Rate
     bursts: list[Window] = Field(description="how evenly requests came, in windows of four widths")
     methods: dict[str, int]
-    statuses: dict[str, int] = Field(description="'none': there was no answer")
+    statuses: dict[str, int] = Field(description="'none': there was no answer; 'unknown': nobody knows")
     hosts: dict[str, int]
     versions: dict[str, int]
     request_bytes: Quantiles = Field(description="body, as sent")
@@ -60,7 +60,7 @@ def summarise(records: Iterable[Record]) -> Summary:
             first_byte.add(record.ttfb_ns // 1000)
             took.add(record.duration_ns // 1000)
         else:
-            statuses["none"] += 1
+            statuses["unknown" if record.unknown else "none"] += 1
     windows, rate = bursts.result()
     first, last = bursts.first_ns, bursts.last_ns
     span = (last - first) / 1e9 if first is not None else 0

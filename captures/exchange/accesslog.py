@@ -1,21 +1,23 @@
 """Access logs of Apache, nginx and others: what a line says of a request becomes a record. Pure but for the files.
 
 Most logs know the time to a second only. Requests of the same second (or millisecond) are spread evenly over it in the
-order of their lines; the same log always gives the same times. Lines of one second need not stand together: up to
-ten seconds later they are still counted in. A log that tells how long requests took, and when they ended, gives when
-they began.
+order of their lines, or drawn within it (`ReadOptions.seed`); the same log always gives the same times. Lines of one
+second need not stand together: up to ten seconds later they are still counted in. A log that tells how long requests
+took, and when they ended, gives when they began.
 """
 
 import calendar
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from random import Random
 from typing import BinaryIO
 
 from captures.columns import MAX_TIME
 from captures.errors import CaptureError
 from captures.exchange import http1
-from captures.exchange.logformats import GUESSED, Field, Format, Values, compiled
+from captures.exchange.logformats import GUESSED, NAMED, Field, Format, Values, compiled
 from captures.exchange.notes import Notes
 from captures.exchange.options import ReadOptions
 from captures.exchange.streams import GLANCE, lines
@@ -25,11 +27,15 @@ from captures.records import Headers, Record
 MAX_LOG_LINE = 1 << 20
 
 _UNITS = {"s": SECOND, "ms": 1_000_000, "us": 1000, "ns": 1}
-_NUMBER = re.compile(r"(\d{1,19})(?:\.(\d{1,18}))?")
+_NUMBER = re.compile(r"(\d{1,19})(?:\.(\d{1,18})\d{0,60})?(?:[eE]([+-]?\d{1,2}))?")
+"""A number as programs write it: 0.0034537489342514574 and 1.57e-05, too."""
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)?\s*(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE)
 _CLF = re.compile(r"\[?(\d\d)/(\w{3})/(\d{4}):(\d\d:\d\d:\d\d) ([+-]\d{4})\]?")
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+_GOOD_PART = 0.05
+"""Of the lines of a log. More than the tenth of a tenth that has two zeros at the end."""
 
 
 def looks_like(start: bytes) -> bool:
@@ -40,21 +46,47 @@ def looks_like(start: bytes) -> bool:
 def read(file: BinaryIO, options: ReadOptions, notes: Notes) -> Iterator[Record]:
     """Read lines. Raises CaptureError if the format is not one, or has to be named."""
     format_ = _format(file, options)
-    spread = _Spread()
-    for number, line in lines(file, notes, MAX_LOG_LINE):
-        if not line.strip():
-            continue
-        values = format_.read(line)
-        if values is None:
-            notes.broken(f"line {number}", f"it is not in the format {format_.name}")
-            continue
+    cut_short = not options.log_format and format_.name == "common"
+
+    def said() -> Iterator[tuple[int, Values]]:
+        for number, line in lines(file, notes, MAX_LOG_LINE):
+            if not line.strip():
+                continue
+            values = format_.read(line)
+            if values is None:
+                notes.broken(f"line {number}", f"it is not in the format {format_.name}")
+                continue
+            if cut_short and any(field.what == "size" and not text.isdigit() for field, text in values):
+                notes.say("its lines tell more than format common: give --log-format to have that, too")
+            yield number, values
+
+    return records_of(said(), options, notes)
+
+
+def records_of(said: Iterable[tuple[int, Values]], options: ReadOptions, notes: Notes) -> Iterator[Record]:
+    """Make records of what lines say, each with its number."""
+    spread = _Spread(options.seed)
+    steps: Counter[int] = Counter()
+    for number, values in said:
         try:
             record, at, resolution, ended = _record(values, options, notes)
         except (ValueError, OverflowError) as error:
             notes.broken(f"line {number}", str(error))
             continue
+        steps[resolution] += 1
         yield from spread.add(record, at, resolution, ended=ended)
+    notes.step_ns = _step(steps)
     yield from spread.rest()
+
+
+def _step(steps: Mapping[int, int]) -> int:
+    """Give the coarsest step in which a good part of the times counts.
+
+    Programs leave zeros at the end out: a clock of milliseconds says 12.5 in one line of a hundred, and 12 in one of a
+    thousand.
+    """
+    enough = sum(steps.values()) * _GOOD_PART
+    return max((step for step, count in steps.items() if count >= enough), default=0)
 
 
 def _format(file: BinaryIO, options: ReadOptions) -> Format:
@@ -64,7 +96,7 @@ def _format(file: BinaryIO, options: ReadOptions) -> Format:
     found = _guess(peek(GLANCE)[:GLANCE]) if peek else None
     if found is None:
         raise CaptureError(
-            "its first line is in none of the formats common, combined, vhost_combined and json: "
+            f"its first line is in none of the formats {', '.join(NAMED)} and json: "
             "say which with --log-format and the format string from the server's configuration"
         )
     return found
@@ -111,6 +143,8 @@ def _record(values: Values, options: ReadOptions, notes: Notes) -> tuple[Record,
         headers.insert(0, (b"Host", authority.encode("utf-8", "surrogateescape")))
     if not any(field.what in {"duration", "upstream", "ttfb"} for field, _ in values):
         notes.lose("duration: the log tells none, it counts as 0")
+        if ended:
+            notes.lose("time of arrival: the log tells when requests ended, and that stands in its place")
     if method in _WITH_BODY and not length:
         notes.lose("bodies of POST, PUT and PATCH: a log holds none")
     record = Record(
@@ -222,8 +256,10 @@ def _exact(text: str, unit: int) -> tuple[int, int]:
     if not match:
         raise ValueError(f"{text[:40]!r} is no number")
     fraction = match[2] or ""
-    scale = 10 ** len(fraction)
-    return int(match[1]) * unit + int(fraction or "0") * unit // scale, max(1, unit // scale)
+    digits, power = int(match[1] + fraction) * unit, int(match[3] or 0) - len(fraction)
+    if power >= 0:
+        return digits * 10**power, unit
+    return digits // 10**-power, min(unit, max(1, unit // 10**-power))
 
 
 def _durations(values: Values) -> tuple[int, int | None]:
@@ -254,7 +290,8 @@ class _Spread:
     _HORIZON = 10 * SECOND
     _MOST = 100_000
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int | None) -> None:
+        self._drawn = None if seed is None else Random(seed)
         self._moments: dict[tuple[int, int], _Moment] = {}
         self._newest = 0
         self._held = 0
@@ -270,7 +307,7 @@ class _Spread:
                 if oldest[0] >= self._newest - self._HORIZON:
                     break
                 yield from self._end(oldest)
-            moment = self._moments[key] = _Moment(at, resolution)
+            moment = self._moments[key] = _Moment(at, resolution, self._drawn)
         moment.held.append((record, ended))
         self._held += 1
         if self._held >= self._MOST:
@@ -294,9 +331,10 @@ class _Spread:
 class _Moment:
     """A second, or whatever step a log counts in, and the requests that are told to be in it."""
 
-    __slots__ = ("_begun", "at", "held", "resolution")
+    __slots__ = ("_begun", "_drawn", "at", "held", "resolution")
 
-    def __init__(self, at: int, resolution: int) -> None:
+    def __init__(self, at: int, resolution: int, drawn: Random | None) -> None:
+        self._drawn = drawn
         self.at = at
         self.resolution = resolution
         self.held: list[tuple[Record, bool]] = []
@@ -306,8 +344,14 @@ class _Moment:
         """Spread what is held over what is left of the moment; if more may come, over half of that."""
         left = self.resolution - self._begun
         span = left if last else left // 2
-        for number, (record, ended) in enumerate(self.held):
-            at = self.at + self._begun + span * number // len(self.held)
+        for (record, ended), offset in zip(self.held, self._offsets(span), strict=True):
+            at = self.at + self._begun + offset
             yield record._replace(arrival_ns=max(0, at - record.duration_ns if ended else at))
         self._begun += span
         self.held = []
+
+    def _offsets(self, span: int) -> list[int]:
+        count = len(self.held)
+        if self._drawn is None:
+            return [span * number // count for number in range(count)]
+        return sorted(int(span * self._drawn.random()) for _ in range(count))

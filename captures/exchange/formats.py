@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
 from typing import BinaryIO, NamedTuple
 
-from captures.exchange import accesslog, curl, goreplay, har, jsonlines, k6, locust, vegeta
+from captures.exchange import accesslog, artillery, attack, curl, goreplay, har, jsonlines, k6, locust, table, vegeta
 from captures.exchange.notes import Notes
 from captures.exchange.options import ReadOptions, WriteOptions
 from captures.records import Record
@@ -78,7 +78,10 @@ FORMATS = {
         ),
         Format("k6", "k6 script", None, k6.write, aimed=True),
         Format("locust", "Locust file", None, locust.write, aimed=True),
+        Format("artillery", "Artillery script", None, artillery.write, aimed=True),
+        Format("vegeta-script", "shell script for vegeta", None, attack.write, aimed=True),
         Format("curl", "curl commands", curl.read, None, timed=False, suffixes=(".sh",), looks_like=curl.looks_like),
+        Format("csv", "CSV of URLs and times", table.read, None, looks_like=table.looks_like),
         Format("log", "access log", accesslog.read, None, suffixes=(".log",), looks_like=accesslog.looks_like),
     )
 }

@@ -1,34 +1,34 @@
-"""A k6 script of the same mix and rate. Pure but for the file given.
+"""A k6 script of the same mix and rates. Pure but for the file given.
 
 Each stage of the recording is a stage of k6's `ramping-arrival-rate`, held by two entries: one that keeps the rate, and
 one of no length that jumps to the next. Counted per length of a stage, each target is the very number of requests.
+Which request is the n-th iteration's, `schedule` says, here in JavaScript.
 """
 
 import json
 import re
-from base64 import b64encode
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-from captures.exchange.mix import Example, Mix, in_flight, mixed, say
+from captures.exchange.mix import Mix, in_flight, laid_out, mixed, run_name, say
 from captures.exchange.notes import Notes
 from captures.exchange.options import WriteOptions
-from captures.moments import iso
+from captures.exchange.scripts import filled, head, javascript
 from captures.records import Record
 
+MAX_VUS = 20_000
+_LEAST_VUS = 20
+"""An iteration is dropped while k6 makes the VU that it would have needed."""
+
+_THRESHOLDS = 20
+"""Routes whose figures k6's summary shows."""
+
+_OWN = """\
+k6 speaks the HTTP version that it negotiates, follows no redirect here, and drops iterations that find no free VU:
+look at dropped_iterations. What k6 itself adds where the recording has none: User-Agent."""
+
 _SCRIPT = """\
-// A load test for k6, made by reamp of the recording @NAME@
-// (@TOTAL@ requests, @FIRST@ to @LAST@).
-//
-//     k6 run FILE                               to @BASE@, where most of it went
-//     BASE_URL=http://127.0.0.1:8000 k6 run FILE    to another place
-//
-// What is kept: the number of requests in each stage of @SECONDS@, and each endpoint's share, exactly.
-// What is not: the moments within a stage (k6 spaces them evenly), who came after whom, and of each endpoint all but
-// a drawn sample of requests. Secrets are pseudonyms if the recording was redacted. k6 speaks the HTTP version that it
-// negotiates, follows no redirect here, and drops iterations that find no free VU: look at dropped_iterations.
-// What k6 itself adds where the recording has none: User-Agent. Host is that of BASE_URL.
-// Nothing holds this load under reamp's ceiling: keep it off production.@UNSAFE@
+@HEAD@
 
 import encoding from 'k6/encoding';
 import exec from 'k6/execution';
@@ -40,40 +40,70 @@ const BASE_URL = (__ENV.BASE_URL || @BASE_JSON@).replace(/\\/+$/, '');
 export const options = {
   discardResponseBodies: true,
   maxRedirects: 0,
+  summaryTrendStats: ['avg', 'med', 'p(95)', 'p(99)', 'max'],
   scenarios: {
     recorded: @SCENARIO@,
   },
+  // They fail nothing: with them, the summary shows these routes.
+  thresholds: @THRESHOLDS@,
 };
 
-// How many requests each of `requests` and all before it stand for.
-const upTo = @UP_TO@;
+const STAGE = @STAGE_MS@; // milliseconds
+
+// Of each stage its first request's number, how many there are, and of its routes: which, how many of this and those
+// before it, how many in the stages before.
+const stages = new SharedArray('stages', () => [
+@STAGES@
+]);
+const FIRSTS = @FIRSTS@;
+
+// Of each route its name, where its requests begin, and what share of its own each of them stands for.
+const routes = new SharedArray('routes', () => [
+@ROUTES@
+]);
 
 const requests = new SharedArray('requests', () => [
 @REQUESTS@
 ]);
 
-// Multiples of the golden ratio fall evenly into [0, 1): shares are right in short runs too, and every run is the same.
-function draw(number) {
-  const wanted = ((number + 0.5) * 0.6180339887498949) % 1 * upTo[upTo.length - 1];
-  let low = 0;
-  let high = upTo.length - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (upTo[middle] > wanted) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
+@PICK@
+let current = -1;
+let stage;
+
+// The schedule says which request has this number. If more than a stage of them had to be dropped, the clock says which
+// stage's it has to be.
+function pick(number) {
+  const now = Math.max(0, Math.floor((Date.now() - exec.scenario.startTime) / STAGE));
+  let wanted = above(FIRSTS, number) - 1;
+  const late = Math.min(now, FIRSTS.length - 1) - wanted > 1;
+  if (late) {
+    wanted = Math.min(now, FIRSTS.length - 1);
   }
-  return requests[low];
+  while (wanted > 0 && (wanted === current ? stage : stages[wanted])[1] === 0) {
+    wanted -= 1;
+  }
+  if (wanted !== current) {
+    stage = stages[wanted];
+    current = wanted;
+  }
+  const place = late ? number : number - stage[0];
+  const [route, which] = routed(stage, place);
+  const [name, first, step, cycle, upTo] = routes[route];
+  return [name, requests[first + example(step, cycle, upTo, which)]];
 }
 
-export default function () {
-  const request = draw(exec.scenario.iterationInTest);
+export function setup() {
+  if (!BASE_URL) {
+    exec.test.abort('Say where: BASE_URL=http://127.0.0.1:8000');
+  }@SETUP@
+}
+
+export default function (@GIVEN@) {
+  const [name, request] = pick(exec.scenario.iterationInTest);
   const body = request.base64 === undefined ? request.body : encoding.b64decode(request.base64);
   http.request(request.method, BASE_URL + request.path, body, {
-    headers: request.headers,
-    tags: { name: request.name },
+    headers: @HEADERS@,
+    tags: @TAGS@,
   });
 }
 """
@@ -82,41 +112,54 @@ export default function () {
 def write(records: Iterable[Record], file: BinaryIO, options: WriteOptions, notes: Notes) -> None:
     """Write a script. Raises CaptureError if nothing of the recording can be sent."""
     mix = mixed(records, options, notes)
-    say(mix, notes, "evenly spaced within each, drawn by share and not in their order")
+    say(mix, notes, "evenly spaced, and mixed, but not in the order that they came in")
     file.write(_script(mix, options).encode())
 
 
 def _script(mix: Mix, options: WriteOptions) -> str:
-    up_to, total = [], 0
-    for example in mix.examples:
-        total += example.weight
-        up_to.append(total)
-    unsafe = f"\n// {mix.unsafe} requests are not GET, HEAD or OPTIONS, and may change what they are sent to."
+    run = {"RUN": run_name(options, "k6")}
     parts = {
-        "NAME": _comment(options.source),
-        "TOTAL": f"{mix.total}",
-        "FIRST": iso(options.first_ns),
-        "LAST": iso(options.last_ns),
-        "SECONDS": _duration(mix.stage),
-        "BASE": _comment(mix.base),
-        "UNSAFE": unsafe if mix.unsafe else "",
+        "HEAD": head(mix, options, "k6", "k6 run FILE", _OWN),
         "BASE_JSON": json.dumps(mix.base),
         "SCENARIO": json.dumps(_scenario(mix), indent=2).replace("\n", "\n    "),
-        "UP_TO": json.dumps(up_to),
-        "REQUESTS": "\n".join(f"  {json.dumps(_request(example))}," for example in mix.examples),
+        "THRESHOLDS": json.dumps(_thresholds(mix), indent=2).replace("\n", "\n  "),
+        "STAGE_MS": f"{mix.stage * 1000:.3f}",
+        **javascript(mix, laid_out(mix)),
+        **{name: filled(text, run) for name, text in (_MARKED if options.mark else _UNMARKED).items()},
     }
     return filled(_SCRIPT, parts)
 
 
-def filled(script: str, parts: dict[str, str]) -> str:
-    """Put parts into a script in one go: what comes from a recording is never looked at again."""
-    return re.sub(r"@([A-Z][A-Z0-9_]*)@", lambda match: parts[match[1]], script)
+_UNMARKED = {
+    "SETUP": "",
+    "GIVEN": "",
+    "HEADERS": "request.headers",
+    "TAGS": "{ name }",
+}
+
+_MARKED = {
+    "SETUP": """
+  return { run: __ENV.RUN || `@RUN@-${new Date().toISOString().replace(/[-:]|\\.\\d+/g, '')}` };""",
+    "GIVEN": "data",
+    "HEADERS": "Object.assign({}, request.headers, { 'x-load-test': data.run })",
+    "TAGS": "{ name, run: data.run }",
+}
+
+
+def _thresholds(mix: Mix) -> dict[str, list[str]]:
+    """Give what makes k6's summary tell routes apart, for the most frequent ones whose names k6 can read there."""
+    names = [route.name for route in mix.routes if re.fullmatch(r"[A-Z]+ [A-Za-z0-9/._{}~-]+", route.name)]
+    return {
+        f"{metric}{{name:{name}}}": [always]
+        for name in names[:_THRESHOLDS]
+        for metric, always in (("http_req_duration", "max>=0"), ("http_req_failed", "rate<=1"))
+    }
 
 
 def _scenario(mix: Mix) -> dict[str, Any]:
     length = _duration(mix.stage)
-    vus = in_flight(mix)
-    pool = {"preAllocatedVUs": vus, "maxVUs": max(10 * vus, 100)}
+    vus = max(_LEAST_VUS, min(in_flight(mix), MAX_VUS // 10))
+    pool = {"preAllocatedVUs": vus, "maxVUs": 10 * vus}
     if len(set(mix.stages)) == 1:
         whole = _duration(mix.stage * len(mix.stages))
         return {
@@ -140,25 +183,5 @@ def _scenario(mix: Mix) -> dict[str, Any]:
     }
 
 
-def _request(example: Example) -> dict[str, Any]:
-    made: dict[str, Any] = {
-        "name": example.name,
-        "method": example.method,
-        "path": example.path,
-        "headers": example.headers,
-    }
-    if example.body:
-        try:
-            made["body"] = example.body.decode()
-        except UnicodeDecodeError:
-            made["base64"] = b64encode(example.body).decode()
-    return made
-
-
 def _duration(seconds: float) -> str:
     return f"{seconds * 1000:.3f}ms"
-
-
-def _comment(text: str) -> str:
-    """Keep text within its line."""
-    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,67 +1,81 @@
-"""A Locust file of the same mix and rate. Pure but for the file given.
+"""A Locust file of the same mix and rates. Pure but for the file given.
 
 Locust knows users that wait for answers, a closed model. So one user sends on a schedule and waits for nothing: every
-request has a greenlet of its own, as in an open model.
+request has a greenlet of its own, as in an open model. Which request is the n-th, `schedule` says, here once more.
 """
 
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from captures.exchange.k6 import filled
-from captures.exchange.mix import Example, Mix, mixed, say
+from captures.exchange.mix import Example, Mix, laid_out, mixed, run_name, say
 from captures.exchange.notes import Notes
 from captures.exchange.options import WriteOptions
-from captures.moments import iso
+from captures.exchange.scripts import filled, head, shares
 from captures.records import Record
 
+_MAX_IN_FLIGHT = 1000
+
+_OWN = f"""\
+Everything is sent as HTTP/1.1. What Locust itself adds where the recording has none: User-Agent, Accept-Encoding.
+One user sends the whole recording once, whatever the answers do, and then ends the run; two users (-u 2) send it
+twice at the same time. One process can send some thousand requests a second; what finds {_MAX_IN_FLIGHT} under way is
+not sent and counts as a failure."""
+
 _SCRIPT = '''\
-# A load test for Locust, made by reamp of the recording @NAME@
-# (@TOTAL@ requests, @FIRST@ to @LAST@).
-#
-#     locust -f FILE --headless                               to @BASE@, where most of it went
-#     BASE_URL=http://127.0.0.1:8000 locust -f FILE --headless    to another place
-#
-# What is kept: the number of requests in each stage of @SECONDS@ s, and each endpoint's share, exactly.
-# What is not: the moments within a stage (they are spaced evenly), who came after whom, and of each endpoint all but a
-# drawn sample of requests. Secrets are pseudonyms if the recording was redacted. Everything is sent as HTTP/1.1.
-# What Locust itself adds where the recording has none: User-Agent, Accept-Encoding. Host is that of BASE_URL.
-# One user sends the whole recording once, whatever the answers do, and then ends the run; two users (-u 2) send it
-# twice at the same time. One process can send some thousand requests a second; what finds @MAX_IN_FLIGHT@ under way
-# is not sent and counts as a failure.
-# Nothing holds this load under reamp's ceiling: keep it off production.@UNSAFE@
+@HEAD@
 
 import os
 import time
 from bisect import bisect_right
-from itertools import accumulate
 
 import gevent
 import gevent.pool
 from locust import FastHttpUser, task
 
 BASE_URL = os.environ.get("BASE_URL", @BASE_JSON@).rstrip("/")
+if not BASE_URL:
+    raise SystemExit("Say where: BASE_URL=http://127.0.0.1:8000")
+MARK = @MARK@
 MAX_IN_FLIGHT = @MAX_IN_FLIGHT@
 
 STAGE = @SECONDS@  # seconds
-STAGES = @STAGES@  # requests in each
+# Of each stage its first request's number, how many there are, and of its routes: which, how many of this and those
+# before it, how many in the stages before.
+STAGES = [
+@STAGES@
+]
 
-# How many requests it stands for, name, method, path, headers, body.
+# Of each route its name, where its requests begin, and what share of its own each of them stands for.
+ROUTES = [
+@ROUTES@
+]
+
+# Method, path, headers, body.
 REQUESTS = [
 @REQUESTS@
 ]
-UP_TO = list(accumulate(request[0] for request in REQUESTS))
 
 
 def arrivals():
-    """Give the second of each request."""
-    for number, count in enumerate(STAGES):
-        for one in range(count):
-            yield STAGE * (number + (one + 0.5) / count)
+    """Give the second of each request, its stage and its place in it."""
+    for number, stage in enumerate(STAGES):
+        count = stage[1]
+        for place in range(count):
+            yield STAGE * (number + (place + 0.5) / count), stage, place
 
 
-def drawn(number):
-    """Multiples of the golden ratio fall evenly into [0, 1): shares are right in short runs too."""
-    return REQUESTS[bisect_right(UP_TO, (number + 0.5) * 0.6180339887498949 % 1 * UP_TO[-1])]
+def picked(stage, place):
+    """Give the name of a route and a request.
+
+    A walk by about the golden section comes by each place of a stage once, and by its routes in turn.
+    """
+    _, count, step, routes, up_to, before = stage
+    at = place * step % count
+    row = bisect_right(up_to, at)
+    number = before[row] + at - (up_to[row - 1] if row else 0)
+    name, first, step, cycle, up_to = ROUTES[routes[row]]
+    at = number % cycle * step % cycle
+    return name, REQUESTS[first + bisect_right(up_to, at * up_to[-1] // cycle)]
 
 
 class Recorded(FastHttpUser):
@@ -71,30 +85,30 @@ class Recorded(FastHttpUser):
 
     def on_start(self):
         self.client.client.cookiejar = None  # each request has the cookies that it had
+        # Not allow_redirects=False: that is set and reset on the client, which all requests under way share.
+        self.client.client.redirect_response_codes = frozenset()
 
     @task
     def play(self):
         pool = gevent.pool.Pool(MAX_IN_FLIGHT)
         begun = time.monotonic()
-        for number, at in enumerate(arrivals()):
+        for at, stage, place in arrivals():
             gevent.sleep(max(0, begun + at - time.monotonic()))
+            name, request = picked(stage, place)
             if pool.full():
-                self.missed(number)
+                self.missed(name, request)
             else:
-                pool.spawn(self.send, number)
+                pool.spawn(self.send, name, request)
         pool.join(timeout=30)
         self.environment.runner.quit()
 
-    def send(self, number):
-        _, name, method, path, headers, body = drawn(number)
-        self.client.request(
-            method, path, name=name.partition(" ")[2], headers=dict(headers), data=body, allow_redirects=False
-        )
+    def send(self, name, request):
+        method, path, headers, body = request
+        self.client.request(method, path, name=name.partition(" ")[2], headers={**headers, **MARK}, data=body)
 
-    def missed(self, number):
-        _, name, method, _, _, _ = drawn(number)
+    def missed(self, name, request):
         self.environment.events.request.fire(
-            request_type=method,
+            request_type=request[0],
             name=name.partition(" ")[2],
             response_time=0,
             response_length=0,
@@ -103,39 +117,35 @@ class Recorded(FastHttpUser):
         )
 '''
 
-_MAX_IN_FLIGHT = 1000
-
 
 def write(records: Iterable[Record], file: BinaryIO, options: WriteOptions, notes: Notes) -> None:
     """Write a Locust file. Raises CaptureError if nothing of the recording can be sent."""
     mix = mixed(records, options, notes)
-    say(
-        mix,
-        notes,
-        "evenly spaced within each, drawn by share and not in their order, by one user that waits for nothing",
-    )
+    say(mix, notes, "evenly spaced, and mixed, but not in the order that they came in, by one user that never waits")
     file.write(_script(mix, options).encode())
 
 
 def _script(mix: Mix, options: WriteOptions) -> str:
-    unsafe = f"\n# {mix.unsafe} requests are not GET, HEAD or OPTIONS, and may change what they are sent to."
+    now = f'time.strftime("{run_name(options, "locust")}-%Y%m%dT%H%M%SZ", time.gmtime())'
+    run = f'{{"x-load-test": os.environ.get("RUN") or {now}}}'
     parts = {
-        "NAME": ascii(options.source),
-        "TOTAL": f"{mix.total}",
-        "FIRST": iso(options.first_ns),
-        "LAST": iso(options.last_ns),
+        "HEAD": head(mix, options, "Locust", "locust -f FILE --headless", _OWN, begin="#"),
+        "MARK": run if options.mark else "{}",
         "SECONDS": f"{mix.stage:.6f}",
-        "BASE": ascii(mix.base)[1:-1],
-        "UNSAFE": unsafe if mix.unsafe else "",
         "BASE_JSON": ascii(mix.base),
         "MAX_IN_FLIGHT": f"{_MAX_IN_FLIGHT}",
-        "STAGES": repr(mix.stages),
-        "REQUESTS": "\n".join(f"    {_request(one)}," for one in mix.examples),
+        "STAGES": _lines(tuple(stage) for stage in laid_out(mix)),
+        "ROUTES": _lines((route.name, first, *share) for route, first, share in shares(mix)),
+        "REQUESTS": _lines(_request(one) for route in mix.routes for one in route.examples),
     }
     return filled(_SCRIPT, parts)
 
 
-def _request(example: Example) -> str:
+def _lines(values: Iterable[object]) -> str:
+    return "\n".join(f"    {value!a}," for value in values)
+
+
+def _request(example: Example) -> tuple[object, ...]:
     # Locust's client writes headers as Latin-1: so each byte is what it was.
     headers = {name: value.encode().decode("latin-1") for name, value in example.headers.items()}
-    return ascii((*example[:4], headers, example.body or None))
+    return (example.method, example.path, headers, example.body or None)

@@ -35,11 +35,18 @@ NAMED = {
     "combined": '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"',
     "common": '%h %l %u %t "%r" %>s %b',
     "vhost_combined": '%v:%p %h %l %u %t "%r" %>s %O "%{Referer}i" "%{User-Agent}i"',
+    "main": '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" '
+    '"$http_user_agent" "$http_x_forwarded_for"',
+    "upstreaminfo": '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" '
+    '"$http_user_agent" $request_length $request_time [$proxy_upstream_name] [$proxy_alternative_upstream_name] '
+    "$upstream_addr $upstream_response_length $upstream_response_time $upstream_status $req_id",
 }
-"""Formats that have a name. nginx writes `combined` as Apache does; none of these tells a duration, so whether a time
-is that of the beginning or the end makes no difference."""
+"""Formats that have a name. nginx writes `combined` as Apache does; the first three tell no duration, so whether a time
+is that of the beginning or the end makes no difference. `main` is what nginx's own packages and images are set to log;
+`upstreaminfo` is what Kubernetes' ingress-nginx logs (its User Guide, "Log format")."""
 
-GUESSED = ("combined", "common", "vhost_combined")
+GUESSED = ("upstreaminfo", "main", "combined", "vhost_combined", "common")
+"""What a log is held against: `common` last, for it takes whatever follows for the size."""
 
 _NGINX: dict[str, Field] = {
     "request": Field("request"),
@@ -92,8 +99,8 @@ _APACHE_TIMES = {
 
 _NGINX_VARIABLE = re.compile(r"\$(?:([a-z0-9_]+)|\{([a-z0-9_]+)\})", re.IGNORECASE)
 _APACHE_DIRECTIVE = re.compile(r"%(?:!?\d{3}(?:,\d{3})*)?[<>]?(?:\{([^}]*)\})?[<>]?(\^[A-Za-z]{2}|[A-Za-z%])")
-# Several upstreams were asked: `0.001, 0.002 : 0.003`.
-_UPSTREAMS = rb"((?:-|[0-9.]+)(?:(?:, | : )(?:-|[0-9.]+))*+)"
+_UPSTREAM = b"[^ ,%b]++"
+"""One of those that were asked for a request; several stand like `10.0.0.1:80, 10.0.0.2:80 : unix:/tmp/socket`."""
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|u00([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _CONTROLS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 
@@ -111,7 +118,7 @@ def compiled(text: str) -> Format:
     if text == "json":
         return Format("json", _json_line)
     if text in NAMED:
-        return Format(text, _matcher(_apache(NAMED[text])))
+        return Format(text, _matcher((_nginx if "$" in NAMED[text] else _apache)(NAMED[text])))
     if text.startswith("{") and "$" not in text and not _APACHE_DIRECTIVE.search(text):
         return Format("json", _mapped(text))
     if found := re.fullmatch(r"log_format\s+\S+(?:\s+escape=\w+)?\s+(.*?);?", text, re.DOTALL):
@@ -121,7 +128,7 @@ def compiled(text: str) -> Format:
     if "%" in text:
         return Format("Apache", _matcher(_apache(text.replace('\\"', '"').replace("\\t", "\t"))))
     raise CaptureError(
-        f"--log-format: {text[:80]!r} is none: give combined, common, vhost_combined, json, a format string of nginx "
+        f"--log-format: {text[:80]!r} is none: give {', '.join(NAMED)}, json, a format string of nginx "
         "($variables) or Apache (%directives), or a mapping like "
         '{"time":"ts","method":"verb","target":"url","status":"code","duration":"took:ms"}'
     )
@@ -223,8 +230,9 @@ def _matcher(parts: _Parts) -> Callable[[bytes], Values | None]:
 
 def _value(name: str, field: Field, before: str, after: bytes) -> bytes:
     """Give the pattern of what a variable can stand for, by what stands around it."""
-    if name.startswith("upstream_"):
-        return _UPSTREAMS
+    if name.startswith("upstream_") and after and not before.endswith('"'):
+        one = _UPSTREAM % re.escape(after[:1])
+        return b"(" + one + b"(?:(?:, | : )" + one + b")*+)"
     if name == "t" and field.form == "clf":
         return rb"(\[[^\]]*+\])"
     if name == "t" and " " in field.form:

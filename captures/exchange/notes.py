@@ -23,6 +23,8 @@ class Notes:
         self.bad: list[str] = []
         self.bad_count = 0
         self.said: list[str] = []
+        self.step_ns = 0
+        """The coarsest step in which a good part of the file's times counts; 0 if it does not count in steps."""
 
     def lose(self, what: str, count: int = 1) -> None:
         """Count `what` as lost for `count` records."""

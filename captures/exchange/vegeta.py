@@ -49,11 +49,19 @@ class _Target(BaseModel):
     header: dict[str, list[str]] = {}
 
 
+_KEYS = frozenset({"method", "url", "header", "body"})
+
+
 def looks_like(start: bytes) -> bool:
     """Tell whether a file begins like targets in either format."""
     if start.startswith(b"{"):
         line = start.partition(b"\n")[0]
-        return b'"method"' in line and b'"url"' in line
+        try:
+            keys = set(json.loads(line))
+        except (ValueError, RecursionError):  # its beginning only: a body is long
+            begins = re.match(rb'\{\s*"(?:method|url|header|body)"\s*:', line)
+            return bool(begins) and b'"method"' in line and b'"url"' in line
+        return {"method", "url"} <= keys <= _KEYS  # what has a time or a status, too, is a log
     rows = [line.strip() for line in start.splitlines()]
     first = next((line for line in rows if line and not line.startswith(b"#")), b"")
     return bool(re.match(rb"[A-Z]+ +https?://\S+$", first))

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from captures.errors import CaptureError
@@ -160,6 +159,8 @@ def load_rules(path: Path) -> Rules:
 
 def parse_rules(raw: bytes, source: str) -> Rules:
     """Make rules of YAML. Raises CaptureError that names `source` and the line."""
+    import yaml  # noqa: PLC0415 - every worker of a sidecar loads this module, and few have such a file
+
     try:
         text = raw.decode("utf-8-sig")
         for token in yaml.scan(text, Loader=yaml.SafeLoader):
@@ -199,9 +200,9 @@ def _line(node: Any, place: tuple[int | str, ...]) -> int:
     line = node.start_mark.line
     for step in place:
         found = None
-        if isinstance(node, yaml.MappingNode):
+        if node.id == "mapping":
             found = next(((key, value) for key, value in node.value if key.value == step), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        elif node.id == "sequence" and isinstance(step, int) and step < len(node.value):
             found = (node.value[step], node.value[step])
         if found is None:
             break

@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -23,9 +24,13 @@ from typing import Any
 from captures.accounting import Counts
 from rules.units import Duration, Size
 from tests.captures.making import record, writer
+from tests.captures.making import write as capture
 
 PARENT = os.getpid()
-AT_ONCE = 3
+AT_ONCE = 5
+PICTURE = ((b"Content-Type", b"image/png"),)
+"""What the bodies are, so that little is searched in them and most of the time goes into writing."""
+
 HEAD = 8 * 64
 """Bytes of the notes before the times: the accounts; in the last cell but one whether it has started, in the last the
 number of times."""
@@ -96,12 +101,21 @@ async def write(folder: Path, manner: Manner, fsync: str, notes: mmap.mmap, dice
             continue
         counts.seen += 1
         noise = taken.to_bytes(8) + body if body else b""
-        if not to.offer(record(time.time_ns(), path=f"/{taken}", body=noise, body_size=len(noise))):
+        one = record(time.time_ns(), path=f"/{taken}", body=noise, body_size=len(noise), headers=PICTURE)
+        if not to.offer(one):
             raise AssertionError(f"a record was dropped: {to.last_error}")
         cells[at + taken] = time.monotonic_ns()
         taken += 1
         cells[at - 1] = taken  # last: what counts is complete
         await asyncio.sleep(manner.pause)
+
+
+def warm_up(folder: Path) -> None:
+    """Write a capture, so that what is made at the first record is not made in every process again."""
+    body = random.Random(0).randbytes(1 << 16)
+    records = [record(body=body, body_size=len(body), headers=PICTURE), record()]
+    asyncio.run(capture(folder / "first", records))
+    shutil.rmtree(folder / "first")
 
 
 def begin(folder: Path, number: int, manner: str, fsync: str, dice: random.Random) -> Living:
@@ -129,7 +143,7 @@ def grows(folder: Path) -> None:
     if files:
         before, until = files[-1].stat().st_size, time.monotonic() + 0.3
         while files[-1].stat().st_size == before and time.monotonic() < until:
-            pass
+            time.sleep(0.0001)  # a block takes the kernel longer
 
 
 def end(folder: Path, one: Living) -> Kill:
@@ -149,6 +163,7 @@ def main() -> None:
     folder, kills, seed, fsync = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     assert sizeof(Counts) <= HEAD - 16
     dice = random.Random(seed)
+    warm_up(folder)
     living: list[Living] = []
     number = 0
     while number < kills or living:

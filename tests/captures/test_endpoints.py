@@ -175,3 +175,9 @@ def test_what_strangers_make_up_does_not_fill_the_memory() -> None:
 def test_unanswered_requests_count_as_failed_and_not_for_the_mean() -> None:
     (one,) = endpoints([record(status=0, ttfb_ns=-1, duration_ns=9 * MS), record(duration_ns=3 * MS)])
     assert (one.count, one.failed, one.mean_ns) == (2, 1, 3 * MS)
+
+
+def test_of_what_nobody_knows_nothing_has_failed() -> None:
+    unknown = record(status=0, response_size=0, ttfb_ns=-1, duration_ns=0)
+    (one,) = endpoints([unknown, unknown, record(status=503), record(status=0, ttfb_ns=-1, duration_ns=1000)])
+    assert (one.count, one.failed, one.answered) == (4, 2, 1)

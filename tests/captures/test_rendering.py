@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from captures import rates
 from captures.codec import Frame
-from captures.rendering import _quoted, as_curl, as_http
+from captures.rendering import _quoted, as_curl, as_http, as_line
 from tests.captures.making import record
 
 
@@ -62,3 +62,9 @@ def test_a_packed_body_is_shown_as_it_was_meant_and_sent_as_it_was() -> None:
 
 def test_a_request_without_an_answer_says_so() -> None:
     assert as_http(record(status=0, ttfb_ns=-1)).endswith("# no answer after 3.000 ms")
+
+
+def test_where_no_answers_were_seen_none_is_said_to_be_missing() -> None:
+    one = record(status=0, response_size=0, ttfb_ns=-1, duration_ns=0)
+    assert as_http(one).endswith("# its answer is not known")
+    assert as_line(one).endswith("-> not known")

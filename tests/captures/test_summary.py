@@ -190,3 +190,9 @@ def test_what_strangers_make_up_does_not_fill_the_memory() -> None:
     assert found.methods[OTHERS] == 70_000 - 64
     assert not found.sessions.exact
     assert found.sessions.count == pytest.approx(70_000, rel=0.05)
+
+
+def test_no_answer_is_told_from_one_that_nobody_knows() -> None:
+    nothing = {"status": 0, "response_size": 0, "ttfb_ns": -1}
+    told = summarise([record(duration_ns=0, **nothing), record(duration_ns=1000, **nothing), record(status=200)])
+    assert told.statuses == {"200": 1, "none": 1, "unknown": 1}

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator
 from itertools import count
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from captures.exchange.formats import FORMATS
 from captures.exchange.notes import Notes
@@ -13,7 +13,7 @@ from captures.records import Record
 from tests.captures.making import NOON
 
 
-def read(format_: str, data: bytes | str, **options: str) -> tuple[list[Record], Notes]:
+def read(format_: str, data: bytes | str, **options: Any) -> tuple[list[Record], Notes]:
     """Read it all; requests without times arrive a tenth of a second apart, from noon on."""
     notes = Notes()
     reader = FORMATS[format_].read

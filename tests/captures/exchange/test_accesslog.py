@@ -42,6 +42,32 @@ def test_common_and_vhost_combined_are_known_by_their_looks() -> None:
     assert one.authority == "shop.example"
 
 
+def test_what_nginx_and_kubernetes_log_by_default_is_known_by_its_looks() -> None:
+    (one,), _ = read("log", f'{COMMON} "-" "Browser" "10.1.1.1"\n')
+    assert one.headers == ((b"User-Agent", b"Browser"), (b"X-Forwarded-For", b"10.1.1.1"))
+    (one,), notes = read(
+        "log",
+        f'{COMMON} "-" "Browser" 310 0.250 [shop-web-80] [] 10.0.3.4:8080, [fd00::1]:80 : unix:/tmp/s 0, 0 : 512 '
+        "0.100, 0.050 : 0.100 502, 502 : 200 4f2a9d\n",
+    )
+    assert (one.status, one.duration_ns, one.arrival_ns) == (200, 250 * MS, NOON - 250 * MS)
+    assert not notes.lost.keys() - {"host: the file names none (--authority)"}
+
+
+def test_a_log_that_tells_more_than_is_understood_is_read_and_told() -> None:
+    (one,), notes = read("log", f'{COMMON} "-" "Browser" 0.250\n')
+    assert (one.path, one.status) == ("/item/7?full=1", 200)
+    assert notes.said == ["its lines tell more than format common: give --log-format to have that, too"]
+    assert not read("log", f"{COMMON}\n")[1].said
+
+
+def test_whom_nginx_asked_need_not_be_a_number() -> None:
+    form = '[$time_local] "$request" $status $upstream_cache_status "$upstream_addr" $upstream_response_time'
+    line = '[21/Nov/2026:12:00:00 +0000] "GET / HTTP/1.1" 200 HIT "10.0.0.1:80, 10.0.0.2:80" 0.010, 0.020\n'
+    (one,), notes = read("log", line, log_format=form)
+    assert (one.duration_ns, notes.bad) == (30 * MS, [])
+
+
 def test_nginx_tells_the_end_and_the_duration() -> None:
     form = '$remote_addr [$msec] "$request" $status $bytes_sent "$http_x_trace_id" $request_time $upstream_header_time'
     (one,), _ = read("log", '10.0.0.1 [1795262400.750] "POST / HTTP/2.0" 201 5 "abc" 0.500 0.200\n', log_format=form)
@@ -191,6 +217,39 @@ def test_lines_that_are_no_requests_are_told() -> None:
     found, notes = read("log", "\n".join(lines) + "\n")
     assert len(found) == 2
     assert [line.split(":")[0] for line in notes.bad] == [f"line {n}" for n in range(2, 9)]
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [
+        ("0.0034537489342514574", 3_453_748),
+        ("1.5733530261687403e-05", 15_733),
+        ("5e-7", 500),
+        ("2.5E+1", 25 * SECOND),
+        ("12e1", 120 * SECOND),
+        ("1e-99", 0),
+    ],
+)
+def test_durations_as_programs_print_them(text: str, ns: int) -> None:
+    (one,), notes = read(
+        "log", f'{{"time": "2026-11-21T12:00:00.000Z", "path": "/", "status": 200, "duration": {text}}}\n'
+    )
+    assert (one.duration_ns, notes.bad_count) == (ns, 0)
+
+
+def test_a_number_too_large_to_be_a_duration_is_told() -> None:
+    found, notes = read("log", '{"time": "2026-11-21T12:00:00Z", "path": "/", "status": 200, "duration": 9e99}\n')
+    assert (found, notes.bad_count) == ([], 1)
+
+
+def test_zeros_that_a_program_leaves_out_make_no_log_coarse() -> None:
+    start = NOON // SECOND
+    times = [f"{start + number / 1000:.3f}".rstrip("0").rstrip(".") for number in range(3000)]
+    lines = "".join(f'{{"time": {at}, "path": "/", "status": 200, "duration": 0.1}}\n' for at in times)
+    _, notes = read("log", lines)
+    assert notes.step_ns < 100 * MS
+    _, notes = read("log", lines + "".join(lines.splitlines(keepends=True)[::1000]) * 200)
+    assert notes.step_ns == SECOND, "a good part of it does count in seconds"
 
 
 def test_bodies_that_no_log_holds_are_told() -> None:

@@ -256,7 +256,7 @@ def test_a_file_that_is_there_is_not_written_over_unless_told() -> None:
     [
         ([], ("--to", "say which format")),
         (["--to", "curl"], ("'curl' is no format",)),
-        (["--to", "har", "--target", "http://x"], ("--target is for k6, locust, vegeta",)),
+        (["--to", "har", "--target", "http://x"], ("--target is for artillery, k6, locust, vegeta",)),
         (["--to", "k6", "--target", "shop.example"], ("--target", "write it like")),
         (["--to", "k6", "--target", "http://x/path"], ("without a path",)),
         (["--to", "har", "-o", "no/where.har"], ("cannot write no/where.har",)),

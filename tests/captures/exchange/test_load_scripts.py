@@ -1,18 +1,16 @@
 """k6 and Locust run what was exported, as it is, against a real server on loopback, and send what was recorded."""
 
+import contextlib
 import json
 import os
 import re
 import runpy
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -21,6 +19,7 @@ from captures.records import Record
 from captures.templates import template
 from reamp.commands.captures import app
 from rules.exits import UserError
+from tests.support.loadsink import Request, Sink
 from tests.support.peers import peer
 from tests.support.recording import record, write
 
@@ -36,74 +35,21 @@ SEEN = (
 
 
 def traffic() -> list[Record]:
-    """Four seconds: 40 requests in each but the second, which has 120. Shares: 6 items, 3 searches, 1 cart of 10."""
+    """Four seconds: 40 requests in each but the second, which has 120.
+
+    Of 10 there are 6 items, 3 searches and 1 cart; but in the second one, 1 item, 8 searches and 1 cart.
+    """
     arrivals = [second + number / count for second, count in enumerate((40, 120, 40, 40)) for number in range(count)]
     made = []
     for number, at in enumerate(arrivals):
         kind = number * 7 % 10
-        if kind < 6:
+        if kind < (1 if 1 <= at < 2 else 6):
             made.append(record(at, f"/item/{number}?full=1", headers=SEEN))
         elif kind < 9:
             made.append(record(at, f"/search?q={number}%20x", headers=SEEN))
         else:
             made.append(record(at, "/cart", "POST", JSON, b'{"a":"\xff"}'))
     return made
-
-
-class Request(NamedTuple):
-    at: float
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-class Server:
-    """Answers everything with a cookie and a redirect, which a load script has to leave alone."""
-
-    def __init__(self) -> None:
-        self.requests: list[Request] = []
-        requests = self.requests
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def handle_one_request(self) -> None:
-                super().handle_one_request()
-
-            def _answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                requests.append(Request(time.monotonic(), self.command, self.path, headers, body))
-                self.send_response(302)
-                for name, value in (("Location", "/elsewhere"), ("Set-Cookie", "evil=1"), ("Content-Length", "0")):
-                    self.send_header(name, value)
-                self.end_headers()
-
-            do_GET = do_POST = _answer  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Patient(ThreadingHTTPServer):
-            request_queue_size = 128
-            daemon_threads = True
-
-        self._server = Patient(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +69,39 @@ def run(*command: str, base: str = "") -> subprocess.CompletedProcess[str]:
     return done
 
 
+ATTEMPTS = 3
+"""What is tested is the script. Either tool sends more or less than it says while a busy machine holds it up."""
+
+
+def sent_as_recorded(server: Sink, *command: str) -> list[Request]:
+    """Run a script, again if the machine was too busy for it; give what it sent."""
+    for _ in range(ATTEMPTS):
+        server.requests.clear()
+        run(*command, base=server.url)
+        with contextlib.suppress(AssertionError):
+            check(server.requests)
+            break
+    return list(server.requests)
+
+
+@pytest.fixture(scope="module")
+def sent(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Request]]]:
+    """What k6 and Locust sent: both at once, for they mostly wait."""
+    place = tmp_path_factory.mktemp("run")
+    commands = {
+        "k6": (peer("k6"), "run", "--quiet", "--no-usage-report", str(place / "shop.js")),
+        "locust": (peer("locust"), "-f", str(place / "shop.py"), "--headless", "--only-summary"),
+    }
+    servers = {tool: Sink() for tool in commands}
+    export(folder, "--to", "k6", "-o", place / "shop.js")
+    export(folder, "--to", "locust", "-o", place / "shop.py")
+    with ThreadPoolExecutor(2) as pool:
+        running = {tool: pool.submit(sent_as_recorded, servers[tool], *line) for tool, line in commands.items()}
+        yield {tool: each.result() for tool, each in running.items()}
+    for server in servers.values():
+        server.close()
+
+
 def check(sent: list[Request]) -> None:
     """What arrived has to be what was recorded: how much, of what, and when."""
     recorded = traffic()
@@ -138,6 +117,10 @@ def check(sent: list[Request]) -> None:
     assert seconds[1] == pytest.approx(120, abs=30), seconds
     assert seconds[0] == pytest.approx(40, abs=20), seconds
     assert max(one.at for one in sent) - begun == pytest.approx(4.0, abs=1.0)
+    then = Counter(template(one.path) for one in sent if 1 <= one.at - begun < 2)
+    assert then["/search"] / then.total() == pytest.approx(0.8, abs=0.1), "the mix changes as it did"
+    before = Counter(template(one.path) for one in sent if one.at - begun < 0.9)
+    assert before["/search"] / before.total() == pytest.approx(0.3, abs=0.1)
     paths = {one.path for one in recorded}
     for one in sent:
         assert one.path in paths
@@ -151,26 +134,20 @@ def check(sent: list[Request]) -> None:
     assert len({one.path for one in sent}) > 50, "they are different requests, not one for each endpoint"
 
 
-def test_k6_runs_what_was_exported(folder: Path, server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tool", ["k6", "locust"])
+def test_either_runs_what_was_exported(tool: str, sent: dict[str, list[Request]]) -> None:
+    check(sent[tool])
+
+
+def test_k6_has_a_stage_for_each_of_the_recording_s(folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "shop.js"
     result = export(folder, "--to", "k6", "-o", script)
     assert result.exit_code == 0
     assert "may change what they are sent to" in result.stdout
-    k6 = peer("k6")
-    inspected = json.loads(run(k6, "inspect", str(script)).stdout)
+    inspected = json.loads(run(peer("k6"), "inspect", str(script)).stdout)
     scenario = inspected["scenarios"]["recorded"]
     assert scenario["executor"] == "ramping-arrival-rate"
     assert [stage["target"] for stage in scenario["stages"] if stage["duration"] != "0s"] == [40, 120, 40, 40]
-    run(k6, "run", "--quiet", "--no-usage-report", str(script), base=server.url)
-    check(server.requests)
-
-
-def test_locust_runs_what_was_exported(folder: Path, server: Server, tmp_path: Path) -> None:
-    script = tmp_path / "shop.py"
-    result = export(folder, "--to", "locust", "-o", script, "--target", server.url)
-    assert result.exit_code == 0
-    run(peer("locust"), "-f", str(script), "--headless", "--only-summary")
-    check(server.requests)
 
 
 def test_a_script_goes_where_the_recording_went_unless_told_otherwise(folder: Path, tmp_path: Path) -> None:
@@ -189,12 +166,12 @@ def test_an_even_recording_has_one_constant_rate(tmp_path: Path) -> None:
     folder = write(tmp_path / "even", [record(number / 10) for number in range(40)])
     export(folder, "--to", "k6", "-o", tmp_path / "even.js")
     text = (tmp_path / "even.js").read_text()
-    scenario = json.loads(text[text.index("recorded: ") + 10 : text.index(",\n  },\n};")])
+    scenario = json.loads(text[text.index("recorded: ") + 10 : text.index(",\n  },\n  //")])
     assert scenario["executor"] == "constant-arrival-rate"
     assert (scenario["rate"], scenario["timeUnit"], scenario["duration"]) == (10, "1000.000ms", "4000.000ms")
 
 
-def requests_of(script: Path) -> list[tuple[int, str, str, str, dict[str, str], bytes | None]]:
+def requests_of(script: Path) -> list[tuple[str, str, dict[str, str], bytes | None]]:
     """What a Locust file would send, read as Python reads it but for Locust itself."""
     text = re.sub(r"(?m)^(?:import gevent.*|from locust .*)$", "", script.read_text())
     bare = script.with_suffix(".bare.py")
@@ -210,12 +187,12 @@ def test_nothing_of_a_recording_gets_out_of_its_quotes(tmp_path: Path) -> None:
     folder = write(tmp_path / "x'\"; import os", [record(0, path, "POST", headers, evil.encode() * 2), record(1)])
     for to in ("k6", "locust"):
         assert export(folder, "--to", to, "-o", tmp_path / f"script.{to}").exit_code == 0
-    requests = {one[3]: one for one in requests_of(tmp_path / "script.locust")}
-    assert requests[path][4:] == ({}, evil.encode() * 2), "a header that does not print is left out, and told"
+    requests = {one[1]: one for one in requests_of(tmp_path / "script.locust")}
+    assert requests[path][2:] == ({}, evil.encode() * 2), "a header that does not print is left out, and told"
     inspected = run(peer("k6"), "inspect", str(tmp_path / "script.k6"))
     assert json.loads(inspected.stdout)["scenarios"]["recorded"]
     lines = (tmp_path / "script.k6").read_text()
-    listed = [json.loads(line.strip().rstrip(",")) for line in lines.splitlines() if line.startswith('  {"name"')]
+    listed = [json.loads(line.strip().rstrip(",")) for line in lines.splitlines() if line.startswith('  {"method"')]
     assert {one["path"] for one in listed} == {path, "/"}
     subprocess.run([sys.executable, "-m", "py_compile", str(tmp_path / "script.locust")], check=True)
 
@@ -246,11 +223,11 @@ def test_what_a_script_cannot_send_is_told(tmp_path: Path) -> None:
         "characters of a path that no URL has: sent percent-encoded": 1,
     }
     assert sorted(told["left_out"].values()) == [1, 1, 1, 2]
-    sent = {one[3]: one for one in requests_of(tmp_path / "odd.py")}
+    sent = {one[1]: one for one in requests_of(tmp_path / "odd.py")}
     assert sent.keys() == {"/a", "/cut", "/there", "/%C3%A4%7C%7B%7D?q=%C3%A4|{}"}
-    assert sent["/a"][4]["x"] == "1, 2"
-    assert re.fullmatch(r"a=9999\d+; b=9999\d+", sent["/a"][4]["cookie"])
-    assert sent["/there"][4]["Host"] == "other.example"
+    assert sent["/a"][2]["x"] == "1, 2"
+    assert re.fullmatch(r"a=9999\d+; b=9999\d+", sent["/a"][2]["cookie"])
+    assert sent["/there"][2]["Host"] == "other.example"
 
 
 def test_a_scanners_million_paths_do_not_fill_a_script(tmp_path: Path) -> None:
