@@ -9,8 +9,8 @@ from replayer.transport import Shortage, Withdrawal
 
 Shed = Literal[Refusal, Shortage, Withdrawal, "late", "stopped"]
 """Why a wanted request was not sent: the ceiling (credit, signal, lever), no connection for it (connections: all are
-in use; backoff: the target accepts none; connecting: it took too long to), a sender that was held up (late), or the end
-of the run (stopped)."""
+in use; backoff: the target accepts none; connecting: it took too long to), a sender that was held up (late), a rule
+about what users get (backed-off), or the end of the run (stopped)."""
 
 
 @dataclass(slots=True)

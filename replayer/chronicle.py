@@ -41,6 +41,11 @@ class Chronicle:
         self._granted = 0
         self._real: dict[str, int] = {}
 
+    def begin(self) -> None:
+        """Take what sidecars have told until now for the time before the first second."""
+        self._granted = self._ceiling.granted
+        self._real = {source.url: source.real for source in self._ceiling.sources}
+
     def beat(self, now: float, full: bool) -> None:
         """Look after the routes whose turn it is; `full`: all connections are in use."""
         self._beats += 1
@@ -49,8 +54,17 @@ class Chronicle:
         for book in self._books:
             book.turn(now, enough)
 
-    def second(self, start: float, end: float, accounts: Accounts, latency: Quantiles, lag: Quantiles) -> Second:
-        """Write down a second, and give it."""
+    def second(
+        self,
+        start: float,
+        end: float,
+        accounts: Accounts,
+        latency: Quantiles,
+        lag: Quantiles,
+        gain: float | None = None,
+        real_p95: float | None = None,
+    ) -> Second:
+        """Write down a second, and give it. `real_p95`: what rules go by, if they know better than the signals."""
         sources = self._ceiling.sources
         real = {source.url: source.real for source in sources}
         grown = {url: count - self._real.get(url, 0) for url, count in real.items()}
@@ -69,7 +83,8 @@ class Chronicle:
             cpu_wanted=round(busiest.wanted, 3),
             latency=latency,
             lag=lag,
-            real_p95=max(p95s, default=None),
+            real_p95=max(p95s, default=None) if real_p95 is None else real_p95,
+            gain=gain,
             **self._tally.growth(accounts),
         )
         self._real, self._granted = real, self._ceiling.granted

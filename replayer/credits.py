@@ -9,6 +9,7 @@ load tests either, but take them for those of real users: so it refuses, and not
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 
@@ -17,13 +18,12 @@ from pydantic import ValidationError
 
 from loadtag import headers
 from replayer.ceiling import Heard, Source
+from replayer.streaming import FIRST_PAUSE, LONGEST_PAUSE, whole_lines
+from rules.clocks import Steps
 from rules.units import Share
 from rules.wire import SIGNAL_TIMEOUT, Grant, Problem
 
 logger = logging.getLogger(__name__)
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
-"""Seconds between two attempts to subscribe: doubled each time, until a grant comes."""
 
 MAX_LINE = 1 << 16
 """Bytes that a line may have. A grant has some hundred."""
@@ -47,11 +47,11 @@ async def grants(client: httpx.AsyncClient, url: str, ratio: Share, run_id: str,
     timeout = httpx.Timeout(SIGNAL_TIMEOUT, pool=None)
     async with client.stream("GET", f"{url}/v1/credits", params=asked, headers=fields, timeout=timeout) as response:
         if response.status_code in (401, 403):
-            raise RefusedError(_detail(await _beginning(response)))
+            raise RefusedError(detail(await _beginning(response)))
         response.raise_for_status()
-        async with aclosing(_newest_lines(response)) as lines:
-            async for line in lines:
-                yield Grant.model_validate_json(line)
+        async with aclosing(whole_lines(response, MAX_LINE)) as pieces:
+            async for lines in pieces:
+                yield Grant.model_validate_json(lines[-1])  # counters are cumulative, so nothing is lost
 
 
 async def follow(
@@ -61,14 +61,23 @@ async def follow(
     token: Callable[[], str],
     clock: Callable[[], int],
     hear: Callable[[Source, Heard], None],
+    wall: Callable[[], float] = time.time,
 ) -> None:
-    """Subscribe to one sidecar until cancelled; subscribe anew, with a new token, whenever that ends."""
+    """Subscribe to one sidecar until cancelled; subscribe anew, with a new token, whenever that ends.
+
+    Also when the clock on the wall here was set: the sidecar may take the tags made by it for expired. It says so when
+    it is asked; else the run would go on sending what is refused for its tag.
+    """
     pause = FIRST_PAUSE
     while True:
         source.subscribed()
+        steps = Steps(wall(), clock())
         try:
             async with aclosing(grants(client, source.url, source.ceiling, run_id, token())) as stream:
                 async for grant in stream:
+                    if step := steps.look(wall(), clock()):
+                        source.refuse(f"the clock of this machine was set by {step:+.0f} s: it is asked again")
+                        break
                     hear(source, source.take(grant, clock()))
                     pause = FIRST_PAUSE
         except RefusedError as refusal:
@@ -91,21 +100,11 @@ async def _beginning(response: httpx.Response) -> bytes:
     return body[:MAX_LINE]
 
 
-def _detail(body: bytes) -> str:
+def detail(body: bytes) -> str:
+    """Give what a refusal says, as one short line."""
     try:
         detail = Problem.model_validate_json(body).detail
     except ValidationError:
         detail = body.decode("utf-8", "replace")
     printable = "".join(letter if letter.isprintable() else " " for letter in detail)
     return " ".join(printable.split())[:MAX_DETAIL] or "it gives no reason"
-
-
-async def _newest_lines(response: httpx.Response) -> AsyncGenerator[bytes]:
-    """Give the newest whole line of what there is to read. Counters are cumulative, so nothing is lost."""
-    rest = b""
-    async for chunk in response.aiter_raw():
-        *whole, rest = (rest + chunk).split(b"\n")
-        if len(rest) > MAX_LINE:
-            raise ValueError("this is not a grant stream")
-        if whole:
-            yield whole[-1]

@@ -30,5 +30,11 @@ def enough(connections: int) -> None:
     )
 
 
+def room(wanted: int, least: int) -> int:
+    """Give `wanted` connections, or as many as the system allows, but `least` at least: that many `enough` refuses."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return wanted if _covers(hard, wanted + BESIDE) else max(least, hard - BESIDE)
+
+
 def _covers(limit: int, needed: int) -> bool:
     return limit in (-1, resource.RLIM_INFINITY) or limit >= needed

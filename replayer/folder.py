@@ -2,6 +2,7 @@
 
 runs/20261121-210305-k3f9/
     plan.json       the effective configuration
+    preflight.json  what was found before the first request (`preflight.findings.Checklist`)
     journal.jsonl   every decision that changed the load; a line is on its way to the disk before the next one
     latency.hlog    HdrHistogram log 1.3, microseconds, each second a line for each of latency, service, lag, wait
     seconds.jsonl   each second a line of counts (`series.Second`)
@@ -95,6 +96,7 @@ class Folder:
     def __init__(self, runs: Path, run_id: str, plan: Plan) -> None:
         self.path = runs / run_id
         self._started = time.time()
+        self._begun = False
         made = False
         self._books: list[_Book] = []
         try:
@@ -134,8 +136,14 @@ class Folder:
             '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"\n'
         )
 
+    def begin(self, event: str, now: float, **details: Any) -> None:
+        """Add the first line to the journal; nothing if it has one."""
+        if not self._begun:
+            self.note(event, now, **details)
+
     def note(self, event: str, now: float, **details: Any) -> None:
         """Add a line to the journal."""
+        self._begun = True
         # Quantities are numbers inside; people are told "25%".
         plain = {key: str(value) if isinstance(value, QUANTITIES) else value for key, value in details.items()}
         entry = {"at": round(now, 3), "elapsed": round(now - self._started, 3), "event": event, **plain}

@@ -5,19 +5,23 @@ from contextlib import contextmanager
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from replayer.accounts import Accounts, outcomes
 from replayer.latency import BUCKETS, Recorder
+from replayer.safety.loop import Loop
 from rules.exits import UserError
-from rules.units import UnitError, parse_address
+from rules.units import MILLION, UnitError, parse_address
 
 
 class RunCollector(Collector):
     """Reads a run's counts. Called from another thread, which sees each number whole."""
 
-    def __init__(self, accounts: Callable[[], Accounts], latency: Recorder, lag: Recorder) -> None:
+    def __init__(
+        self, accounts: Callable[[], Accounts], latency: Recorder, lag: Recorder, loop: Loop | None = None
+    ) -> None:
+        self._loop = loop
         self._accounts = accounts
         self._latency = latency
         self._lag = lag
@@ -36,7 +40,17 @@ class RunCollector(Collector):
             shed,
             _histogram("reamp_replay_latency_seconds", "From the intended send time to the last byte.", self._latency),
             _histogram("reamp_replay_lag_seconds", "From the intended to the actual send time.", self._lag),
+            *self._safety(),
         ]
+
+    def _safety(self) -> Iterable[Metric]:
+        value = self._loop.gain.value / MILLION if self._loop is not None else 1.0
+        yield GaugeMetricFamily("reamp_replay_gain", "Share of the demand that back-off leaves.", value)
+        breached = GaugeMetricFamily("reamp_slo_breached", "1 while a rule of the run is breached.", labels=["rule"])
+        found = {str(rule): broken for rule, broken in self._loop.breached} if self._loop is not None else {}
+        for rule, broken in found.items():
+            breached.add_metric([rule], broken)
+        yield breached
 
 
 def _histogram(name: str, text: str, recorder: Recorder) -> HistogramMetricFamily:

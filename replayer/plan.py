@@ -6,22 +6,30 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from captures.sampling import SessionBy
 from replayer import addresses
+from replayer.calendar import Window, rejoined
 from replayer.differences import ASPECTS, RECORDED, Aspect
 from replayer.fields import Names
 from replayer.plugins import plugin_name
 from replayer.rewriting import MOST_RULES, PathRule, Rewriting, header, name_pattern, once, token_source
 from replayer.stages import Loudness, Stage
 from replayer.writes import READING, SAFE_METHODS, RoutePattern, Writes
+from rules.slo import Rule
 from rules.units import MILLION, Duration, Factor, Rate, Share, parse_address
 
 LEAST, MOST = Factor.parse("0.01x"), Factor.parse("1000x")
 """The factors that make sense of a recording: below, next to nothing of it is left; above, it is a benchmark."""
 
 Of = Literal["live", "recording"]
+
+MOST_SLO = 50
+"""Rules: each is looked at once a second, and each has a line in every report."""
+
+WARM_UPS = 1, 600
+"""Seconds that a warm-up may last: what is heard is kept for ten minutes."""
 
 
 def _of(given: dict[str, Any]) -> Of:
@@ -63,6 +71,7 @@ class Plan(BaseModel):
     to: str = Field(description="URL of the target")
     sidecars: tuple[str, ...] = Field((), description="control ports of the sidecars before a live target")
     idle_target: bool = Field(False, description="the target carries no real traffic, so there is no ceiling")
+    allowed_targets: Path | None = Field(None, description="list of the hosts that load may go to; None: any")
     rate: Rate | None = Field(None, description="send the recording's requests at this rate, not at their own times")
     top_up: Rate | None = Field(None, description="fill real traffic up to this rate")
     even: bool = Field(False, description="the rate's requests come evenly apart, not at random (Poisson)")
@@ -86,6 +95,18 @@ class Plan(BaseModel):
         None, description="multiply whole sessions; by what requests belong together: auto, address, cookie:NAME, ..."
     )
     loop: bool = Field(False, description="play the recorded timeline over and over")
+    window: tuple[str, ...] = Field((), description="when it may run: days, times and whose: Sat 02:00-05:00 UTC")
+    not_window: tuple[str, ...] = Field((), description="when it may not run, whatever `window` says")
+    holidays: Path | None = Field(None, description="file of days on which it does not run: dates, or iCalendar")
+    max_time: Duration | None = Field(None, description="longest time for it all, warm-up and waiting included")
+    slo: tuple[Rule, ...] = Field((), description="rules about what requests get, and what a breach leads to")
+    warm_up: Duration | None = Field(None, description="how long to learn, without load, what users get: the baseline")
+    # Its URLs hold secrets, and a plan is written down and printed: they are left out there.
+    announce: tuple[SecretStr, ...] = Field((), exclude=True, description="Apprise URLs of whom to tell of the run")
+    announce_file: Path | None = Field(None, description="file with more of them, one a line")
+    announce_before: Duration | None = Field(None, description="tell people this long before the start, and wait")
+    announce_required: bool = Field(False, description="do not run if somebody can't be told")
+    operator: str | None = Field(None, max_length=200, description="who runs it; None: the user of the system")
     dry_run: bool = Field(False, description="check everything, send nothing")
 
     methods: tuple[str, ...] = Field(SAFE_METHODS, description="methods that may be sent; those that only read")
@@ -115,6 +136,9 @@ class Plan(BaseModel):
     cert: Path | None = Field(None, description="PEM file of the client certificate to show, with its chain")
     cert_key: Path | None = Field(None, description="PEM file of its key; None: it is in the same file")
     ca: Path | None = Field(None, description="PEM file of certificate authorities to trust; None: the system's")
+    control_ca: Path | None = Field(
+        None, description="PEM file of certificate authorities to trust at control ports; None: those of `ca`"
+    )
     insecure: bool = Field(False, description="do not verify the target's certificate")
 
     max_lag: Duration = Field(Duration(0.1), description="a request later than this is shed, not sent")
@@ -133,6 +157,19 @@ class Plan(BaseModel):
     diff: tuple[Aspect, ...] = Field((), description="compare answers: status, size; of two places body-hash and json")
     diff_against: str | None = Field(None, description="URL of an idle reference to compare answers with")
     diff_rate: Rate = Field(Rate(10), description="how many requests are compared")
+
+    preflight: bool = Field(True, description="try on a live target that what keeps it safe works, before any load")
+    skip_check: tuple[str, ...] = Field((), description="checks of it to leave out, by name, like lever")
+    canary: str | None = Field(None, description="path that is asked for then; None: the recording's most frequent GET")
+    echo: str | None = Field(None, description="path of the app that answers with the headers it got")
+    app_header: str | None = Field(None, description="header that the app sets on answers to tagged requests")
+    app_metric: str | None = Field(None, description="URL#metric of the app that grows with tagged requests")
+    downstream_header: str | None = Field(
+        None, description="header of answers that tells that a service behind the app saw the tag"
+    )
+    downstream_metric: str | None = Field(
+        None, description="URL#metric of a service behind the app that grows with tagged requests"
+    )
 
     metrics: str | None = Field(None, description="HOST:PORT to serve Prometheus metrics at")
     runs: Path = Field(Path("runs"), description="where run folders go")
@@ -173,6 +210,33 @@ class Plan(BaseModel):
             cls._is_in_range(stage.begin)
             cls._is_in_range(stage.end)
         return tuple(map(str, stages))
+
+    @field_validator("slo", mode="before")
+    @classmethod
+    def _are_slo(cls, value: Any) -> Any:
+        rules = [value] if isinstance(value, str | dict) else list(value)
+        if len(rules) > MOST_SLO:
+            raise ValueError(f"{len(rules)} are too many: at most {MOST_SLO}")
+        return rules
+
+    @field_validator("window", "not_window", mode="before")
+    @classmethod
+    def _are_windows(cls, value: Any) -> Any:
+        texts = rejoined([value] if isinstance(value, str) else map(str, value))
+        return tuple(str(Window.parse(text)) for text in texts)
+
+    @field_validator("announce", mode="before")
+    @classmethod
+    def _are_urls(cls, value: Any) -> Any:
+        # The environment's lists are split at commas, and some URLs have commas within.
+        whole: list[str] = []
+        for given in [value] if isinstance(value, str | SecretStr) else value:
+            text = given.get_secret_value() if isinstance(given, SecretStr) else str(given)
+            if "://" in text or not whole:
+                whole.append(text.strip())
+            else:
+                whole[-1] += f",{text}"
+        return tuple(map(SecretStr, whole))
 
     @field_validator("sidecars", mode="before")
     @classmethod
@@ -252,6 +316,40 @@ class Plan(BaseModel):
             raise ValueError(f"--diff-against {self.to} is the target itself: leave it out, and that is compared with")
         return self
 
+    @field_validator("skip_check", mode="before")
+    @classmethod
+    def _are_names(cls, value: Any) -> Any:
+        return tuple(dict.fromkeys(name.strip().lower() for name in ([value] if isinstance(value, str) else value)))
+
+    @field_validator("canary", "echo")
+    @classmethod
+    def _is_path(cls, value: str | None) -> str | None:
+        if value is not None and not (
+            value[:1] == "/" and value.isascii() and value.isprintable() and " " not in value
+        ):
+            raise ValueError(f"{value!r} is no path: write it like /health?full=1, percent-encoded")
+        return value
+
+    @field_validator("app_header", "downstream_header")
+    @classmethod
+    def _is_header(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", value):
+            raise ValueError(f"{value!r} is not the name of a header: write it like X-Load-Test-Seen")
+        return value
+
+    @field_validator("app_metric", "downstream_metric")
+    @classmethod
+    def _is_metric(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = urlsplit(value)
+            if parts.scheme not in ("http", "https") or not parts.hostname or not parts.fragment:
+                raise ValueError(
+                    f"{value!r} names no metric: write it like http://app:9000/metrics#load_requests_total"
+                )
+            addresses.check_host(parts.hostname)
+            _ = parts.port  # raises ValueError for what is no port
+        return value
+
     @field_validator("resolve", mode="before")
     @classmethod
     def _are_addresses(cls, value: Any) -> Any:
@@ -298,6 +396,8 @@ class Plan(BaseModel):
         "rate",
         "top_up",
         "duration",
+        "max_time",
+        "announce_before",
         "connect_timeout",
         "first_byte_timeout",
         "timeout",
@@ -311,6 +411,13 @@ class Plan(BaseModel):
     def _is_positive(cls, value: Any) -> Any:
         if value is not None and value <= 0:
             raise ValueError("has to be more than zero")
+        return value
+
+    @field_validator("warm_up")
+    @classmethod
+    def _is_warm_up(cls, value: Duration | None) -> Duration | None:
+        if value is not None and not WARM_UPS[0] <= value <= WARM_UPS[1]:
+            raise ValueError(f"from {Duration(WARM_UPS[0])} to {Duration(WARM_UPS[1])} will do")
         return value
 
     @field_validator("tag_lifetime")
@@ -374,6 +481,46 @@ class Plan(BaseModel):
             self._check_recording()
         if self.ceiling is not None and not self.sidecars:
             raise ValueError("--ceiling is a share of real traffic, which only a --sidecar sees")
+        return self
+
+    @model_validator(mode="after")
+    def _has_time_to_announce(self) -> Self:
+        if self.announce_before is not None and self.max_time is not None and self.max_time <= self.announce_before:
+            raise ValueError(
+                f"--max-time {self.max_time} would be over before the start: the time of --announce-before "
+                f"{self.announce_before} is part of it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _holidays_are_somewhere(self) -> Self:
+        if self.holidays is not None and not self.window:
+            raise ValueError(
+                "--holidays are days somewhere, from midnight to midnight: say where by a --window, like "
+                "'daily 00:00-24:00 Europe/London'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> Self:
+        named = [rule.expression for rule in self.slo if not rule.external]
+        relative = next((expression for expression in named if expression.relative), None)
+        real = next((expression for expression in named if expression.text.startswith("real")), None)
+        if self.idle_target and real is not None:
+            raise ValueError(
+                f"--slo {real}: an --idle-target has no real users; synthetic.p(95)<500ms is about the run's"
+            )
+        if self.idle_target and self.warm_up is not None:
+            raise ValueError("--warm-up learns what real users get without load, and an --idle-target has none")
+        if relative is None:
+            return self
+        if self.idle_target or relative.subject == "synthetic":
+            raise ValueError(
+                f"--slo {relative}: a baseline is what real users get without load; of synthetic requests there is "
+                "none: give a figure instead"
+            )
+        if self.warm_up is None:
+            raise ValueError(f"--slo {relative}: say how long to learn the baseline without load: --warm-up 1m")
         return self
 
     def _check_target(self) -> None:

@@ -112,7 +112,7 @@ class Hook:
         try:
             given = self._plugin(request)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it ends no run
-            return self.failed(f"{_described(error)}{_place(error)}")
+            return self.failed(f"{described(error)}{place(error)}")
         if given is request:
             return request
         if given is None:
@@ -165,7 +165,15 @@ def plugin_name(text: str) -> str:
 
 
 def load(text: str) -> Plugin:
-    """Import a plugin, from the current folder too. Raises UserError."""
+    """Import a plugin that changes requests, from the current folder too. Raises UserError."""
+    return find(text, "--plugin", "the request")
+
+
+def find(text: str, told: str, argument: str) -> Callable[[Any], Any]:
+    """Import a function of the user's own that takes one argument, from the current folder too. Raises UserError.
+
+    `told` and `argument` are for people: what named the function, and what it is to take.
+    """
     module_name, _, path = plugin_name(text).partition(":")
     here = os.getcwd()  # noqa: PTH109 - an entry of Python's path is text
     if here not in sys.path:
@@ -175,20 +183,20 @@ def load(text: str) -> Plugin:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code
         looked = " (in the current folder and in Python's path)" if isinstance(error, ModuleNotFoundError) else ""
         raise UserError(
-            f"--plugin {text}: {module_name} can't be imported: {_described(error)}{_place(error)}{looked}"
+            f"{told} {text}: {module_name} can't be imported: {described(error)}{place(error)}{looked}"
         ) from None
     for part in path.split("."):
         found = getattr(found, part, None)
         if found is None:
-            raise UserError(f"--plugin {text}: {module_name} has no {path}")
+            raise UserError(f"{told} {text}: {module_name} has no {path}")
     if not callable(found):
-        raise UserError(f"--plugin {text}: it is no function but {_kind(found)}")
+        raise UserError(f"{told} {text}: it is no function but {_kind(found)}")
     if inspect.iscoroutinefunction(found) or inspect.isgeneratorfunction(found):
-        raise UserError(f"--plugin {text}: it has to be a plain function (def, no async and no yield)")
+        raise UserError(f"{told} {text}: it has to be a plain function (def, no async and no yield)")
     try:
         inspect.signature(found).bind(None)
     except TypeError:
-        raise UserError(f"--plugin {text}: it has to take one argument, the request") from None
+        raise UserError(f"{told} {text}: it has to take one argument, {argument}") from None
     except ValueError:
         pass  # of some that are written in C nothing is known
     return found  # type: ignore[no-any-return]
@@ -219,20 +227,21 @@ def _wrong(given: object) -> str | None:
     return None
 
 
-def _described(error: BaseException) -> str:
+def described(error: BaseException) -> str:
+    """Name an error, on one line."""
     text = " ".join(str(error).split())[:200]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _place(error: BaseException) -> str:
+def place(error: BaseException) -> str:
     """Say where it was raised: the innermost place outside this module and the import machinery."""
-    place, trace = "", error.__traceback__
+    found, trace = "", error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
         if file not in (__file__, importlib.__file__) and not file.startswith("<"):
-            place = f" ({os.path.basename(file)}:{trace.tb_lineno})"  # noqa: PTH119 - it may be no path
+            found = f" ({os.path.basename(file)}:{trace.tb_lineno})"  # noqa: PTH119 - it may be no path
         trace = trace.tb_next
-    return place
+    return found
 
 
 def _kind(value: object) -> str:

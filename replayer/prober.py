@@ -45,10 +45,13 @@ class Asker:
         may: Callable[[int], Withdrawal | None],
         spend: Callable[[], bool],
         authority: bytes | None = None,
+        kept: int = KEPT + 1,
+        longest: int = LONGEST,
     ) -> None:
         """`may` tells what stands against sending what was allowed at a moment; `spend` is asked before a retry.
 
-        `authority` goes into `Host`; None: what stands there.
+        `authority` goes into `Host`; None: what stands there. `kept` and `longest`: bytes of a body that are kept, and
+        of an answer that is read at most.
         """
         self.count = 0  # requests that were sent
         self._clock = clock
@@ -58,7 +61,7 @@ class Asker:
         self.token = token
         self.may_retry = spend
         self._may = may
-        bounds = place._replace(kept=KEPT + 1, longest=LONGEST, max_connections=2 * AT_ONCE)
+        bounds = place._replace(kept=kept, longest=longest, max_connections=2 * AT_ONCE)
         self._pool = connections(bounds, self, clock)
 
     async def ask(self, request: Request) -> Answer | str:
@@ -76,6 +79,11 @@ class Asker:
             return await told
         finally:
             self._asked.pop(own, None)
+
+    @property
+    def reasons(self) -> dict[Failure, str]:
+        """Say the first reason of each kind of failure in words."""
+        return self._pool.reasons
 
     def sweep(self) -> None:
         """Give up what has waited too long."""

@@ -25,6 +25,7 @@ from replayer.latency import Quantiles
 from replayer.report import Report, RouteReport
 from replayer.reporting.figures import figure, share, size, time
 from replayer.reporting.versus import Comparison
+from replayer.safety.loop import Judgement
 from replayer.snapshot import Snapshot
 from rules.exits import Exit
 from rules.units import Duration
@@ -97,6 +98,8 @@ def shown(console: Console) -> Iterator[Callable[[Snapshot], None]]:
 
 def one_line(snapshot: Snapshot) -> str:
     """Put a snapshot into a line."""
+    if snapshot.starts_in is not None:
+        return f"starts in {_clock(snapshot.starts_in)}; Ctrl-C or the lever cancels it"
     accounts = snapshot.accounts
     parts = [f"{_clock(snapshot.elapsed)}", f"sent {snapshot.sent:.1f}/s", f"wanted {snapshot.wanted:.1f}/s"]
     if snapshot.allowed is not None:
@@ -104,6 +107,8 @@ def one_line(snapshot: Snapshot) -> str:
         parts += [f"p95 real {_ms(snapshot.real_p95)}, extra {_ms(snapshot.p95)}"]
     else:
         parts += [f"p95 {_ms(snapshot.p95)}"]
+    if snapshot.gain is not None:
+        parts += [f"gain {snapshot.gain:.0%}"]
     parts += [f"errors {accounts.errors.total()}", f"withheld {accounts.withheld.total()}"]
     parts += [f"{_clock(snapshot.left)} left", printable(snapshot.note)]
     return "  ".join(part for part in parts if part)
@@ -112,12 +117,17 @@ def one_line(snapshot: Snapshot) -> str:
 def _panel(snapshot: Snapshot) -> Table:
     accounts = snapshot.accounts
     table = Table.grid(padding=(0, 2))
+    if snapshot.starts_in is not None:
+        table.add_row("starts in", f"{_clock(snapshot.starts_in)}; Ctrl-C or the lever cancels it")
+        return table
     table.add_row("time", f"{_clock(snapshot.elapsed)}, {_clock(snapshot.left)} left")
     allowed = "" if snapshot.allowed is None else f"   allowed {snapshot.allowed:.1f}/s"
     table.add_row("extra", f"sent {snapshot.sent:.1f}/s   wanted {snapshot.wanted:.1f}/s{allowed}")
     if snapshot.real is not None:
         table.add_row("real", f"{snapshot.real:.1f}/s   ceiling {snapshot.ceiling}")
     table.add_row("p95", f"real {_ms(snapshot.real_p95)}   extra {_ms(snapshot.p95)}")
+    if snapshot.gain is not None:
+        table.add_row("gain", f"{snapshot.gain:.0%} of what is wanted")
     failed = accounts.errors.total()
     counts = f"sent {accounts.sent}   withheld {accounts.withheld.total()}   in flight {snapshot.in_flight}"
     table.add_row("so far", Text.assemble(counts, "   ", (f"errors {failed}", "red" if failed else "")))
@@ -131,6 +141,15 @@ def summary(report: Report) -> Table:
     accounts = report.accounts
     table = Facts(f"run {report.run}")
     table.add_row("ended", Text.assemble(_verdict(report), ": ", printable(report.reason)))
+    for judgement in report.slo:
+        table.add_row("rule", _judged(judgement))
+    if report.back_off is not None:
+        back = report.back_off
+        often = "never" if not back.cuts else "once" if back.cuts == 1 else f"{back.cuts} times"
+        table.add_row(
+            "gain",
+            f"{back.last:.1%} at the end, {back.least:.1%} at least, {back.mean:.1%} in the mean; lowered {often}",
+        )
     for what, why in _troubles(report):
         table.add_row(Text(what, "red"), why)
     if report.bottleneck is not None:
@@ -141,7 +160,7 @@ def summary(report: Report) -> Table:
     table.add_row("sent", f"{accounts.sent} in {lasted}{_rate(accounts.sent, report)}")
     table.add_row("  wanted", f"{accounts.wanted}; shed {_counts(accounts.shed) or 'none'}")
     table.add_row("  answered", f"{accounts.answered}: {_counts(accounts.statuses) or 'none'}")
-    table.add_row("  withheld", f"{_counts(accounts.withheld) or 'none'} (refused by the guard; not the target's)")
+    table.add_row("  withheld", f"{_counts(accounts.withheld) or 'none'} (refused by the sidecar; not the target's)")
     table.add_row("  errors", _counts(accounts.errors) or "none")
     for kind, text in report.reasons.items():
         table.add_row(f"  {kind}", f"the first one: {text}")
@@ -163,6 +182,16 @@ def summary(report: Report) -> Table:
         table.add_row(name, told)
     table.add_row("accounts", "reconcile" if accounts.reconciles() else Text("do not reconcile", "red"))
     return table
+
+
+def _judged(judgement: Judgement) -> Text:
+    """Say how a rule fared."""
+    color = {"held": "green", "breached": "red" if judgement.action == "abort" else "yellow"}.get(judgement.verdict, "")
+    lasted = f" for {Duration(round(judgement.seconds, 1))}" if judgement.seconds else ""
+    told = f", {judgement.told}" if judgement.told else ""
+    last = f"; {judgement.words}" if judgement.verdict != "held" and judgement.words else ""
+    facts = f"{lasted} ({judgement.action}){told}{last}"
+    return Text.assemble(f"{printable(judgement.expression)} ", (judgement.verdict, color), printable(facts))
 
 
 def _troubles(report: Report) -> Iterator[tuple[str, str]]:

@@ -11,20 +11,24 @@ from replayer.comparison import Change
 from replayer.differences import Differences
 from replayer.latency import Quantiles
 from replayer.plan import Plan
+from replayer.safety.loop import Backing, Judgement
 from replayer.series import Second
 from rules.exits import Exit
 from rules.units import MILLION, Share
 from rules.wire import Signal
 
-Stop = Literal["ended", "interrupted", "lever", "signal-lost", "failed", "killed"]
+Stop = Literal["ended", "interrupted", "lever", "outside-window", "slo", "signal-lost", "failed", "killed", "preflight"]
 
 _EXITS = {
     "ended": Exit.DONE,
     "interrupted": Exit.INTERRUPTED,
     "lever": Exit.LEVER,
+    "outside-window": Exit.OUTSIDE_WINDOW,
+    "slo": Exit.SLO_BREACHED,
     "signal-lost": Exit.SIGNAL_LOST,
     "failed": Exit.FAILED,
     "killed": Exit.FAILED,
+    "preflight": Exit.PREFLIGHT,
 }
 
 
@@ -43,8 +47,10 @@ class RecordedRoute(BaseModel):
     """What the recording tells of the very records that were sent on a route, each as often as it was sent."""
 
     count: int
-    statuses: dict[int, int] = Field(description="0: there was no answer")
-    failed: float = Field(description="share of them without an answer, or with one of 5xx")
+    statuses: dict[int, int] = Field(description="0: there was no answer; records of which nobody knows are in none")
+    failed: float | None = Field(
+        description="share without an answer, or with one of 5xx, of those that are known; null: none is"
+    )
     bytes: int = Field(description="of bodies")
     duration: Quantiles = Field(description="from the arrival at the sidecar to the last byte of the answer")
     ttfb: Quantiles = Field(description="from the arrival at the sidecar to the first byte of the answer")
@@ -59,7 +65,7 @@ class RouteReport(BaseModel):
     allowed: int = Field(description="of these, what was not withheld for want of credit, or of a signal")
     sent: int
     answered: int
-    withheld: int = Field(description="answered by the guard")
+    withheld: int = Field(description="answered by the sidecar: no credit, its lever, or a bad load tag")
     shed: dict[str, int] = Field(description="wanted and not sent, by reason")
     statuses: dict[int, int]
     errors: dict[str, int]
@@ -109,6 +115,8 @@ class Report(BaseModel):
     left_out: list[LeftOut] = Field([], description="routes not sent because they change things, the busiest first")
     caveats: list[str] = Field([], description="what lies between the recording and the replay")
     differences: Differences | None = Field(None, description="the answers compared (--diff); null: nobody asked")
+    slo: list[Judgement] = Field([], description="how each rule fared")
+    back_off: Backing | None = Field(None, description="what back-off left of the demand; null: no rule may change it")
     unwritten: list[str] = Field([], description="what of the run's books, this one among them, did not reach the disk")
     exit_code: int
 

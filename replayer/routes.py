@@ -49,7 +49,7 @@ class Recorded:
 
     count: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
-    """0: there was no answer."""
+    """0: there was no answer. Of records of which nobody knows there is none."""
     bytes: int = 0
     """Of bodies; the recording does not count heads."""
     duration: Counter[int] = field(default_factory=Counter)
@@ -61,7 +61,9 @@ class Recorded:
         """Count records. Columns at a time, which counts in C what repeats."""
         answered = [seen for seen in told if seen[0]]
         self.count += len(told)
-        self.statuses.update([seen[0] for seen in told])
+        # Of a record without status and duration nobody knows what became of it (`Record.unknown`).
+        known = told if len(answered) == len(told) else [seen for seen in told if seen[0] or seen[3]]
+        self.statuses.update([seen[0] for seen in known])
         self.bytes += sum([seen[1] for seen in answered])
         self.ttfb.update(_rounded([seen[2] // 1000 for seen in answered]))
         self.duration.update(_rounded([seen[3] // 1000 for seen in answered]))

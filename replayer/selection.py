@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from captures.codec import Frame
-from captures.moments import Span, iso, moment
+from captures.moments import Span
+from captures.moments import span as between
 from captures.reader import Capture
 from captures.records import Record
 from rules.exits import UserError
@@ -88,17 +89,7 @@ class Selection:
 
 def span(capture: Capture, since: str | None, until: str | None) -> Span:
     """Understand ``--from`` and ``--until``, as in the commands on captures. Raises UserError."""
-    found = Span(_moment(capture, "--from", since), _moment(capture, "--until", until))
-    start, end = found
-    if start is not None and end is not None and start >= end:
-        raise UserError(f"--from ({iso(start)}) has to lie before --until ({iso(end)})")
-    return found
-
-
-def _moment(capture: Capture, option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
     try:
-        return moment(text, capture.first_ns or 0, capture.last_ns or 0)
+        return between(since, until, capture.first_ns or 0, capture.last_ns or 0, ("--from", "--until"))
     except ValueError as error:
-        raise UserError(f"{option}: {error}") from None
+        raise UserError(str(error)) from None

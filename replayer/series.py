@@ -52,6 +52,7 @@ class Second(BaseModel):
     latency: Quantiles = Quantiles()
     lag: Quantiles = Quantiles()
     real_p95: float | None = Field(None, description="of real users, as sidecars saw it")
+    gain: float | None = Field(None, description="share of the demand that back-off left; null: no rule changes it")
 
 
 _SUMS = ("wanted", "sent", "answered", "retried", "read", "bytes_sent", "bytes_received")

@@ -22,9 +22,13 @@ class Snapshot(NamedTuple):
     """Seconds; of the sidecar with the slowest real users."""
     p95: float | None
     in_flight: int
+    gain: float | None
+    """Share of the demand that back-off leaves; None: no rule changes it."""
     accounts: Accounts
     note: str
     """What is wrong, if something is."""
+    starts_in: float | None = None
+    """Seconds until a start that was announced; None: it has started."""
 
 
 class Observer:
@@ -43,8 +47,9 @@ class Observer:
         p95: float | None,
         lost: set[str],
         ended: bool = False,
+        trouble: str = "",
     ) -> Snapshot:
-        """Sum up the last `span` seconds; `lost` names the sidecars whose signal is gone."""
+        """Sum up the last `span` seconds; `lost` names the sidecars whose signal is gone, `trouble` what else is."""
         sources = self._ceiling.sources
         counts = self._counts(accounts)
         wanted, sent, allowed, real = (
@@ -63,8 +68,9 @@ class Observer:
             real_p95=max(p95s, default=None),
             p95=p95,
             in_flight=accounts.in_flight,
+            gain=None,
             accounts=accounts,
-            note=self._note(lost, accounts, ended=ended),
+            note="; ".join(filter(None, [self._note(lost, accounts, ended=ended), trouble])),
         )
 
     def _note(self, lost: set[str], accounts: Accounts, ended: bool) -> str:

@@ -29,7 +29,22 @@ def agree(plan: Plan, states: Mapping[str, State]) -> Terms:
                 f"Once it is safe again: reamp resume --sidecar {url}",
                 Exit.LEVER,
             )
+        if state.tap is not None:
+            _has_data(plan, url)
     return Terms(_ceiling(plan, states), _audience(plan, states))
+
+
+def _has_data(plan: Plan, url: str) -> None:
+    """Refuse rules that a tap has no data for: in the middle of a run they would count as breached."""
+    for rule in plan.slo:
+        expression = rule.expression
+        if not rule.external and expression.subject == "real" and expression.statistic != "rate":
+            raise UserError(
+                f"--slo {expression}: {url} is a tap, which gets copies of requests and sees no answers: it has no "
+                "data on times and errors of real users. Measure them elsewhere, 'value<0.5 prometheus=URL query=...' "
+                "(docs/safety.md), or judge the run's own requests: synthetic."
+                f"{expression}"
+            )
 
 
 def _ceiling(plan: Plan, states: Mapping[str, State]) -> Share | None:

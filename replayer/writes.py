@@ -140,6 +140,21 @@ def leave(method: str, template_: str, methods: Sequence[str]) -> str:
     return ""
 
 
+def omit(routes: Sequence[Route], excepted: str | None, allowed: Sequence[str]) -> str:
+    """Give the option that leaves these routes out, and no other; empty if none does.
+
+    `excepted` and `allowed` are what --except and --allow say already: the first is kept, and a method of which a route
+    is allowed is not left out as a whole. Recorded methods are strangers' text, and people copy options into a shell.
+    """
+    methods = list(dict.fromkeys(route.method for route in routes))
+    if not methods or not all(map(_METHOD.fullmatch, methods)):
+        return ""
+    if any(RoutePattern.parse(pattern).method in methods for pattern in allowed):
+        return ""
+    known = [f"({excepted})"] if excepted else []
+    return "--except " + shlex.quote(" | ".join((*known, *(f"~m {method}" for method in methods))))
+
+
 def lines(sent: Sequence[Route], left_out: Sequence[Route], methods: Sequence[str]) -> list[tuple[str, str]]:
     """Say for people which writes are among some records: (what, which)."""
     found = [("writes sent", _listed((route, route.sent) for route in sent))] if sent else []

@@ -114,9 +114,11 @@ class Packed:
 
     def prefix(self, place: int) -> bytes:
         """Give what is sent before the token of a record that is not slow."""
-        room = ctypes.create_string_buffer(1 << 20)
-        length = self._code.block_prefix(byref(self._block), place, room, len(room))
-        return room.raw[:length]
+        for size in (1 << 12, 1 << 20):  # the large one takes longer to make than a request
+            room = ctypes.create_string_buffer(size)
+            if length := self._code.block_prefix(byref(self._block), place, room, size):
+                return room.raw[:length]
+        return b""
 
     def route(self, place: int) -> int:
         """Give the number of the route of a record that is not slow."""

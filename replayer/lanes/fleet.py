@@ -13,6 +13,7 @@ the run: what it sent since its last report nobody knows.
 """
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -34,7 +35,7 @@ from replayer.pacing import awake
 from replayer.plan import Plan
 from replayer.report import Stop
 from replayer.stock import Supply, ending
-from rules.wire import SIGNAL_TIMEOUT
+from rules.wire import SECRETS, SIGNAL_TIMEOUT
 
 START_SECONDS = 30.0
 END_SECONDS = 5.0
@@ -63,6 +64,8 @@ class _Member:
             pass_fds=(other.fileno(),),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the run, which tells its workers
+            # They know no sidecar.
+            env={name: value for name, value in os.environ.items() if name not in SECRETS},
         )
         other.close()
         self.channel = Channel(mine)
@@ -205,6 +208,10 @@ class Fleet:
         for place, source in enumerate(self._sources):
             for member in self._members:
                 self._hand_on(member, place, source, cleared=False, amount=0, at_ns=now_ns)
+
+    def set_gain(self, gain: int) -> None:
+        """Tell all of them which share goes on."""
+        self._say(gain=gain)
 
     def look(self) -> None:
         """Add up what the workers said last: each of them spoke of one moment."""

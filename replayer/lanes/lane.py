@@ -43,6 +43,12 @@ class Lane(Protocol):
     def beat(self, now_ns: int) -> None:
         """Look after what takes no part in sending: time-outs, and the ledger's histograms."""
 
+    def set_gain(self, gain: int) -> None:
+        """Let this share of what falls due go on, in millionths; all of it at the beginning. The rest is `backed-off`.
+
+        With 0 nothing is sent any more, not even what waits for its connection, and nothing again that one lost.
+        """
+
     def look(self) -> None:
         """Bring the ledger's accounts up to date, all at one moment: they reconcile."""
 

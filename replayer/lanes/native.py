@@ -29,6 +29,7 @@ from replayer.lanes.loading import Batches, Loader
 from replayer.pacing import awake
 from replayer.plan import Plan
 from replayer.routes import Route
+from replayer.safety.thinning import seeded
 from replayer.stock import Supply
 from replayer.transport import Target
 from rules.wire import SIGNAL_TIMEOUT
@@ -61,10 +62,11 @@ LOOK_UP_NS = 30_000_000_000
 LEASE_NS = int(SIGNAL_TIMEOUT * 1e9)
 """For how long the sender goes on without hearing of the event loop. If that is stuck, no Ctrl-C is heard either."""
 
-SHEDS = ("credit", "signal", "lever", "connections", "backoff", "connecting", "late")
+SHEDS = ("credit", "signal", "lever", "connections", "backoff", "connecting", "late", "backed-off")
 FAILURES = ("refused", "connect", "connect-timeout", "closed", "reset", "first-byte-timeout",
             "truncated", "timeout", "protocol")  # fmt: skip
-"""As `enum shed` and `enum failure` number them."""
+WITHHOLDS = ("credit", "lever", "tag")
+"""As `enum shed`, `enum failure` and `struct answer` number them."""
 
 NEWS_DEADLINE, NEWS_EXHAUSTED, NEWS_LEVER, NEWS_SETTLED, NEWS_BROKEN = 2, 4, 8, 16, 32
 LATENCY, SERVICE, LAG, WAIT, STATUS, ERROR, WITHHELD, BYTES, SHED = range(1, 10)
@@ -74,6 +76,7 @@ RECORDED_STATUS, RECORDED_BYTES, RECORDED_DURATION, RECORDED_TTFB = range(10, 14
 class _Settings(Structure):
     _fields_ = (
         *((name, c_int64) for name in ("max_lag", "lag_bound", "connect_timeout", "first_byte_timeout", "timeout")),
+        ("seed", c_uint64),
         *((name, c_int32) for name in ("max_connections", "guarded", "news_fd", "low")),
     )
 
@@ -88,7 +91,7 @@ class _Look(Structure):
     _fields_ = (
         *((name, c_int64) for name in _COUNTS),
         ("shed", c_int64 * len(SHEDS)),
-        ("withheld", c_int64 * 2),
+        ("withheld", c_int64 * len(WITHHOLDS)),
         ("errors", c_int64 * len(FAILURES)),
         ("reasons", c_int64 * len(FAILURES)),
         ("statuses", c_int64 * 1000),
@@ -104,6 +107,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "pace": (c_int32, c_int64, c_int64, c_int64, c_int64),
     "awake": (c_int64, c_int64, c_int64, c_int64, c_int64),
     "rounded": (c_int64, c_int64),
+    "passes": (c_bool, c_uint64, c_uint64, c_int64),
     "sender_new": (c_void_p, POINTER(_Settings), c_void_p),
     "sender_run": (c_int32, c_void_p),
     "sender_address": (c_int32, c_void_p, c_char_p, c_uint32, c_bool),
@@ -122,6 +126,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
     "sender_fed_again": (None, c_void_p, c_int64),
     "sender_token": (c_int32, c_void_p, c_char_p, c_uint32, c_int64),
     "sender_hear": (None, c_void_p, c_int32, c_int64, c_bool, c_int64, c_int64, c_int64, c_bool),
+    "sender_gain": (None, c_void_p, c_int64),
     "sender_halt": (c_int64, c_void_p),
     "sender_withdraw": (c_int64, c_void_p),
     "sender_look": (None, c_void_p, POINTER(_Look), POINTER(c_int64)),
@@ -160,8 +165,12 @@ class NativeLane:
         addresses: Sequence[bytes],
         code: Any = None,
         look_up: Callable[[], Awaitable[Sequence[bytes]]] | None = None,
+        part: int = 0,
     ) -> None:
-        """`look_up` finds the target's addresses anew, for connections that are opened later. It may raise OSError."""
+        """`look_up` finds the target's addresses anew, for connections that are opened later. It may raise OSError.
+
+        `part`: which of the run's processes this is.
+        """
         self._host = host
         self._ledger = host.ledger
         self._accounts = host.ledger.accounts
@@ -178,6 +187,7 @@ class NativeLane:
             connect_timeout=int(target.connect_timeout * 1e9),
             first_byte_timeout=int((target.first_byte_timeout or target.timeout) * 1e9),
             timeout=int(target.timeout * 1e9),
+            seed=seeded(plan.seed, part),
             max_connections=target.max_connections,
             guarded=target.guarded,
             news_fd=self._news,
@@ -273,6 +283,11 @@ class NativeLane:
             self._looked_up_ns = now_ns
             if self._looking is None or self._looking.done():
                 self._looking = self._loop.create_task(self._look_again(self._look_up))
+
+    def set_gain(self, gain: int) -> None:
+        """Let this share of what falls due go on."""
+        if self._sender:
+            self._code.sender_gain(self._sender, gain)
 
     def look(self) -> None:
         """Bring the accounts up to date."""
@@ -432,7 +447,7 @@ class NativeLane:
         accounts.sent, accounts.answered = found.sent, found.answered
         accounts.in_flight, accounts.retried = found.in_flight, found.retried
         accounts.bytes_sent, accounts.bytes_received = found.bytes_sent, found.bytes_received
-        accounts.withheld = Counter(_named(("credit", "lever"), found.withheld))
+        accounts.withheld = Counter(_named(WITHHOLDS, found.withheld))
         accounts.errors = Counter(_named(FAILURES, found.errors))
         if sum(map(found.statuses.__getitem__, self._statuses)) != found.answered:  # there is a new one
             self._statuses = [status for status, count in enumerate(found.statuses) if count]

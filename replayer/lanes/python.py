@@ -1,6 +1,7 @@
 """The lane on the event loop. It can do whatever the transport can.
 
-    due? (demand) -> in time? (pacing) -> a connection? (transport) -> credit? (ceiling) -> send -> outcome -> ledger
+    due? (demand) -> in time? (pacing) -> within the gain? (thinning) -> a connection? (transport) -> credit? (ceiling)
+        -> send -> outcome -> ledger
 
 The pump asks these questions in this order for the request that is due next, and stops at the first answer that is not
 "send". It is woken by an alarm at the next due time, by a grant, and by a connection that is free again.
@@ -19,8 +20,10 @@ from replayer.lanes.lane import Host
 from replayer.pacing import LOOK_NS, Pace, awake, pace
 from replayer.plan import Plan
 from replayer.routes import rounded
+from replayer.safety.thinning import passes, seeded
 from replayer.stock import REFILL, Supply
 from replayer.transport import Answer, Failure, Target, Withdrawal, connections
+from rules.units import MILLION
 
 BATCH = 64
 """Requests sent before answers get their turn."""
@@ -52,7 +55,8 @@ class PythonLane:
         self._over = False  # whether not even what a connection lost is sent again
         self._levered = False  # whether a guard told that its lever is pulled, which the ceiling may not know yet
         self._deadline_ns = 0
-        self._taken = 0
+        self._taken = 0  # since it was read ahead
+        self._number, self._gain, self._seed = 0, MILLION, seeded(plan.seed)
         self._refilling = self._going_on = False
         self._short_ns = 0  # since when what is due waits for a free connection
         self._looked_ns = self._awake_ns = self._beat_ns = 0
@@ -105,6 +109,11 @@ class PythonLane:
         for _, recorder in self._ledger.recorders:
             recorder.digest()
 
+    def set_gain(self, gain: int) -> None:
+        """Let this share of what falls due go on."""
+        self._gain = gain
+        self.wake()
+
     def look(self) -> None:
         """Bring the accounts up to date."""
         accounts, pool = self._accounts, self._pool
@@ -155,7 +164,9 @@ class PythonLane:
                         self._alarm.at(due)
                         return
                     case Pace.SHED:
-                        self._shed(demand.take(), "connections" if self._short_ns else "late")
+                        self._shed(self._take(demand), "connections" if self._short_ns else "late")
+                    case Pace.SEND if not passes(self._seed, self._number, self._gain):
+                        self._shed(self._take(demand), "backed-off")
                     case Pace.SEND:
                         if not self._send(demand, due, now):
                             return
@@ -190,11 +201,7 @@ class PythonLane:
             too_late = due + self._max_lag_ns
             self._alarm.at(too_late - too_late % TOGETHER_NS + TOGETHER_NS)
             return False
-        request = demand.take()
-        self._taken += 1
-        if self._taken >= REFILL:
-            self._taken = 0
-            self._refill()
+        request = self._take(demand)
         refusal = shortage or self._ceiling.spend(now)
         if refusal is not None:
             self._shed(request, refusal)
@@ -204,6 +211,14 @@ class PythonLane:
             self._ledger.crowded += 1
         self._pool.send(request, due, max(due, self._short_ns) if self._short_ns else now, now)
         return True
+
+    def _take(self, demand: Demand[Request]) -> Request:
+        self._number += 1
+        self._taken += 1
+        if self._taken >= REFILL:
+            self._taken = 0
+            self._refill()
+        return demand.take()
 
     def _shed(self, request: Request, why: Shed) -> None:
         self._accounts.shed[why] += 1
@@ -289,6 +304,8 @@ class PythonLane:
             return "lever"
         if not self._ceiling.open(now):
             return "signal"
+        if not self._gain:
+            return "backed-off"
         most = max(self._max_lag_ns, SPENDABLE_NS) if again else self._max_lag_ns
         return "connecting" if now - since_ns > most else None
 
@@ -303,7 +320,7 @@ class PythonLane:
 
     def may_retry(self) -> bool:
         """Let a lost request be sent again, for another credit; also once all that was due is sent, for it was due."""
-        return not (self._over or self._levered) and self._ceiling.spend(self._clock()) is None
+        return bool(self._gain) and not (self._over or self._levered) and self._ceiling.spend(self._clock()) is None
 
     def ready(self) -> None:
         """Go on, there is a connection again."""

@@ -26,11 +26,12 @@ from replayer.lanes.ledger import Ledger
 from replayer.lanes.loading import Batch, Batches, Loader
 from replayer.lanes.native import NativeLane
 from replayer.plan import Plan
-from replayer.prepare import encoder_for
+from replayer.preparing.encoder import encoder_for
 from replayer.report import Stop
 from replayer.selection import Selection, span
 from replayer.stock import Supply
 from replayer.transport.target import target
+from rules.exits import Exit, leave
 from rules.units import Share
 from rules.wire import Lever
 
@@ -103,7 +104,7 @@ class Worker:
         self._token: tuple[bytes, int] = told["token"], told["until"]
         there = target(plan, None)._replace(max_connections=told["connections"])
         look_up = partial(addresses_of, plan)
-        self.lane = _Lane(self, plan, there, time.monotonic_ns, told["addresses"], None, look_up)
+        self.lane = _Lane(self, plan, there, time.monotonic_ns, told["addresses"], None, look_up, self._part[0])
         self.done = asyncio.Event()
         self._ended = ""
         self._halted = self._began = False
@@ -175,6 +176,9 @@ class Worker:
         source.earned, source.allowance = Earned(cleared, amount, at_ns), allowance
         source.heard_ns, source.lever = heard_ns, Lever(engaged=engaged)
         self.lane.heard(source)
+
+    def _gain(self, gain: int) -> None:
+        self.lane.set_gain(gain)
 
     def _halt(self, at_once: bool) -> None:
         if not self._halted:
@@ -268,3 +272,4 @@ async def _work(channel: Channel) -> None:
 
 if __name__ == "__main__":
     uvloop.run(_work(Channel(socket.socket(fileno=int(sys.argv[1])))))
+    leave(Exit.DONE)

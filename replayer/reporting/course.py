@@ -22,6 +22,7 @@ BANDS = ("p50", "p90", "p99", "p99_9")
 COLUMNS = (
     *("at", "sent", "wanted", "real", "ceiling", "failed", "shed", "withheld"),  # seconds, and rates per second
     *("lag", "cpu", "full", "real_p95"),  # the worst second's
+    "gain",  # the lowest
 )
 
 SHORTEST = 0.2
@@ -87,6 +88,7 @@ class Course:
         columns["failed"].append(rate(list(failures.values())))
         for name in ("cpu", "full", "real_p95"):
             columns[name].append(_most([getattr(second, name) for second in group]))
+        columns["gain"].append(min((second.gain for second in group if second.gain is not None), default=None))
         columns["lag"].append(_most([second.lag.p99 for second in group]))
         for name in BANDS:
             columns[name].append(getattr(group[0].latency, name) if len(group) == 1 else None)

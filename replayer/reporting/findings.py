@@ -219,7 +219,7 @@ def _recorded(route: Route) -> RecordedRoute | None:
     return RecordedRoute(
         count=seen.count,
         statuses=dict(sorted(seen.statuses.items())),
-        failed=_share(*_failures(seen.statuses, 0)) or 0.0,
+        failed=_share(*_failures(seen.statuses, 0)),
         bytes=seen.bytes,
         duration=quantiles_of(seen.duration),
         ttfb=quantiles_of(seen.ttfb),

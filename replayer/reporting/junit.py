@@ -3,7 +3,8 @@
 A route fails if its share of failures is worse than before beyond noise. Its latency is judged only against another run
 (`reamp report RUN --against RUN2`): between the recording and a replay lie another network and other hardware, so a
 factor there is no regression; it is told in the case's output. Answers that differ (`--diff`) fail a case of their
-own. What can't be judged is skipped, with the reason. A case's time is its p95 in seconds, which CI servers draw over
+own, and so does a rule whose breach ends a run (`--slo`); what only warns or eases the load off is told in the output.
+What can't be judged is skipped, with the reason. A case's time is its p95 in seconds, which CI servers draw over
 builds.
 """
 
@@ -26,6 +27,8 @@ def junit(report: Report, comparison: Comparison | None = None) -> str:
     """Write a run's test cases."""
     whole = JUnitXml("reamp")
     parts = [("promises", _promises(report)), ("routes", _routes(report, comparison))]
+    if report.slo:
+        parts.append(("slo", _rules(report)))
     if report.differences is not None:
         parts.append(("answers", _answers(report.differences)))
     for name, cases in parts:
@@ -74,6 +77,20 @@ def _routes(report: Report, comparison: Comparison | None) -> list[TestCase]:
         elif route is None or not judged:
             case.result = [Skipped("too few requests, or too short a time, to tell")]
         case.system_out = "\n".join(f"{_told(change)}: {change.verdict}" for change in changes) or "nothing to compare"
+        cases.append(case)
+    return cases
+
+
+def _rules(report: Report) -> list[TestCase]:
+    cases = []
+    for judgement in report.slo:
+        case = TestCase(printable(judgement.rule), "reamp.slo", judgement.seconds)
+        told = printable(f"{judgement.verdict} for {judgement.seconds} s; {judgement.told}; {judgement.words}")
+        if judgement.verdict == "not judged":
+            case.result = [Skipped(told)]
+        elif judgement.verdict == "breached" and judgement.action == "abort":
+            case.result = [Failure(told)]
+        case.system_out = told
         cases.append(case)
     return cases
 

@@ -1,14 +1,5 @@
-"""`report.html`: one file to look at, that needs no network and lets nothing in.
+"""`report.html`: one file to look at, that needs no network and lets nothing in."""
 
-Everything that strangers made (paths, reasons, what a sidecar said) is escaped by the template, and reaches the charts
-as data. Beyond that the page's own policy (Content-Security-Policy) forbids every connection, and every script but its
-own two, which it knows by their hashes. Charts are drawn by plotly.js as its PyPI package ships it, which travels
-compressed.
-"""
-
-import base64
-import gzip
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,9 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
-
 from captures.rendering import printable
 from replayer.comparison import Change, Figure
 from replayer.latency import Quantiles
@@ -27,8 +15,10 @@ from replayer.report import Report, RouteReport
 from replayer.reporting.course import Course
 from replayer.reporting.figures import counts, figure, interval, p, share, size, size_of, time
 from replayer.reporting.findings import journal
+from replayer.reporting.offline import Offline
 from replayer.reporting.versus import Comparison
 from rules.exits import Exit
+from rules.slo import Expression
 from rules.units import Duration
 
 MOST_ENTRIES = 500
@@ -41,8 +31,6 @@ COLUMNS = ("Route", "Sent", "Failed", "p50", "p95", "p99", "p99.9")
 
 LOUDNESS = (("rate", "at"), ("top_up", "topped up to"), ("amplify", "amplified"))
 """Settings that say how much was to be sent, and the words before their values."""
-
-_FOLDER = files("replayer.reporting") / "page"
 
 
 class Tile(NamedTuple):
@@ -102,14 +90,8 @@ def page(report: Report, folder: Path, comparison: Comparison | None = None) -> 
         for e in entries[:MOST_ENTRIES]
         if e.get("event") not in ("plan", "start")
     ]
-    script, style = _own("script.js"), _own("style.css")
-    library, digest = _library()
     rows = _compared(comparison) if comparison else [_row(route) for route in report.routes]
-    return _environment().get_template("template.html").render(
-        policy=_policy(script, digest),
-        style=Markup(style),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704
-        library=Markup(library),  # noqa: S704 - base64
+    return _drawing().draw(
         report=report,
         against=comparison.before if comparison else "",
         verdict=report.stop,
@@ -129,43 +111,27 @@ def page(report: Report, folder: Path, comparison: Comparison | None = None) -> 
         journal_left=max(0, len(entries) - MOST_ENTRIES),
         plan=json.dumps(report.plan, indent=2, ensure_ascii=False),
         accounts=json.dumps(report.model_dump(mode="json")["accounts"], indent=2),
-        data={**course.data(), "marks": marks, "length": round(report.seconds, 3)},
+        data={**course.data(), "marks": marks, "limits": _limits(report), "length": round(report.seconds, 3)},
     )  # fmt: skip
 
 
-# --- the file ---
-
-
 @cache
-def _own(name: str) -> str:
-    return (_FOLDER / name).read_text(encoding="utf-8")
-
-
-@cache
-def _library() -> tuple[str, str]:
-    """Give plotly.js, compressed, and the hash by which the page's policy knows it."""
-    code = (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
-    return base64.b64encode(gzip.compress(code, 9, mtime=0)).decode(), _hash(code)
-
-
-def _hash(code: bytes) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(code).digest()).decode()}'"
-
-
-def _policy(script: str, library: str) -> str:
-    return (
-        f"default-src 'none'; script-src {_hash(script.encode())} {library}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+def _drawing() -> Offline:
+    return Offline(
+        files("replayer.reporting") / "page",
+        {"time": time, "figure": figure, "size": size, "interval": interval, "p": p},
     )
 
 
-@cache
-def _environment() -> Environment:
-    made = Environment(
-        loader=FunctionLoader(_own), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    made.filters |= {"time": time, "figure": figure, "size": size, "interval": interval, "p": p}
-    return made
+def _limits(report: Report) -> list[dict[str, Any]]:
+    """Give what real users' p95 was held against, for the chart: milliseconds."""
+    found = {}
+    for judgement in report.slo:
+        expression = Expression.parse(judgement.expression)
+        is_p95 = expression.statistic == "p" and expression.percentile == 95
+        if is_p95 and expression.subject == "real" and judgement.limit:
+            found[round(judgement.limit * 1000, 3)] = judgement.expression
+    return [{"at": limit, "text": text} for limit, text in sorted(found.items())]
 
 
 def _tiles(report: Report) -> list[Tile]:
@@ -257,7 +223,7 @@ def _facts(route: RouteReport) -> list[tuple[str, str]]:
         ("statuses", counts(route.statuses) or "none"),
         ("errors", counts(route.errors) or "none"),
         ("shed", counts(route.shed) or "none"),
-        ("withheld by the guard", str(route.withheld)),
+        ("withheld by the sidecar", str(route.withheld)),
         ("bytes received", size_of(route.bytes_received)),
     ]
 
@@ -311,7 +277,7 @@ def _failures(report: Report) -> list[tuple[str, str, str, str, str]]:
     rows: list[tuple[str, str, int, int, str]] = []
     rows += [("error", kind, n, accounts.sent, report.reasons.get(kind, "")) for kind, n in _largest(accounts.errors)]
     rows += [("status", str(s), n, accounts.answered, "") for s, n in _largest(accounts.statuses) if s >= 500]
-    rows += [("withheld", kind, n, accounts.sent, "refused by the guard") for kind, n in _largest(accounts.withheld)]
+    rows += [("withheld", kind, n, accounts.sent, "refused by the sidecar") for kind, n in _largest(accounts.withheld)]
     rows += [("shed", kind, n, accounts.wanted, "") for kind, n in _largest(accounts.shed)]
     rows += [("unanswered", "stopped", accounts.unanswered, accounts.sent, "on their way when the run was stopped")]
     rows += [("skipped", kind, n, accounts.read, "of the records read") for kind, n in _largest(accounts.skipped)]
@@ -323,10 +289,10 @@ def _largest(values: dict[Any, int]) -> Iterable[tuple[Any, int]]:
 
 
 def _details(entry: dict[str, Any]) -> str:
-    left_out = ("at", "elapsed", "event")
-    return ", ".join(
-        f"{key}: {_text(value)}" for key, value in entry.items() if key not in left_out and value is not None
-    )
+    left_out = ("at", "elapsed", "event", "plan")  # that is on the page by itself
+    said = {key: value for key, value in entry.items() if key not in left_out and value not in (None, [])}
+    lists = {key: ", ".join(map(str, value)) for key, value in said.items() if isinstance(value, list)}
+    return ", ".join(f"{key}: {_text(value)}" for key, value in (said | lists).items())
 
 
 def _text(value: object) -> str:

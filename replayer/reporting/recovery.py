@@ -1,6 +1,7 @@
 """The report of a run that wrote none: it was killed, or it still runs. Put together from what its folder holds.
 
-The last second may be missing, and of each route the last part of a line's time (a thirtieth of the run).
+The last second may be missing, and of each route the last part of a line's time (a thirtieth of the run). Of rules
+there is what `replayer.safety.hindsight` can tell.
 """
 
 import json
@@ -15,6 +16,7 @@ from replayer.plan import Plan
 from replayer.report import Lateness, Report, faults
 from replayer.reporting.findings import caveats, journal, recovered_left_out, recovered_routes, seconds
 from replayer.reporting.histograms import read
+from replayer.safety.hindsight import backing, judgements, past
 from replayer.series import totals
 from rules.exits import Exit, UserError
 from rules.units import Share, UnitError
@@ -47,6 +49,7 @@ def recovered(folder: Path) -> Report:
     lagging = Lateness(plan, seconds(folder)).longest
     invalid = faults(plan, accounts, found["lag"], stalled, ended, lagging=lagging)
     started = _number(facts.get("at"))
+    ruled = past(plan.slo, live=bool(plan.sidecars), entries=entries, seconds=seconds(folder))
     return Report(
         run=str(facts.get("run") or folder.name),
         plan=plan.model_dump(mode="json"),
@@ -76,6 +79,8 @@ def recovered(folder: Path) -> Report:
         routes=recovered_routes(folder),
         left_out=recovered_left_out(folder, plan),
         caveats=caveats(plan, ended),
+        slo=judgements(ruled),
+        back_off=backing(ruled),
         exit_code=int(Exit.FAILED),
     )
 

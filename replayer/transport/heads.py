@@ -1,7 +1,7 @@
 """What the head of an answer says. Pure."""
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from rules.wire import WITHHELD_HEADER, Withheld
 
@@ -11,7 +11,12 @@ MAX_HEAD = 65_536
 HEAD_END = b"\r\n\r\n"
 
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})")
-_WITHHELD = re.compile(rb"\r\n" + WITHHELD_HEADER.encode() + rb":[ \t]*(credit|lever)[ \t]*\r\n", re.IGNORECASE)
+GUARDS: dict[bytes, Withheld] = {reason.encode(): reason for reason in get_args(Withheld)}
+"""What an answer of the sidecar's own says, in lower case."""
+
+_WITHHELD = re.compile(
+    rb"\r\n" + WITHHELD_HEADER.encode() + rb":[ \t]*(" + b"|".join(GUARDS) + rb")[ \t]*\r\n", re.IGNORECASE
+)
 _CODING = re.compile(rb"\r\ncontent-encoding:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length:", re.IGNORECASE)
 _TRANSFER_CODINGS = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)", re.IGNORECASE)
@@ -36,6 +41,12 @@ class Head(NamedTuple):
         """What it says that the body is packed by."""
         return b", ".join(_CODING.findall(self.fields))
 
+    @property
+    def named(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Its fields, names in lower case. A line that is no field is left out, and so is what continues one."""
+        lines = [line.partition(b":") for line in self.fields.split(b"\r\n")[1:] if line[:1] not in (b" ", b"\t")]
+        return tuple((name.lower(), value.strip(b" \t")) for name, colon, value in lines if colon)
+
 
 def final_head(data: bytes) -> Head | None:
     """Find the final answer's head, after any 1xx; None if it is not whole yet."""
@@ -52,9 +63,9 @@ def final_head(data: bytes) -> Head | None:
 
 
 def withheld(data: bytes) -> Withheld | None:
-    """Tell whether an answer is the guard's own."""
+    """Tell whether an answer is the sidecar's own, and why."""
     head = final_head(data)
     match = _WITHHELD.search(head.fields) if head else None
     if match is None:
         return None
-    return "lever" if match[1].lower() == b"lever" else "credit"
+    return GUARDS[match[1].lower()]

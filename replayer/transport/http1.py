@@ -15,6 +15,7 @@ from replayer.transport.carrier import NEVER, Owner
 from replayer.transport.failures import Failure
 from replayer.transport.heads import HEAD_END, MAX_HEAD, Head, final_head, withheld
 from replayer.transport.outcomes import Answer, Body
+from rules.wire import WITHHELD_STATUSES
 
 LARGE = 65_536
 """A request larger than this may be answered before it is sent whole: no socket's buffer is sure to take it at once."""
@@ -195,7 +196,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, request: Request, status: int) -> None:
         pool = self._pool
-        guards = withheld(self._head) if status in (429, 503) and pool.target.guarded else None
+        guards = withheld(self._head) if status in WITHHELD_STATUSES and pool.target.guarded else None
         now = pool.clock()
         body = self._body(request) if pool.target.kept else None
         answer = Answer(request, self.due_ns, self.sent_ns, self.first_ns, now, status, self._size, guards, body)
@@ -225,7 +226,9 @@ class Connection(asyncio.Protocol):
         head, watch = final_head(self._head), self._watch
         if head is None or not isinstance(watch, _Keeper):
             return None
-        return Body(0, b"", head.coding) if request.head else Body(watch.size, bytes(watch.start), head.coding)
+        if request.head:
+            return Body(0, b"", head.coding, head.named)
+        return Body(watch.size, bytes(watch.start), head.coding, head.named)
 
     # --- ending ---
 

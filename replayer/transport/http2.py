@@ -29,9 +29,9 @@ from replayer.encoding import Request
 from replayer.transport import failures, fields
 from replayer.transport.carrier import NEVER, Owner
 from replayer.transport.failures import Failure, UnusableError
-from replayer.transport.heads import HEAD_END, MAX_HEAD
+from replayer.transport.heads import GUARDS, HEAD_END, MAX_HEAD
 from replayer.transport.outcomes import Answer, Body
-from rules.wire import WITHHELD_HEADER, Withheld
+from rules.wire import WITHHELD_HEADER, WITHHELD_STATUSES, Withheld
 
 MAX_STREAMS = 256
 """Streams on one connection, even if the other end allows more: beyond that, another connection is the better one."""
@@ -61,15 +61,14 @@ _DATA, _HEADERS, _GOAWAY = 0, 1, 7
 _END_STREAM, _PADDED = 1, 8
 _HEADER = 9
 _WITHHELD = WITHHELD_HEADER.encode()
-_GUARDS: dict[bytes, Withheld] = {b"credit": "credit", b"lever": "lever"}
 
 
 class Stream:
     """One request and what came of its answer so far."""
 
     __slots__ = (
-        *("body", "coding", "due_ns", "first_ns", "fed", "guards", "left", "request", "retried", "sent_ns", "size"),
-        *("start", "status"),
+        *("body", "coding", "due_ns", "first_ns", "fed", "fields", "guards", "left", "request", "retried", "sent_ns"),
+        *("size", "start", "status"),
     )
 
     def __init__(self, request: Request, due_ns: int, sent_ns: int, *, retried: bool) -> None:
@@ -85,6 +84,7 @@ class Stream:
         self.body = memoryview(b"")  # of the request: what is still to be sent
         self.fed = 0  # bytes of the answer's body
         self.start = self.coding = b""  # those that are kept, and what they are packed by
+        self.fields: tuple[tuple[bytes, bytes], ...] = ()  # of the answer, where bodies are kept
 
 
 class Connection(asyncio.Protocol):
@@ -380,10 +380,11 @@ class Connection(asyncio.Protocol):
             self._reset(number, stream, "protocol", wrong)
             return
         stream.status = int(found[0][1])
-        if stream.status in (429, 503) and self._pool.target.guarded:
-            stream.guards = next((_GUARDS.get(value.lower()) for name, value in found if name == _WITHHELD), None)
+        if stream.status in WITHHELD_STATUSES and self._pool.target.guarded:
+            stream.guards = next((GUARDS.get(value.lower()) for name, value in found if name == _WITHHELD), None)
         if self._pool.target.kept:
             stream.coding = b", ".join(value for name, value in found if name == b"content-encoding")
+            stream.fields = tuple((name, value) for name, value in found[1:])
         bodiless = stream.request.head or stream.status in (204, 304)
         stream.left = None if bodiless else left
         if event.stream_ended is not None and stream.left:
@@ -439,7 +440,7 @@ class Connection(asyncio.Protocol):
             stream.status,
             stream.size,
             stream.guards,
-            Body(stream.fed, stream.start, stream.coding) if pool.target.kept else None,
+            Body(stream.fed, stream.start, stream.coding, stream.fields) if pool.target.kept else None,
         )
         self._look_for_room()
         pool.outcomes.answered(answer)

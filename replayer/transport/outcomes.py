@@ -7,11 +7,11 @@ from replayer.transport.failures import Failure
 from rules.wire import Withheld
 
 Shortage = Literal["connections", "backoff"]
-Withdrawal = Literal["signal", "lever", "connecting", Shortage]
+Withdrawal = Literal["signal", "lever", "backed-off", "connecting", Shortage]
 
 
 class Body(NamedTuple):
-    """The body of an answer, where bodies are kept: as it was sent, but for chunks, which are put together."""
+    """An answer where bodies are kept: its body as it was sent, but for chunks, which are put together; its fields."""
 
     size: int
     """Bytes of all of it."""
@@ -19,6 +19,8 @@ class Body(NamedTuple):
     """The first `Target.kept` of them."""
     coding: bytes
     """What the answer says that it is packed by (Content-Encoding)."""
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    """The fields of the answer's head, as they came; names in lower case."""
 
 
 class Answer(NamedTuple):

@@ -27,13 +27,18 @@ def to_target(plan: Plan) -> ssl.SSLContext | None:
 
 def verified(plan: Plan) -> ssl.SSLContext:
     """Make a context that trusts whom the plan trusts. Raises UserError."""
+    return trusting(plan.ca, "--ca")
+
+
+def trusting(ca: Path | None, option: str) -> ssl.SSLContext:
+    """Make a context that trusts these certificate authorities; None: the system's. Raises UserError."""
     try:
-        context = ssl.create_default_context(cafile=plan.ca)
+        context = ssl.create_default_context(cafile=ca)
     except ssl.SSLError as error:
-        raise UserError(f"--ca {plan.ca}: no certificates in PEM form can be read from it ({error})") from None
+        raise UserError(f"{option} {ca}: no certificates in PEM form can be read from it ({error})") from None
     except OSError as error:
-        raise UserError(f"--ca {plan.ca}: {os.strerror(error.errno or 0)}") from None
-    if plan.ca is not None:
+        raise UserError(f"{option} {ca}: {os.strerror(error.errno or 0)}") from None
+    if ca is not None:
         # Authorities of one's own rarely say all that RFC 5280 asks for (`openssl req -x509` leaves the key usage out).
         # Python insists on it from 3.13 on, curl and browsers do not; without this, --insecure would be the way out.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT

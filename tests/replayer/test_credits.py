@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from itertools import count
 
@@ -12,9 +13,9 @@ from loadtag import headers
 from replayer.ceiling import Source
 from replayer.credits import follow
 from replayer.plan import Plan
-from replayer.prepare import control_client
+from replayer.preparing.sidecars import control_client
 from rules.units import Share
-from rules.wire import Problem
+from rules.wire import Grant, Lever, Problem, Signal
 
 QUARTER = Share.parse("25%")
 
@@ -90,3 +91,37 @@ async def test_who_grants_is_verified_even_where_the_target_is_not(monkeypatch: 
     )
     control_client(plan)
     assert (given[0].check_hostname, given[0].verify_mode.name) == (True, "CERT_REQUIRED")
+
+
+async def test_who_set_the_clock_shows_a_new_tag_before_anything_more_is_sent() -> None:
+    granted = Grant(real=100, granted=10, ratio=QUARTER, lever=Lever(), signal=Signal(window=1, rate=1))
+    wall, tokens = 1.7e9, []
+
+    async def lines() -> AsyncIterator[bytes]:
+        while True:
+            yield granted.model_dump_json().encode() + b"\n"
+            await asyncio.sleep(0.01)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = headers.find(request.headers.raw)
+        tokens.append(found and found.token)
+        if len(tokens) > 1:
+            return httpx.Response(403, stream=httpx.ByteStream(b"the tag has expired"))
+        return httpx.Response(200, content=lines())
+
+    source, numbers = Source("http://sidecar", QUARTER), count()
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        token = lambda: f"token-{next(numbers)}"  # noqa: E731
+        hear = lambda _s, _h: None  # noqa: E731
+        task = asyncio.create_task(follow(client, source, "run", token, time.monotonic_ns, hear, lambda: wall))
+        async with asyncio.timeout(5):
+            while not source.fresh(time.monotonic_ns()):
+                await asyncio.sleep(0.01)
+            wall -= 3600
+            while source.fresh(time.monotonic_ns()):
+                await asyncio.sleep(0.01)
+            while "expired" not in source.refused:
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert tokens[:2] == ["token-0", "token-1"]

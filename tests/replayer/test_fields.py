@@ -18,7 +18,7 @@ from replayer.accounts import Accounts
 from replayer.encoding import Encoder, Request
 from replayer.fields import FRAMING, HOP_BY_HOP, KEYS, LEFT_OUT, OVERRIDES, WRITE_KEYS, Kind, Names, kind_of
 from replayer.plan import Plan
-from replayer.prepare import prepare
+from replayer.preparing.prepare import prepare
 from replayer.renewal import renewed
 from replayer.rewriting import Rewriting, header, once, token
 from replayer.selection import Selection

@@ -15,6 +15,7 @@ from rules.exits import Exit, UserError
 from tests.replayer.test_outcome import report
 from tests.replayer.test_run import Field, app, here
 from tests.support.disks import Disk
+from tests.support.place import PATIENT
 from tests.support.processes import run
 
 __all__ = ["app", "here"]  # fixtures
@@ -89,7 +90,7 @@ def test_a_run_that_can_not_have_a_folder_does_not_begin_and_leaves_none(here: F
 
 
 def test_a_good_file_stays_where_a_new_one_has_no_room(here: Field, disk: Disk) -> None:
-    done = run(*here.arguments("--idle-target", "--max-requests", "20"))
+    done = run(*here.arguments("--idle-target", "--max-requests", "20"), env=PATIENT)
     assert done.returncode == Exit.DONE, done.stdout + done.stderr
     (folder,) = here.runs.iterdir()
     good = disk.folder / "junit.xml"

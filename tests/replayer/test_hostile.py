@@ -223,7 +223,7 @@ def test_the_schedule_is_kept_for_everybody_else(tmp_path: Path, lane: str) -> N
             replay = await asyncio.create_subprocess_exec(
                 *reamp("replay", str(tmp_path / "recordings"), "--to", f"http://127.0.0.1:{here.port}"),
                 *("--idle-target", "--key", str(tmp_path / "load.key"), "--runs", str(tmp_path / "runs")),
-                *("--lane", lane, "--max-lag", "5s", "--first-byte-timeout", "500ms", "--timeout", "1s"),
+                *("--lane", lane, "--max-lag", "5s", "--first-byte-timeout", "2500ms", "--timeout", "5s"),
                 stdout=asyncio.subprocess.DEVNULL,
             )
             async with asyncio.timeout(45):
@@ -249,9 +249,9 @@ def test_the_schedule_is_kept_for_everybody_else(tmp_path: Path, lane: str) -> N
     statuses = {int(kind): count for kind, count in expected.items() if kind.isdigit()}
     statuses[200] += good
     assert accounts.statuses == statuses
-    # Whoever waited for one that hangs would be late by half a second, again and again.
+    # Whoever waited for one that hangs would be late by two seconds and a half, again and again.
     assert report.lag.p99 is not None
-    assert report.lag.p99 < 0.25
+    assert report.lag.p99 < 0.75
 
 
 GAP, PAUSE = 0.01, 1.5

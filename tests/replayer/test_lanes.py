@@ -37,6 +37,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 GUARD = b"HTTP/1.1 429 No\r\nContent-Length: 0\r\nReamp-Withheld: credit\r\n\r\n"
 LEVER = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nreamp-withheld:  LEVER \r\n\r\n"
+REFUSED = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\nreamp-withheld: tag\r\n\r\n"
 
 
 pytestmark = pytest.mark.usefixtures("native")
@@ -138,6 +139,7 @@ SCRIPTS: dict[str, tuple[Script, Sequence[tuple[float, Request]], dict[str, Any]
     # the guard
     "withheld": (answering(GUARD), TWO, {}),
     "withheld-in-pieces": (answering(GUARD[:40], GUARD[40:]), TWO, {}),
+    "withheld-for-its-tag": (answering(REFUSED), TWO, {}),
     "lever": (answering(LEVER), GET, {}),
     "nobody-else-is-the-guard": (answering(LEVER), TWO, {"guarded": False}),
     "not-the-guards-status": (answering(LEVER.replace(b"503", b"500")), TWO, {}),
@@ -230,6 +232,7 @@ def test_what_is_told_is_what_happened(name: str) -> None:
     assert outcome("not-quite-chunked") == (Counter({200: 2}), 2)
     assert outcome("chunked-and-cut") == (Counter({"truncated": 2}), 2)
     assert outcome("withheld") == (Counter({"credit": 2}), 1)
+    assert outcome("withheld-for-its-tag") == (Counter({"tag": 2}), 1)
     assert outcome("two-lengths") == (Counter({"protocol": 2}), 2)
     # The second and the third are sent once more, the third after the run has nothing more to begin.
     assert outcome("stale-close") == (Counter({200: 3}), 3)

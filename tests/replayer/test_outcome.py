@@ -82,6 +82,7 @@ def test_what_is_recorded_is_in_the_total_and_in_one_interval(values: list[int],
     assert recorder.total.total_count == intervals == len(values) == sum(recorder.buckets)
     found = quantiles(recorder.total)
     assert found.count == len(values)
+    assert (found.mean or 0.0) == recorder.total.get_mean_value() / 1e6
     if values:
         top = min(max(values), 3_600_000_000) / 1e6
         assert found.max == pytest.approx(top, rel=0.002, abs=2e-6)

@@ -266,3 +266,12 @@ def test_addresses_for_hosts() -> None:
 @pytest.mark.parametrize(("told", "understood"), [(True, "always"), (False, "never"), ("auto", "auto")])
 def test_http_2_is_yes_no_or_what_the_target_agrees_to(told: object, understood: str) -> None:
     assert plan(**IDLE, http2=told).http2 == understood
+
+
+@pytest.mark.parametrize("rule", ["p(95)<500ms", "error_ratio<1%"])
+def test_a_rule_that_a_tap_has_no_data_for_is_refused_before_anything_is_sent(rule: str) -> None:
+    tap = state().model_copy(update={"tap": Share.parse("10%")})
+    with pytest.raises(UserError, match="is a tap, which gets copies of requests and sees no answers"):
+        agree(plan(**LIVE, slo=[rule]), {SIDECAR: tap})
+    for known in ("rate>1/s", f"synthetic.{rule}", "value<0.8 prometheus=http://127.0.0.1:9090 query=up"):
+        assert agree(plan(**LIVE, slo=[known]), {SIDECAR: tap}).ceiling == Share.parse("25%")

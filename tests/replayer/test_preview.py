@@ -9,7 +9,8 @@ import pytest
 from captures.batch import BatchWriter
 from loadtag.keys import generate
 from replayer.plan import Plan
-from replayer.prepare import describe, prepare
+from replayer.preparing.describing import describe
+from replayer.preparing.prepare import prepare
 from tests.support.recording import record
 
 

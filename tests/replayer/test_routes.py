@@ -103,3 +103,11 @@ def test_what_was_told_is_counted_whatever_the_pieces(durations: list[int], most
 def test_three_digits_are_kept(value: int) -> None:
     assert value * 0.998 <= rounded(value) <= value
     assert rounded(rounded(value)) == rounded(value)
+
+
+def test_what_was_recorded_where_no_answers_are_seen_has_not_failed() -> None:
+    route = Route("GET", "/")
+    route.told += [Outline(0, 0, -1, 0), Outline(0, 0, -1, 5_000_000), Outline(200, 3, 900, 1_234_567_000)]
+    route.digest()
+    assert route.recorded.count == 3
+    assert route.recorded.statuses == Counter({0: 1, 200: 1})

@@ -15,6 +15,7 @@ from captures.records import Record
 from loadtag import keys
 from replayer.folder import read_report
 from rules.exits import Exit
+from tests.support.place import PATIENT
 from tests.support.processes import run
 from tests.support.recording import record
 
@@ -95,7 +96,7 @@ def test_a_run_with_everything_changed(tmp_path: Path, target: tuple[str, list[A
     arguments += ["--key", str(tmp_path / "load.key"), "--runs", str(tmp_path / "runs"), "--token-from", "SHOP_TOKEN"]
     arguments += ["--allow", "POST /v2/cart/{id}", "--rewrite", "^/v1/ => /v2/", "--set-header", "Accept-Language: en"]
     arguments += ["--remove-header", "X-Forwarded-*", "--plugin", "own_plugin:change"]
-    env = {"PYTHONPATH": str(tmp_path), "SHOP_TOKEN": SECRET}
+    env = {"PYTHONPATH": str(tmp_path), "SHOP_TOKEN": SECRET, **PATIENT}
 
     dry = run(*arguments, "--dry-run", env=env)
     assert dry.returncode == Exit.DONE, dry.stdout + dry.stderr

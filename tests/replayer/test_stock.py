@@ -14,7 +14,8 @@ from replayer.ceiling import Heard
 from replayer.demand import INTERVAL_NS
 from replayer.encoding import Encoder
 from replayer.plan import Plan
-from replayer.prepare import Prepared, run_seconds
+from replayer.preparing.length import run_seconds
+from replayer.preparing.prepared import Prepared
 from replayer.selection import Selection
 from replayer.stock import Supply, stocked, supply
 from tests.support.recording import START_NS, record, write

@@ -235,10 +235,10 @@ def test_bodies_are_kept_where_that_is_wanted_and_answers_may_be_bounded() -> No
             sender.send(request())
             found += await sender.seen()
         assert found == [200, "protocol", 200]
-        assert [answer.body for answer in sender.outcomes.answers] == [
-            Body(5, b"hell", b"gzip, br"),
-            Body(5, b"hell", b""),
-        ]
+        packed, plain = (answer.body for answer in sender.outcomes.answers)
+        kind = (b"content-type", b"text/plain")
+        codings = ((b"content-encoding", b"gzip"), (b"content-encoding", b"br"))
+        assert (packed, plain) == (Body(5, b"hell", b"gzip, br", (kind, *codings)), Body(5, b"hell", b"", (kind,)))
         assert here.connections == 1
 
     against(act, test, kept=4, longest=8000)
@@ -393,9 +393,9 @@ def test_without_credit_nothing_is_sent_again() -> None:
     against(act, test)
 
 
-@pytest.mark.parametrize("reason", ["credit", "lever"])
-def test_the_guards_answer_is_withheld(reason: str) -> None:
-    fields: Fields = [(":status", "429"), ("reamp-withheld", reason)]
+@pytest.mark.parametrize(("reason", "status"), [("credit", "429"), ("lever", "503"), ("tag", "403")])
+def test_the_sidecars_answer_is_withheld(reason: str, status: str) -> None:
+    fields: Fields = [(":status", status), ("reamp-withheld", reason)]
 
     async def act(peer: Peer, _here: Origin) -> None:
         stream, _ = await peer.request()

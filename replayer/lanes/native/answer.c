@@ -68,6 +68,8 @@ static bool take_field(struct answer *answer, const uint8_t *name, size_t named,
                 answer->withheld = 1;
             else if (is(value, length, "lever"))
                 answer->withheld = 2;
+            else if (is(value, length, "tag"))
+                answer->withheld = 3;
         }
         break;
     case 17:

@@ -46,7 +46,7 @@ struct sender {
     bool begun, sending, last, closed;
     bool over; /* not even what a connection lost is sent again */
     bool levered; /* a guard said that its lever is pulled: not even what waits for a connection is sent */
-    int64_t deadline, token_until, short_since, not_before, failures, opening, next_sweep, looked, awake;
+    int64_t gain, deadline, token_until, short_since, not_before, failures, opening, next_sweep, looked, awake;
     uint8_t token[TOKEN];
     uint32_t token_length;
     struct queue queue;
@@ -212,7 +212,8 @@ static void finish(struct sender *sender, struct connection *connection) {
     int64_t now = clock_ns();
     sender->counts.bytes_received += answer->size;
     count(sender, TALLY_BYTES, connection->route, 0, (uint64_t)answer->size);
-    bool guards = sender->settings.guarded && answer->withheld && (answer->status == 429 || answer->status == 503);
+    bool guards = sender->settings.guarded && answer->withheld &&
+                  (answer->status == 403 || answer->status == 429 || answer->status == 503);
     if (guards) {
         sender->counts.withheld[answer->withheld - 1]++;
         count(sender, TALLY_WITHHELD, connection->route, answer->withheld, 1);
@@ -407,6 +408,7 @@ static void connected(struct sender *sender, struct connection *connection) {
         most = AGAIN; /* it has left the schedule, and what it spent is good for so long */
     enum shed why = refusal == LEVER            ? SHED_LEVER
                     : refusal != ALLOWED        ? SHED_SIGNAL
+                    : sender->gain == 0         ? SHED_BACKED_OFF
                     : now - since > most        ? SHED_CONNECTING
                     : now > sender->token_until ? SHED_LATE
                                                 : SHEDS;
@@ -431,8 +433,8 @@ static void connected(struct sender *sender, struct connection *connection) {
 /* Also once all that was due is sent: it was due. */
 static bool begin_retry(struct sender *sender, struct connection *stale) {
     int64_t now = clock_ns();
-    if (sender->closed || sender->over || sender->levered || sender->failures || now > sender->token_until ||
-        ceiling_spend(sender->ceiling, now) != ALLOWED)
+    if (sender->closed || sender->over || sender->levered || sender->failures || sender->gain == 0 ||
+        now > sender->token_until || ceiling_spend(sender->ceiling, now) != ALLOWED)
         return false;
     sender->counts.retried++;
     close(stale->fd);
@@ -514,6 +516,8 @@ static int64_t pump(struct sender *sender) {
         enum shed why = SHEDS;
         if (decision == PACE_SHED) {
             why = sender->short_since ? SHED_CONNECTIONS : SHED_LATE;
+        } else if (!passes(sender->settings.seed, (uint64_t)sender->counts.taken, sender->gain)) {
+            why = SHED_BACKED_OFF;
         } else {
             enum shortage lacking = shortage(sender, now);
             if (lacking == ALL_IN_USE) {
@@ -670,6 +674,7 @@ struct sender *sender_new(const struct settings *settings, struct ceiling *ceili
         return NULL;
     sender->settings = *settings;
     sender->ceiling = ceiling;
+    sender->gain = WHOLE;
     sender->free = sender->idle = -1;
     sender->token_until = -1;
     pthread_mutex_init(&sender->door, NULL);
@@ -770,6 +775,13 @@ void sender_hear(struct sender *sender, int32_t source, int64_t now, bool clear,
     enter(sender);
     ceiling_hear(sender->ceiling, source, now, clear, earned, allowance, heard, lever);
     leave(sender);
+}
+
+void sender_gain(struct sender *sender, int64_t gain) {
+    enter(sender);
+    sender->gain = gain;
+    leave(sender);
+    wake(sender); /* what waits for a connection may have to wait no longer */
 }
 
 int64_t sender_halt(struct sender *sender) {

@@ -41,17 +41,18 @@ void ceiling_hear(struct ceiling *ceiling, int32_t place, int64_t now, bool clea
 int32_t ceiling_spend(struct ceiling *ceiling, int64_t now);
 int32_t ceiling_open(const struct ceiling *ceiling, int64_t now);
 
-/* --- pace.c: wait, send or shed (replayer/pacing.py) --- */
+/* --- tally.c: wait, send or shed (replayer/pacing.py), and how values are rounded --- */
 
 enum pace { PACE_WAIT, PACE_SEND, PACE_SHED };
 
-enum { LOOK = 100000000 };
+enum { LOOK = 100000000, WHOLE = 1000000 };
 
 int32_t pace(int64_t now, int64_t due, int64_t max_lag, int64_t awake);
 int64_t awake(int64_t awake, int64_t looked, int64_t now, int64_t max_lag);
 int64_t rounded(int64_t microseconds); /* replayer/routes.py: to three digits */
+bool passes(uint64_t seed, uint64_t number, int64_t gain); /* replayer/safety/thinning.py */
 
-/* --- tally.c: how often which value was met, sparse --- */
+/* --- tally.c, too: how often which value was met, sparse --- */
 
 struct tally {
     struct { uint64_t key, count; } *entries; /* key 0: free */
@@ -72,7 +73,7 @@ enum { MAX_HEAD = 65536 };
 enum fed { FED_MORE, FED_DONE, FED_BAD };
 
 struct answer {
-    uint8_t phase, minor, withheld; /* withheld: 1 credit, 2 lever */
+    uint8_t phase, minor, withheld; /* withheld: 1 credit, 2 lever, 3 tag */
     bool keep, chunked, coded, sized;
     uint16_t status;
     uint32_t line;  /* bytes of heads, of a chunk's size line or of trailers so far, to bound them */
@@ -163,20 +164,22 @@ uint32_t block_prefix(const struct block *block, uint32_t i, uint8_t *out, uint3
 
 /* --- sender.c: connections, the loop --- */
 
-enum shed { SHED_CREDIT, SHED_SIGNAL, SHED_LEVER, SHED_CONNECTIONS, SHED_BACKOFF, SHED_CONNECTING, SHED_LATE, SHEDS };
+enum shed { SHED_CREDIT, SHED_SIGNAL, SHED_LEVER, SHED_CONNECTIONS, SHED_BACKOFF, SHED_CONNECTING, SHED_LATE, SHED_BACKED_OFF,
+            SHEDS };
 enum failure { FAIL_REFUSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_CLOSED, FAIL_RESET, FAIL_FIRST_BYTE, FAIL_TRUNCATED,
                FAIL_TIMEOUT, FAIL_PROTOCOL, FAILURES };
 enum news { NEWS_LOW = 1, NEWS_DEADLINE = 2, NEWS_EXHAUSTED = 4, NEWS_LEVER = 8, NEWS_SETTLED = 16, NEWS_BROKEN = 32 };
 
 struct settings {
     int64_t max_lag, lag_bound, connect_timeout, first_byte_timeout, timeout;
+    uint64_t seed; /* of what is drawn for when not all of it is to be sent */
     int32_t max_connections, guarded, news_fd, low;
 };
 
 struct look { /* everything of one moment */
     int64_t taken, queued, queued_bytes, sent, answered, in_flight, waiting, open;
     int64_t retried, crowded, bytes_sent, bytes_received, news;
-    int64_t shed[SHEDS], withheld[2], errors[FAILURES], reasons[FAILURES]; /* reasons: the first errno of each kind */
+    int64_t shed[SHEDS], withheld[3], errors[FAILURES], reasons[FAILURES]; /* reasons: the first errno of each kind */
     int64_t statuses[1000];
 };
 
@@ -195,6 +198,7 @@ void sender_fed_again(struct sender *sender, int64_t now); /* whoever loads was 
 int32_t sender_token(struct sender *sender, const uint8_t *token, uint32_t length, int64_t until);
 void sender_hear(struct sender *sender, int32_t place, int64_t now, bool clear, int64_t earned, int64_t allowance,
                  int64_t heard, bool lever);
+void sender_gain(struct sender *sender, int64_t gain); /* the share that goes on, in millionths */
 int64_t sender_halt(struct sender *sender);
 int64_t sender_withdraw(struct sender *sender);
 void sender_look(struct sender *sender, struct look *look, int64_t *spent);

@@ -1,4 +1,4 @@
-/* Pacing's decision, and counts of values: an open-addressed table, so that two thousand routes cost what was met on
+/* Pacing's decision, the gain's, and counts of values: an open-addressed table, so that two thousand routes cost what was met on
  * them and not two thousand whole histograms. */
 #include "sender.h"
 
@@ -20,6 +20,16 @@ int64_t rounded(int64_t microseconds) {
         return microseconds < 0 ? 0 : microseconds;
     int spare = 53 - __builtin_clzll((unsigned long long)microseconds); /* all but the leading eleven bits */
     return microseconds >> spare << spare;
+}
+
+bool passes(uint64_t seed, uint64_t number, int64_t gain) {
+    if (gain >= WHOLE)
+        return true;
+    uint64_t mixed = seed + (number + 1) * UINT64_C(0x9E3779B97F4A7C15); /* SplitMix64 */
+    mixed = (mixed ^ mixed >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    mixed = (mixed ^ mixed >> 27) * UINT64_C(0x94D049BB133111EB);
+    mixed ^= mixed >> 31;
+    return (int64_t)((mixed >> 32) * WHOLE >> 32) < gain;
 }
 
 static size_t place(const struct tally *tally, uint64_t key) {

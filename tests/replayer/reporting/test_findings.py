@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgpack
@@ -70,13 +71,26 @@ def test_routes_stand_beside_what_the_recording_tells_of_them(ended: Path) -> No
         assert any(told in caveat for caveat in report.caveats)
 
 
+HOW = [("--lane", "python"), ("--processes", "2")]
+
+
+@pytest.fixture(scope="module")
+def otherwise(place: Place) -> dict[tuple[str, str], Path]:
+    """Give the folders of the same run, sent otherwise: both at once, for they mostly wait."""
+    hows = [how for how in HOW if how[0] != "--processes" or no_native_lane() is None]
+    with place.app(SLOW="0.02"), ThreadPoolExecutor(len(hows)) as pool:
+        running = [pool.submit(place.replay, "-".join(how), *how) for how in hows]
+        return dict(zip(hows, [each.result() for each in running], strict=True))
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("how", [("--lane", "python"), ("--processes", "2")])
-def test_however_it_was_sent_the_counts_of_routes_are_the_same(place: Place, ended: Path, how: tuple[str, str]) -> None:
-    if how[0] == "--processes" and no_native_lane() is not None:
+@pytest.mark.parametrize("how", HOW)
+def test_however_it_was_sent_the_counts_of_routes_are_the_same(
+    otherwise: dict[tuple[str, str], Path], ended: Path, how: tuple[str, str]
+) -> None:
+    if how not in otherwise:
         pytest.skip(f"several processes need the native lane: {no_native_lane()}")
-    with place.app(SLOW="0.02"):
-        report = read_report(place.replay("-".join(how), *how))
+    report = read_report(otherwise[how])
     counts = [
         {(r.method, r.template): (r.wanted, r.sent, r.answered, r.recorded) for r in each.routes}
         for each in (report, read_report(ended))

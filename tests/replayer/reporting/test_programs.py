@@ -112,8 +112,8 @@ def test_schemas_in_the_docs_are_current(name: str) -> None:
     assert (DOCS / name).read_text() == schema(name), "write them again: python -m replayer.reporting.schema docs"
     described = json.loads(schema(name))
     known = described["properties"]
-    assert all(known[each]["description"] for each in {"routes", "from", "except"} & known.keys())
-    assert "routes" in known or {"from", "except"} < known.keys()
+    assert all(known[each]["description"] for each in {"routes", "from", "except", "event"} & known.keys())
+    assert known.keys() & {"routes", "event"} or {"from", "except"} < known.keys()
 
 
 def test_the_histogram_log_reads_with_the_library(ended: Path) -> None:
