@@ -22,7 +22,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# Tests mostly wait for the processes that they start; more than a few at once wait for each other.
+# Tests wait for the processes that they start; more than a few at once wait for each other (tests/conftest.py).
 unit: $(READY)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -36,7 +36,7 @@ $(READY): requirements.lock pyproject.toml loadtag/pyproject.toml Makefile $(NAT
 	@test -n "$(PYTHON)" || { echo "reamp needs Python 3.12 or newer as python3, python3.12, python3.13 or python3.14 on the PATH." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian and Ubuntu, install the package python3-venv." >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/python -m ensurepip --upgrade >/dev/null
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e ./loadtag -e .
 	$(BIN)/python -m replayer.lanes.build

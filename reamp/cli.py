@@ -1,73 +1,58 @@
-"""The `reamp` command: it puts the subcommands together and turns every way to end into an exit code."""
+"""The `reamp` command: it puts the subcommands together, or only the one that is asked for."""
 
 import sys
-from importlib.metadata import version as version_of
-from typing import Annotated
+from importlib import import_module
 
 import typer
-from rich.console import Console
 
-from reamp.commands.captures import app as captures
-from reamp.commands.control import resume, status, stop
-from reamp.commands.demo import demo
-from reamp.commands.keygen import keygen
-from reamp.commands.replay import replay, report
-from reamp.commands.sidecar import sidecar
+from captures.undumped import undumped
+from reamp.front import ending, new_app
 from reamp.helping import Command
-from rules.exits import Exit, UserError
+from rules.exits import leave
 
-app = typer.Typer(
-    name="reamp",
-    help="Load-test in production, safely: record live traffic, play it back louder, never past a ceiling.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+COMMANDS = {
+    "demo": "demo",
+    "sidecar": "sidecar",
+    "replay": "replay",
+    "preflight": "preflight",
+    "report": "replay",
+    "stop": "control",
+    "resume": "control",
+    "status": "control",
+    "keygen": "keygen",
+    "keys": "keys",
+    "captures": "captures",
+    "drill": "drill",
+    "export": "export",
+}
+"""Subcommands, and the module of `reamp.commands` that each is in."""
 
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"reamp {version_of('reamp')}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Take what stands before the subcommand."""
+GROUPS = ("keys", "captures", "drill")
+"""Those that have subcommands of their own: ``app`` in their module."""
 
 
-app.command(cls=Command)(demo)
-app.command(cls=Command)(sidecar)
-app.command(cls=Command)(replay)
-app.command(cls=Command)(report)
-app.command(cls=Command)(stop)
-app.command(cls=Command)(resume)
-app.command(cls=Command)(status)
-app.command(cls=Command)(keygen)
-app.add_typer(captures, name="captures")
+def application(only: str = "") -> typer.Typer:
+    """Put the command line together, with all subcommands or with `only` one."""
+    app = new_app()
+    for name in (only,) if only else COMMANDS:
+        module = import_module(f"reamp.commands.{COMMANDS[name]}")
+        if name in GROUPS:
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name, cls=Command)(getattr(module, name))
+    return app
 
 
 def main() -> None:
     """Run the command line and exit with the code that fits."""
-    sys.exit(run(sys.argv[1:]))
+    undumped()
+    leave(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line and give its exit code. A user's mistake is told on stderr, without a traceback."""
-    try:
-        app(arguments, prog_name="reamp")
-    except UserError as error:
-        console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
-        console.print(f"reamp: {error}", style="red")
-        return int(error.code)
-    except KeyboardInterrupt:
-        return int(Exit.INTERRUPTED)
-    except SystemExit as end:
-        # What the command-line library says to a wrong flag, and to Ctrl-C.
-        return int({2: Exit.CONFIGURATION, 130: Exit.INTERRUPTED}.get(int(end.code or 0), end.code or 0))
-    return int(Exit.DONE)
+    """Run one command line and give its exit code. A user's mistake is told on stderr, without a traceback.
+
+    Whoever stops something does not wait until all of `reamp` has been loaded, which takes longer than stopping it.
+    """
+    first = arguments[0] if arguments else ""
+    return ending(application(first if first in COMMANDS else ""), arguments)

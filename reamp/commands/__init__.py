@@ -1,1 +1,4 @@
-"""One module for each subcommand: flags in, a room's own function called, an exit code out."""
+"""One module for each subcommand: flags in, a room's own function called, an exit code out.
+
+`sharing` lets one take the options of another.
+"""

@@ -1,5 +1,7 @@
 """`reamp replay` and `reamp report`: play a recording back, louder; print what came of it."""
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +17,12 @@ if TYPE_CHECKING:
     from replayer.plan import Plan
     from replayer.report import Report
 
-_TARGET, _LOAD, _REQUESTS, _ANSWERS = "Target and ceiling", "How much", "Requests", "Answers"
+_TARGET, _LOAD, _REQUESTS, _ANSWERS = "Target, key and ceiling", "How much", "Requests", "Answers"
+_WHEN, _PEOPLE, _SAFETY, _PREFLIGHT = "When", "People", "What users get", "Preflight"
 _WIRE, _SENDER = "Connections", "Sender"
+
+_SETTINGS = {"sidecar": "sidecars", "but": "except_"}
+"""Parameters of `replay` that are not called as the setting is."""
 
 
 def replay(
@@ -46,6 +52,15 @@ def replay(
     idle_target: Annotated[
         bool | None,
         typer.Option("--idle-target", help="The target carries no real users: no ceiling.", rich_help_panel=_TARGET),
+    ] = None,
+    allowed_targets: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="List of hosts that load may go to, one on a line; /etc/reamp/targets binds every run.",
+            rich_help_panel=_TARGET,
+            show_default="any",
+        ),
     ] = None,
     ceiling: Annotated[
         str | None,
@@ -130,6 +145,103 @@ def replay(
     loop: Annotated[
         bool | None,
         typer.Option("--loop", help="Play the recorded timeline over and over.", rich_help_panel=_LOAD),
+    ] = None,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'DAYS HH:MM-HH:MM ZONE'",
+            help="Run only then: 'Sat,Sun 02:00-05:00 Europe/London', 'Mon-Fri 22:00-04:00 UTC' (over midnight), "
+            "'daily ...'; may be repeated. Exit code 92 outside of it, at once.",
+            rich_help_panel=_WHEN,
+            show_default="at any time",
+        ),
+    ] = None,
+    not_window: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'DAYS HH:MM-HH:MM ZONE'",
+            help="Do not run then, whatever --window says; may be repeated.",
+            rich_help_panel=_WHEN,
+        ),
+    ] = None,
+    holidays: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="No run on these days, from midnight to midnight where the --window is: lines like 2026-12-25, "
+            "# begins a comment; or an iCalendar file (.ics), each day that an event touches.",
+            rich_help_panel=_WHEN,
+        ),
+    ] = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="End after so long, counted from the start of the run, whatever is left: waiting is included.",
+            rich_help_panel=_WHEN,
+            show_default="no bound",
+        ),
+    ] = None,
+    slo: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'RULE'",
+            help="What requests have to get: 'p(95)<500ms window=10s for=5s action=back-off'; 'error_ratio<1%' (action "
+            "abort, exit code 99), 'p(99)<1.1x baseline'; synthetic.p(95) is about the run's own; may be repeated.",
+            rich_help_panel=_SAFETY,
+        ),
+    ] = None,
+    warm_up: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Learn for so long, before anything is sent, what users get without load: the baseline.",
+            rich_help_panel=_SAFETY,
+        ),
+    ] = None,
+    announce: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Tell people of the run at this Apprise URL: slack://..., mailtos://..., json://...; may be repeated. "
+            "It holds secrets, and everybody on this machine sees a command line (ps): better give "
+            "REAMP_REPLAY_ANNOUNCE or --announce-file.",
+            rich_help_panel=_PEOPLE,
+        ),
+    ] = None,
+    announce_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="More such URLs, one a line; the file may be readable by its owner only.",
+            rich_help_panel=_PEOPLE,
+        ),
+    ] = None,
+    announce_before: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Print and send a notice with how to stop it, wait so long, then start.",
+            rich_help_panel=_PEOPLE,
+        ),
+    ] = None,
+    announce_required: Annotated[
+        bool | None,
+        typer.Option(
+            "--announce-required",
+            help="Do not start, and do not go on, if somebody can't be told.",
+            rich_help_panel=_PEOPLE,
+            show_default="say so and go on",
+        ),
+    ] = None,
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Who runs it, for the journal and for announcements.",
+            rich_help_panel=_PEOPLE,
+            show_default="the user of the system",
+        ),
     ] = None,
     from_: Annotated[
         str | None,
@@ -248,7 +360,7 @@ def replay(
     key: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Private key that signs the load tag (reamp keygen).", rich_help_panel=_REQUESTS
+            metavar="FILE", help="Private key that signs the load tag (reamp keygen).", rich_help_panel=_TARGET
         ),
     ] = None,
     audience: Annotated[
@@ -256,14 +368,14 @@ def replay(
         typer.Option(
             metavar="NAME",
             help="Whom the load tag is for.",
-            rich_help_panel=_REQUESTS,
+            rich_help_panel=_TARGET,
             show_default="what the sidecar says",
         ),
     ] = None,
     tag_lifetime: Annotated[
         str | None,
         typer.Option(
-            metavar="DURATION", help="How long a load tag is valid.", rich_help_panel=_REQUESTS, show_default="1m"
+            metavar="DURATION", help="How long a load tag is valid.", rich_help_panel=_TARGET, show_default="1m"
         ),
     ] = None,
     connect_timeout: Annotated[
@@ -324,6 +436,15 @@ def replay(
     ca: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Certificate authorities to trust (PEM).", rich_help_panel=_WIRE)
     ] = None,
+    control_ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Certificate authorities to trust at control ports.",
+            rich_help_panel=_WIRE,
+            show_default="as --ca",
+        ),
+    ] = None,
     insecure: Annotated[
         bool | None,
         typer.Option("--insecure", help="Do not verify the target's certificate.", rich_help_panel=_WIRE),
@@ -377,6 +498,66 @@ def replay(
             metavar="RATE", help="How many requests are compared.", rich_help_panel=_ANSWERS, show_default="10/s"
         ),
     ] = None,
+    preflight: Annotated[
+        bool | None,
+        typer.Option(
+            "--preflight/--no-preflight",
+            help="Try on a live target that what keeps it safe works, before any load, or don't (reamp preflight).",
+            rich_help_panel=_PREFLIGHT,
+            show_default="try",
+        ),
+    ] = None,
+    skip_check: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Leave out this check of it, like lever; may be repeated.",
+            rich_help_panel=_PREFLIGHT,
+        ),
+    ] = None,
+    canary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Path to ask for; nothing may change by it.",
+            rich_help_panel=_PREFLIGHT,
+            show_default="the recording's most frequent GET",
+        ),
+    ] = None,
+    echo: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="The app answers there with the headers it got.", rich_help_panel=_PREFLIGHT),
+    ] = None,
+    app_header: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The app sets this header in answers to tagged requests.", rich_help_panel=_PREFLIGHT
+        ),
+    ] = None,
+    app_metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL#NAME",
+            help="This metric of the app counts tagged requests: http://app:9000/metrics#load_requests_total.",
+            rich_help_panel=_PREFLIGHT,
+        ),
+    ] = None,
+    downstream_header: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Answers have this header once a service behind the app saw the tag.",
+            rich_help_panel=_PREFLIGHT,
+        ),
+    ] = None,
+    downstream_metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL#NAME",
+            help="This metric of a service behind the app counts tagged requests.",
+            rich_help_panel=_PREFLIGHT,
+        ),
+    ] = None,
     metrics: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Serve Prometheus metrics at HOST:PORT.", rich_help_panel=_SENDER),
@@ -402,6 +583,13 @@ def replay(
         reamp replay recordings --to http://shop:8080 --key load.key \
           --sidecar http://shop:8901 --amplify 1.25x
 
+    The same, eased off when users get slower, ended when they get errors, and only by night:
+
+        reamp replay recordings --to http://shop:8080 --key load.key \
+          --sidecar http://shop:8901 --amplify 1.25x --duration 1h \
+          --slo 'p(95)<400ms window=10s action=back-off' --slo 'error_ratio<1%' \
+          --window 'Mon-Fri 01:00-05:00 Europe/London'
+
     Play the recording onto a staging clone as it was, or three times as loud:
 
         reamp replay recordings --to http://staging:8000 --key load.key --idle-target
@@ -418,79 +606,22 @@ def replay(
         reamp replay recordings --to http://staging:8000 --key load.key --idle-target \
           --allow 'POST /cart/{id}' --token-from STAGING_TOKEN --rewrite '^/v1/ => /v2/'
 
-    See first what would happen: add **--dry-run**. Ctrl-C stops at once and still writes the report.
+    See first what would happen: add **--dry-run**. Ctrl-C stops at once and still writes the report. Onto a live target
+    the checks of **reamp preflight** come first; if one fails, nothing is sent.
 
     A DURATION is written 10s or 1h30m, a RATE 200/s, a FACTOR 1.25x, a SHARE 25%. All of it may stand in reamp.yaml and
     in the environment, too: replay.max_lag, REAMP_REPLAY_MAX_LAG.
 
-    Exit codes: 0 done; 90 live signal lost; 91 lever pulled; 93 invalid, the sender lagged; 104 a mistake in the
-    settings, nothing was sent; 105 stopped by a signal; 1 anything else.
+    Exit codes: 0 done; 90 live signal lost; 91 lever pulled; 92 outside its window, or its key is over; 93 invalid, the
+    sender lagged; 94 a check of the preflight failed, nothing was sent; 99 a rule was broken (--slo); 104 a mistake in
+    the settings, nothing was sent; 105 stopped by a signal; 1 anything else.
     """
-    flags: dict[str, Any] = {
-        "recording": recording,
-        "identity": identity,
-        "to": to,
-        "sidecars": sidecar,
-        "idle_target": idle_target,
-        "ceiling": ceiling,
-        "signal_timeout": signal_timeout,
-        "amplify": amplify,
-        "of": of,
-        "top_up": top_up,
-        "rate": rate,
-        "even": even,
-        "stage": stage,
-        "duration": duration,
-        "max_requests": max_requests,
-        "loop": loop,
-        "sessions": sessions,
-        "from_": from_,
-        "until": until,
-        "only": only,
-        "except_": but,
-        "squeeze": squeeze,
-        "seed": seed,
-        "methods": methods,
-        "allow": allow,
-        "host": host,
-        "set_header": set_header,
-        "remove_header": remove_header,
-        "keep_header": keep_header,
-        "renew_header": renew_header,
-        "token_from": token_from,
-        "rewrite": rewrite,
-        "plugin": plugin,
-        "key": key,
-        "audience": audience,
-        "tag_lifetime": tag_lifetime,
-        "connect_timeout": connect_timeout,
-        "first_byte_timeout": first_byte_timeout,
-        "timeout": timeout,
-        "max_connections": max_connections,
-        "ca": ca,
-        "insecure": insecure,
-        "http2": http2,
-        "resolve": resolve,
-        "cert": cert,
-        "cert_key": cert_key,
-        "max_lag": max_lag,
-        "processes": processes,
-        "lane": lane,
-        "metrics": metrics,
-        "runs": runs,
-        "junit": junit,
-        "diff": diff,
-        "diff_against": diff_against,
-        "diff_rate": diff_rate,
-        "dry_run": dry_run,
-    }
+    plan = plan_of(locals())
     import uvloop
 
-    from replayer.plan import Plan
     from replayer.progress import screen
     from replayer.reporting.writing import write_beside
 
-    plan = effective(Plan, "replay", flags, config, {"sidecars": "--sidecar"})
     console = screen()
     done = uvloop.run(_replay(plan, console))
     if done is not None:
@@ -500,6 +631,14 @@ def replay(
         if (folder / "report.html").exists():
             console.print(f"written to {folder}, look at report.html", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(report.exit_code)
+
+
+def plan_of(given: Mapping[str, Any]) -> "Plan":
+    """Make the plan of what was given to `replay`, by the names of its parameters. Raises UserError."""
+    from replayer.plan import Plan
+
+    flags = {_SETTINGS.get(name, name): value for name, value in given.items() if name != "config"}
+    return effective(Plan, "replay", flags, given["config"], {"sidecars": "--sidecar", "slo": "--slo"})
 
 
 def report(
@@ -549,11 +688,16 @@ def report(
 
 
 async def _replay(plan: "Plan", console: "Console") -> "Report | None":
-    from reamp.commands.captures.shared import chosen
+    from reamp.commands.choosing import chosen
+    from replayer.engine import notice
     from replayer.engine import replay as run_plan
     from replayer.folder import Folder
     from replayer.metrics import serving
-    from replayer.prepare import describe, prepare
+    from replayer.preflight.beforehand import beforehand, once_more
+    from replayer.preflight.checklist import show as show_finding
+    from replayer.preflight.checklist import sum_up
+    from replayer.preparing.describing import describe
+    from replayer.preparing.prepare import prepare
     from replayer.progress import Facts, shown
 
     prepared = await prepare(plan, chosen(plan.only, plan.except_))
@@ -567,8 +711,18 @@ async def _replay(plan: "Plan", console: "Console") -> "Report | None":
             console.print("Dry run: everything is in order, and nothing was sent.")
             return None
         folder = Folder(plan.runs, prepared.run_id, plan)
+        checked = plan.preflight and bool(plan.sidecars)
+        if checked:
+            checklist, over = await beforehand(plan, prepared, folder, lambda finding: show_finding(console, finding))
+            if checklist is not None:
+                sum_up(console, checklist)
+            if over is not None:
+                return over
+        if (told := notice(plan, prepared, folder)) is not None:
+            console.print(f"{told.title}\n{told.body}", markup=False, highlight=False, soft_wrap=True)
         with shown(console) as show:
-            return await run_plan(plan, prepared, folder, registry, show)
+            again = partial(once_more, plan, prepared, folder) if checked else None
+            return await run_plan(plan, prepared, folder, registry, show, again)
 
 
 def _print(console: "Console", found: "Report") -> None:

@@ -272,13 +272,15 @@ def _untrusted(seen: Evidence) -> list[Promise]:
     recorded = sum(_request_id(record).startswith(("forged-", "expired-")) for record in seen.records)
     sent = seen.forged_sent + seen.expired_sent
     counted = sum(seen.state.requests["real"].values())
+    # Anybody may have sent what is forged, so it goes on without its tag. Only a replay can have sent what expired.
+    forged = sum(one.request.startswith("forged-") for one in arrived)
+    found_out = seen.state.accounting.untrusted == sent and forged == seen.forged_sent == len(arrived)
     return [
         Promise(
             "forged and expired tags do not pass for synthetic, and are not recorded",
-            f"{sent} sent, {seen.state.accounting.untrusted} found out, {passed} passed, {recorded} recorded",
-            _verdict(
-                seen.state.accounting.untrusted == sent == len(arrived) and passed == recorded == 0, excused=False
-            ),
+            f"{sent} sent, {seen.state.accounting.untrusted} found out, {len(arrived) - forged} expired ones reached "
+            f"the app, {passed} passed, {recorded} recorded",
+            _verdict(found_out and passed == recorded == 0, excused=False),
         ),
         Promise(
             "forged and expired tags earn no credit",

@@ -135,7 +135,7 @@ class Story:
     def _replay(self, private: Path) -> list[str]:
         return _reamp(
             *("replay", str(self.folder / "recordings"), "--to", self._url("listen")),
-            *("--sidecar", self._url("control"), "--amplify", AMPLIFY, "--key", str(private)),
+            *("--no-preflight", "--sidecar", self._url("control"), "--amplify", AMPLIFY, "--key", str(private)),
             *("--runs", str(self.folder / "runs"), "--duration", "5m"),
         )
 

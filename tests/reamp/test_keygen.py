@@ -7,8 +7,10 @@ from typer.testing import CliRunner, Result
 
 from captures import keyring
 from captures.keyring import Recipients
-from reamp.cli import app
+from reamp.cli import application
 from rules.exits import UserError
+
+app = application()
 
 
 def run(*arguments: object) -> Result:

@@ -46,6 +46,7 @@ def replayed(*flags: str, to: str = "http://127.0.0.1:1") -> int:
         (["--junit", ""], "write it like junit.xml"),
         (["--junit", "recording"], "--junit recording is a folder: name a file"),
         (["--junit", "there/is/none.xml"], "--junit there/is/none.xml: there is no folder there/is"),
+        (["--slo", "p(95)<500ms action=stop"], "--slo: action: Input should be 'warn', 'back-off' or 'abort'"),
         (["--sidecar", "http://shop..example:8901"], "--sidecar: 'shop..example' is no name of a host"),
     ],
     ids=" ".join,
@@ -107,3 +108,50 @@ def test_what_yaml_makes_of_a_time(folder: Path, capsys: pytest.CaptureFixture[s
     (folder / "reamp.yaml").write_text("replay:\n  until: 14:00\n")  # 840, in base 60
     assert replayed() == Exit.CONFIGURATION
     assert "replay.until in reamp.yaml: YAML takes this for something else than text: put it" in capsys.readouterr().err
+
+
+def test_what_a_sidecar_can_not_do_without_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sidecar"]) == Exit.CONFIGURATION
+    assert "--upstream: give it, the URL of the app" in capsys.readouterr().err
+
+
+def test_an_option_that_excludes_one_in_the_file_is_told_where_that_stands(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "reamp.yaml").write_text("replay: {amplify: 2x}")
+    assert replayed("--stage", "1s:1x") == Exit.CONFIGURATION
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "--amplify and --stage both say how much to send: give one of them (--amplify: from reamp.yaml)" in shown
+
+
+def test_a_mistyped_option_of_a_rule_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "reamp.yaml").write_text("replay: {slo: [{expression: p(95)<500ms, windw: 1m}]}")
+    assert replayed() == Exit.CONFIGURATION
+    assert "replay.slo.0.windw in reamp.yaml, line 1: there is no 'windw' here" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--tap", "--upstream", "http://127.0.0.1:8000"], "--upstream: not with --tap: what comes are copies"),
+        (["--tap", "--untrusted", "deny"], "--untrusted: not with --tap: it gets copies, and can deny nothing"),
+        (["--tap", "--forwarded"], "--forwarded: not with --tap: there is no app behind it"),
+        (["--tap", "--via", "reamp"], "--via: not with --tap: there is no app behind it"),
+        (["--tap", "--dark", "http://127.0.0.1:8001"], "--dark: not with --tap: the proxy that sends copies"),
+        (["--tap", "--egress", "127.0.0.1:8902"], "--egress: not with --tap: it learns of a request when the app has"),
+        (["--tap", "--slo", "p(95)<500ms"], "--slo p(95)<500ms: a tap gets copies of requests and sees no answers"),
+        (["--tap", "--slo", "error_ratio<1%"], "--slo error_ratio<1%: a tap gets copies of requests"),
+        (["--tap", "--slo", "synthetic.p(95)<1s"], "a tap gets copies of requests and sees no answers"),
+        (["--tap-share", "10%", "--upstream", "http://127.0.0.1:8000"], "--tap-share: it is for a tap only"),
+        (["--tap", "--tap-share", "0%"], "--tap-share: it has to be more than 0%"),
+        (["--tap", "--tap-share", "110%"], "--tap-share: it has to be at most 100%"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_a_tap_can_not_do_is_said_before_it_starts(
+    flags: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["sidecar", *flags]) == Exit.CONFIGURATION
+    assert told in " ".join(capsys.readouterr().err.split())

@@ -37,9 +37,7 @@ def good() -> Evidence:
         if REPLAY <= at < LEVER - 0.2 and number % 4 == 0:
             account.append(Arrival(START + int((at + 0.02) * SECOND), "run", "-", "/"))
             extra += 1
-    untrusted = [
-        Arrival(START + 12 * SECOND, "-", f"{kind}-{n}", "/") for kind in ("forged", "expired") for n in range(20)
-    ]
+    untrusted = [Arrival(START + 12 * SECOND, "-", f"forged-{n}", "/") for n in range(20)]
     state = State(
         version="1",
         upstream="",
@@ -48,7 +46,11 @@ def good() -> Evidence:
         max_extra=Share(250_000),
         credit=0,
         subscribers=0,
-        requests={"real": {"2xx": number}, "synthetic": {"2xx": extra, "withheld": 1}, "untrusted": {"2xx": 40}},
+        requests={
+            "real": {"2xx": number},
+            "synthetic": {"2xx": extra, "withheld": 1},
+            "untrusted": {"2xx": 20, "denied": 20},
+        },
         signal=Signal(window=10, rate=40),
         lever=Lever(engaged=True),
         accounting=Accounting(seen=number + extra + 1 + 40, written=number, synthetic=extra + 1, untrusted=40),
@@ -115,6 +117,10 @@ BREAKS: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     "a forged tag passed": (
         "forged and expired tags do not pass",
         lambda e: replace(e, account=[a._replace(run="run") if a.request == "forged-3" else a for a in e.account]),
+    ),
+    "an expired tag reached the app": (
+        "forged and expired tags do not pass",
+        lambda e: replace(e, account=sorted([*e.account, Arrival(START + 12 * SECOND, "-", "expired-3", "/")])),
     ),
     "a forged tag was not found out": (
         "forged and expired tags do not pass",

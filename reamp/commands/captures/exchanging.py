@@ -1,8 +1,11 @@
 """What import and export have in common: the formats with mitmproxy's own among them, and the report."""
 
+import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -11,6 +14,8 @@ from captures.exchange.notes import Notes
 from captures.exchange.options import ReadOptions, WriteOptions
 from captures.records import Record
 from captures.rendering import printable
+from reamp.commands.captures.shared import as_size
+from reamp.commands.captures.writing import STDOUT
 from rules.exits import UserError
 
 _INDENT = "    "
@@ -53,6 +58,21 @@ def print_notes(console: Console, notes: Notes) -> None:
         _below(console, f"broken: {line}", "red")
     if notes.bad_count > len(notes.bad):
         _below(console, f"broken: {notes.bad_count - len(notes.bad):,} more", "red")
+
+
+def tell(output: Path, found: Format, count: int, notes: Notes, *, as_json: bool) -> None:
+    """Tell what was exported: on standard error, where that is where it went."""
+    stdout = output == STDOUT
+    size = None if stdout else output.stat().st_size
+    if as_json:
+        summary = {"output": str(output), "format": found.name, "records": count, "bytes": size}
+        typer.echo(json.dumps({**summary, **as_object(notes)}, indent=2), err=stdout)
+        return
+    console = Console(stderr=stdout, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    told_size = "" if size is None else f" in {as_size(size)}"
+    heading = f"{output} ({found.title}): {count:,} records{told_size}"
+    console.print(Text(printable(heading), style="bold"))
+    print_notes(console, notes)
 
 
 def as_object(notes: Notes) -> dict[str, Any]:

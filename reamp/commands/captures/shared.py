@@ -18,10 +18,11 @@ from captures.batch import BatchWriter
 from captures.errors import CaptureError
 from captures.keyring import Recipients, load_identities, recipient_keys
 from captures.lineage import left_out
-from captures.moments import HOW, Span, iso, moment
+from captures.moments import HOW, Span, iso, span
 from captures.reader import Capture
 from captures.records import Record
 from captures.rendering import printable
+from reamp.commands.choosing import chosen
 from rules.exits import Exit, UserError
 
 DEFAULT = Path("recordings")
@@ -97,10 +98,10 @@ def where(folder: Path, error: CaptureError) -> UserError:
     return UserError(f"{error}{hint}", error.code)
 
 
-def progress(count: ProgressColumn) -> Progress:
+def progress(count: ProgressColumn, what: str = "reading") -> Progress:
     """Make a progress bar, drawn on standard error if that is a terminal."""
     console = Console(stderr=True)
-    columns = ("reading", BarColumn(), count, TimeRemainingColumn())
+    columns = (what, BarColumn(), count, TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
@@ -179,40 +180,11 @@ def choose(
     option: str = "--from",
 ) -> Choice:
     """Understand what was asked for; `option` is the name of the one that said `from_`. Raises UserError."""
-    span = Span(_moment(capture, option, from_), _moment(capture, "--to", to))
-    if span.start_ns is not None and span.end_ns is not None and span.start_ns >= span.end_ns:
-        raise UserError(f"--from ({iso(span.start_ns)}) has to lie before --to ({iso(span.end_ns)})")
-    return Choice(capture, span, only, but, chosen(only, but))
-
-
-def chosen(only: str | None, but: str | None) -> Callable[[Record], bool] | None:
-    """Make the predicate of ``--only`` and ``--except``; None: all. Raises UserError for what is no filter."""
-    if only is None and but is None:
-        return None
-    from addons.filtering import matcher  # brings mitmproxy, which takes its time
-
-    def made(option: str, expression: str) -> Callable[[Record], bool]:
-        try:
-            return matcher(expression)
-        except UserError as error:
-            raise UserError(f"{option}: {error}") from None
-
-    if but is None:
-        return made("--only", only or "")
-    unwanted = made("--except", but)
-    if only is None:
-        return lambda record: not unwanted(record)
-    wanted = made("--only", only)
-    return lambda record: wanted(record) and not unwanted(record)
-
-
-def _moment(capture: Capture, option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
     try:
-        return moment(text, capture.first_ns or 0, capture.last_ns or 0)
+        asked = span(from_, to, capture.first_ns or 0, capture.last_ns or 0, (option, "--to"))
     except ValueError as error:
-        raise UserError(f"{option}: {error}") from None
+        raise UserError(str(error)) from None
+    return Choice(capture, asked, only, but, chosen(only, but))
 
 
 def held(capture: Capture) -> str:
@@ -225,14 +197,20 @@ def held(capture: Capture) -> str:
 @contextmanager
 def writing(out: BatchWriter) -> Iterator[BatchWriter]:
     """Write a capture. An end by SIGTERM leaves nothing behind either."""
+    with tidily(), out:
+        yield out
+
+
+@contextmanager
+def tidily() -> Iterator[None]:
+    """Let SIGTERM end what is done as Ctrl-C does: with what there is to put away."""
 
     def ended(_number: int, _frame: FrameType | None) -> None:
         raise SystemExit(int(Exit.INTERRUPTED))
 
     before = signal.signal(signal.SIGTERM, ended)
     try:
-        with out:
-            yield out
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
 
