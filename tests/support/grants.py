@@ -2,7 +2,7 @@
 
 Run it as ``GRANT_RATE=400 python -m uvicorn tests.support.grants:app``: it reports so many real requests per second,
 all made up. ``POST /rate/N`` changes the number. ``POST /refuse`` ends all streams and has it refuse to grant, with the
-body as the reason.
+body as the reason. ``POST /users`` says what requests get, for the stream of experience: see `Users`.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -17,11 +18,13 @@ from starlette.routing import Route
 
 from loadtag import headers
 from rules.credit import grant
+from rules.latency import place
 from rules.units import Share
 from rules.wire import (
     GRANT_INTERVAL,
     PROBLEM_JSON,
     Accounting,
+    Experience,
     Grant,
     Lever,
     LeverOrder,
@@ -53,7 +56,20 @@ class Traffic:
         return Signal(window=10, rate=self.rate, error_ratio=0.0, p50=0.001, p95=0.002, p99=0.003)
 
 
+class Users(BaseModel):
+    """What requests get, as far as anybody is told. ``silent``: nobody is."""
+
+    rate: float = 100.0
+    seconds: float = 0.05
+    errors: float = 0.0
+    synthetic: float = 0.0
+    silent: bool = False
+
+
 traffic = Traffic()
+users = Users()
+LINE = 0.2
+"""Seconds between two lines of experience: more often than a sidecar tells it, for tests to be quick."""
 
 
 async def state(_request: Request) -> Response:
@@ -102,6 +118,38 @@ async def credits(request: Request) -> Response:  # noqa: A001 - it is called so
     return StreamingResponse(lines(), media_type="application/x-ndjson")
 
 
+async def experience(request: Request) -> Response:
+    found = headers.find(request.headers.raw)
+    if not (found and found.token):
+        return Response(status_code=403)
+
+    async def lines() -> AsyncIterator[bytes]:
+        begun = before = time.monotonic_ns()
+        while not users.silent:
+            await asyncio.sleep(LINE)
+            now = time.monotonic_ns()
+            spans = {"real": users.rate, "synthetic": users.synthetic}
+            kinds = {}
+            for kind, each in spans.items():
+                count = round(each * (now - before) / 1e9)
+                kinds[kind] = {"arrived": count, "finished": count, "errors": round(count * users.errors),
+                               "latency": {place(users.seconds): count} if count else {}}  # fmt: skip
+            line = Experience.model_validate({"elapsed_ns": now - begun, "span_ns": now - before, "kinds": kinds})
+            yield line.model_dump_json().encode() + b"\n"
+            before = now
+
+    if users.silent:
+        return Response(status_code=503)
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+async def fare(request: Request) -> Response:
+    told = Users.model_validate_json(await request.body())
+    for name, value in told:
+        setattr(users, name, value)
+    return Response()
+
+
 async def lever(request: Request) -> Response:
     order = LeverOrder.model_validate_json(await request.body())
     traffic.lever = Lever(engaged=order.engaged, reason=order.reason, by=order.by, at=time.time())
@@ -123,6 +171,8 @@ app = Starlette(
     routes=[
         Route("/v1/state", state),
         Route("/v1/credits", credits),
+        Route("/v1/experience", experience),
+        Route("/users", fare, methods=["POST"]),
         Route("/v1/lever", lever, methods=["POST"]),
         Route("/refuse", refuse, methods=["POST"]),
         Route("/rate/{value:float}", rate, methods=["POST"]),

@@ -25,15 +25,15 @@ ANSWERS, BLOCKS = 20_000, 400
 def main(library: str) -> None:
     code = load(Path(library))
 
-    async def one(name: str) -> None:
+    async def one(number: int, name: str) -> None:
         script, requests, options = SCRIPTS[name]
         async with origin(script) as here:
             host = Host()
-            lane("native", host, here.port, code, **options)
+            lane("native", host, here.port, code, **options).set_gain(1_000_000 - 250_000 * (number % 2))
             await play(host, requests)
 
     async def every() -> None:
-        await asyncio.gather(*map(one, SCRIPTS))
+        await asyncio.gather(*(one(number, name) for number, name in enumerate(SCRIPTS)))
 
     run(every)
 

@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -39,7 +40,24 @@ async def home(_request: Request) -> Response:
     return PlainTextResponse("welcome")
 
 
+_mood: dict[str, Any] = {"seconds": 0, "status": 200, "load": "0.5"}
+
+
+async def mood(request: Request) -> Response:
+    """Say how items are served from now on: after so many seconds, with which status; and the load that is told of."""
+    _mood.update(await request.json())
+    return PlainTextResponse("as you like")
+
+
+async def metrics(_request: Request) -> Response:
+    return Response(f"shop_load {_mood['load']}\n", media_type="text/plain; version=0.0.4")
+
+
 async def item(request: Request) -> Response:
+    if _mood["seconds"]:
+        await asyncio.sleep(_mood["seconds"])
+    if _mood["status"] != 200:
+        return PlainTextResponse("out of order", _mood["status"])
     return JSONResponse({"item": request.path_params["number"], "id": request.headers.get("x-request-id")})
 
 
@@ -79,6 +97,8 @@ app = LoadTagMiddleware(
             routes=[
                 Route("/", home),
                 Route("/item/{number:int}", item),
+                Route("/metrics", metrics),
+                Route("/mood", mood, methods=["POST"]),
                 Route("/cart", cart, methods=["POST"]),
                 Route("/headers", headers),
                 Route("/broken", broken),

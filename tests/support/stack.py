@@ -12,6 +12,7 @@ from captures.reader import Capture
 from captures.records import Record
 from loadtag import Signer, keys
 from rules.wire import State
+from tests.support.lines import whole_lines
 from tests.support.processes import Process, answers, eventually, free_port, reamp, shop
 
 AUDIENCE = "test-shop"
@@ -40,7 +41,7 @@ class Stack:
     def captures(self) -> Path:
         return self.folder / "recordings"
 
-    def options(self, **changes: str) -> list[str]:
+    def options(self, **changes: str | None) -> list[str]:
         values = {
             "upstream": self.app,
             "listen": f"127.0.0.1:{self.listen}",
@@ -51,11 +52,19 @@ class Stack:
             "audience": AUDIENCE,
             **changes,
         }
-        return [part for name, value in values.items() for part in (f"--{name}", value)]
+        return [part for name, value in values.items() if value is not None for part in (f"--{name}", value)]
 
     def sidecar(self, **changes: str) -> Process:
         """Start a sidecar as a user would. Use it as a context manager."""
-        process = Process(reamp("sidecar", *self.options(**changes)), self.folder / "sidecar.out")
+        return self._started(reamp("sidecar", *self.options(**changes)))
+
+    def tap(self, share: str = "100%", **changes: str) -> Process:
+        """Start a tap in its place: who carries the traffic, and copies it to `url`, is up to the test."""
+        options = self.options(**{"upstream": None, "tap-share": share, **changes})
+        return self._started(reamp("sidecar", "--tap", *options))
+
+    def _started(self, command: list[str]) -> Process:
+        process = Process(command, self.folder / "sidecar.out")
         process.ready(self.control_port)
         eventually(answers(self.listen))
         return process
@@ -67,14 +76,16 @@ class Stack:
         return [("baggage", f"loadtest={token or self.token(run)}"), ("x-load-test", run)]
 
     def state(self) -> State:
-        return State.model_validate_json(httpx.get(f"{self.control}/v1/state", trust_env=False).content)
+        # No TLS is spoken, but to be ready to verify some would take 25 ms each time.
+        answer = httpx.get(f"{self.control}/v1/state", trust_env=False, verify=False)
+        return State.model_validate_json(answer.content)
 
     def records(self) -> list[Record]:
         return list(Capture(self.captures).records())
 
     def seen_by_app(self) -> list[tuple[int, str, str, str, str]]:
         """The app's own log: (unix ns, run or -, request id or -, method, path)."""
-        lines = [line.split(" ", 4) for line in self.app_log.read_text().splitlines()]
+        lines = [line.split(" ", 4) for line in whole_lines(self.app_log)]
         return [(int(at), run, request, method, path) for at, run, request, method, path in lines]
 
 

@@ -28,8 +28,9 @@ def hazards(case: Case, outcome: Outcome) -> set[Hazard]:
     allowed = list(map(_meaning, reading.requests))
     seen = [_meaning(seen.request) for seen in outcome.seen]
     if case.then:
-        # The client may be gone before its request has come: what is late is found in the case after it.
-        cases = (read_requests(other.data).requests for other in CASES if other.then == case.then)
+        # The client may be gone before its request has come, or before the answer to what it sent last: what is late is
+        # found in the case after it.
+        cases = (read_requests(other.data).requests for other in CASES if other.then)
         return found if set(seen) <= {_meaning(one) for requests in cases for one in requests} else found | {"smuggled"}
     if not _in_order(seen, allowed):
         found.add("twice" if set(seen) <= set(allowed) else "smuggled")

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.lines import whole_lines
 from tests.support.origin import certificate
 from tests.support.processes import Process, free_port, python
 
@@ -74,7 +75,7 @@ class Served(NamedTuple):
 
     def lines(self) -> list[Line]:
         """All requests so far, in the order of the log."""
-        lines = (line.split() for line in self.log.read_text().splitlines())
+        lines = (line.split() for line in whole_lines(self.log))
         return [Line(int(number), int(status), protocol) for number, status, protocol in lines]
 
 
