@@ -6,6 +6,7 @@ import pytest
 
 from captures import keyring
 from tests.support.client import Client
+from tests.support.place import PATIENT
 from tests.support.processes import eventually, run
 from tests.support.stack import Stack
 
@@ -89,7 +90,7 @@ async def test_only_who_has_an_identity_reads_and_replays(
     refused = run("replay", captures, *target)
     assert refused.returncode == 104
     assert "give --identity FILE" in refused.stderr
-    played = run("replay", captures, *target, "--identity", str(safe / "me.txt"))
+    played = run("replay", captures, *target, "--identity", str(safe / "me.txt"), env=PATIENT)
     assert played.returncode == 0, played.stderr
     assert len(site.seen_by_app()) - before == 60
 

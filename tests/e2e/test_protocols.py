@@ -9,11 +9,14 @@ from collections.abc import Iterable
 
 import httpx
 import pytest
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import ResponseReceived, StreamEnded, StreamReset
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 from tests.support.lanes import LANES, Lane, flags
 from tests.support.origin import certificate
-from tests.support.processes import Process, answers, eventually, reamp
+from tests.support.processes import Process, answers, eventually, reamp, resident
 from tests.support.stack import Stack
 from tests.support.websocket import Echo, WebSocket
 
@@ -126,6 +129,67 @@ async def test_synthetic_requests_over_http2_need_credit(
             assert (real, synthetic) == ([200, 200], [200, 429])
         assert site.state().requests["synthetic"]["withheld"] == 1
     assert Counter(run for _, run, *_ in site.seen_by_app()) == {"-": 2, "run-1": 1}
+
+
+async def _upload(secured: Secured, method: str, most: int) -> tuple[int, int | None, int]:
+    """Send a body of `most` bytes without credit. Give the status, the error of a reset, and the bytes sent."""
+    context = secured.trust
+    context.set_alpn_protocols(["h2"])
+    reader, writer = await asyncio.open_connection("127.0.0.1", secured.site.listen, ssl=context)
+    connection = H2Connection()
+    connection.initiate_connection()
+    fields = [(":method", method), (":scheme", "https"), (":authority", "127.0.0.1"), (":path", "/item/1")]
+    connection.send_headers(1, [*fields, *secured.site.tagged()])
+    status, reset, sent, over, moved = 0, None, 0, False, asyncio.Event()
+
+    async def listen() -> None:
+        nonlocal status, reset, over
+        while not over:
+            data = await reader.read(65_536)
+            over = not data
+            for event in connection.receive_data(data):
+                if isinstance(event, ResponseReceived):
+                    status = int(dict(event.headers)[b":status"])
+                elif isinstance(event, StreamReset):
+                    reset = event.error_code
+                over = over or isinstance(event, StreamReset | StreamEnded)
+            moved.set()
+
+    listening = asyncio.create_task(listen())
+    async with asyncio.timeout(30):
+        while not over:
+            moved.clear()
+            if part := min(connection.local_flow_control_window(1) if sent < most else 0, 16_384, most - sent):
+                connection.send_data(1, bytes(part), end_stream=sent + part == most)
+                sent += part
+            writer.write(connection.data_to_send())
+            await writer.drain()
+            if not part:
+                await moved.wait()
+        await listening
+    writer.close()
+    return status, reset, sent
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_refused_request_of_http2_is_not_collected_in_memory(
+    site: Stack, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Not even of a method that has no body, by a client that takes no answer for one."""
+    secured = Secured(site, OWN, "fast", monkeypatch)
+    with secured.sidecar():
+        (worker,) = site.state().workers
+        before = resident(worker.pid)
+        if method == "GET":  # a short one is answered
+            assert (await _upload(secured, method, 10_000))[:2] == (429, None)
+        status, reset, sent = await _upload(secured, method, 100 << 20)
+        assert (status, reset) == (0, ErrorCodes.INTERNAL_ERROR)
+        assert sent < 100 << 20
+        assert resident(worker.pid) - before < 30 << 20
+        state = site.state()
+        assert state.requests["synthetic"]["withheld"] == 1 + (method == "GET")
+        assert state.accounting.reconciles()
+    assert site.seen_by_app() == []
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

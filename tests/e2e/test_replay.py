@@ -16,6 +16,7 @@ from replayer.lanes.native import load
 from replayer.report import Report
 from tests.support.client import Client
 from tests.support.crowd import Crowd
+from tests.support.lines import whole_lines
 from tests.support.processes import Process, eventually, reamp, run
 from tests.support.relay import Relay
 from tests.support.stack import Stack, stack
@@ -44,6 +45,7 @@ def arguments(site: Stack, *more: str, control: str | None = None, recording: st
     """A live replay of `recorded`, as a user would type it."""
     return [
         *("replay", str(site.folder / recording), "--to", site.url, "--sidecar", control or site.control),
+        "--no-preflight",
         *("--amplify", "1.25x", "--key", str(site.folder / "load.key"), "--runs", str(site.folder / "runs"), *more),
     ]
 
@@ -78,7 +80,7 @@ def reports(site: Stack) -> list[Report]:
 def journal(site: Stack) -> list[str]:
     """The events of the newest run's journal."""
     path = max((site.folder / "runs").glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime_ns)
-    return [json.loads(line)["event"] for line in path.read_text().splitlines()]
+    return [json.loads(line)["event"] for line in whole_lines(path)]
 
 
 def assert_ceiling(site: Stack, share: float, slack: int = 4) -> None:
@@ -332,6 +334,17 @@ def test_a_recording_goes_onto_an_idle_target_as_it_was(recorded: Stack) -> None
     assert real(recorded) == []
 
 
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A site with a sidecar that has recorded a few real users, for what sends nothing."""
+    with stack(tmp_path_factory.mktemp("quiet")) as site, site.sidecar():
+        with Crowd(site.url, 50) as crowd:
+            eventually(lambda: crowd.answered > 10)
+        eventually(lambda: site.state().accounting.pending == 0)
+        keys.generate(site.folder, "stranger")
+        yield site
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -345,32 +358,27 @@ def test_a_recording_goes_onto_an_idle_target_as_it_was(recorded: Stack) -> None
         (("--key", "stranger.key"), "does not know the key"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_sent(site: Stack, more: tuple[str, ...], words: str) -> None:
-    with site.sidecar():
-        with Crowd(site.url, 50) as crowd:
-            eventually(lambda: crowd.answered > 10)
-        eventually(lambda: site.state().accounting.pending == 0)
-        stranger, _ = keys.generate(site.folder, "stranger")
-        more = tuple(str(stranger) if part == stranger.name else part for part in more)
-        ended = run(*arguments(site, "--duration", "5s", *more, recording="recordings"))
+def test_what_cannot_be_is_refused_before_anything_is_sent(quiet: Stack, more: tuple[str, ...], words: str) -> None:
+    more = tuple(str(quiet.folder / part) if part == "stranger.key" else part for part in more)
+    ended = run(*arguments(quiet, "--duration", "5s", *more, recording="recordings"))
     assert ended.returncode == 104, ended.stdout + ended.stderr
     assert words in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
-    assert synthetic(site) == []
+    assert synthetic(quiet) == []
+    assert quiet.state().accounting.synthetic == 0
 
 
-def test_a_target_that_may_be_live_needs_a_sidecar(site: Stack, tmp_path: Path) -> None:
-    ended = run("replay", str(tmp_path), "--to", site.app, "--key", str(site.folder / "load.key"))
+def test_a_target_that_may_be_live_needs_a_sidecar(quiet: Stack, tmp_path: Path) -> None:
+    ended = run("replay", str(tmp_path), "--to", quiet.app, "--key", str(quiet.folder / "load.key"))
     assert ended.returncode == 104
     assert "--sidecar" in ended.stderr
     assert "--idle-target" in ended.stderr
 
 
-def test_a_dry_run_sends_nothing_and_shows_the_configuration(recorded: Stack) -> None:
-    recorded.app_log.write_text("")
-    with recorded.sidecar():
-        ended = run(*arguments(recorded, "--dry-run", "--duration", "5s"))
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        assert '"amplify": "1.25x"' in ended.stdout
-    assert recorded.seen_by_app() == []
-    assert not (recorded.folder / "runs").exists()
+def test_a_dry_run_sends_nothing_and_shows_the_configuration(quiet: Stack) -> None:
+    before = quiet.seen_by_app()
+    ended = run(*arguments(quiet, "--dry-run", "--duration", "5s", recording="recordings"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert '"amplify": "1.25x"' in ended.stdout
+    assert quiet.seen_by_app() == before
+    assert not (quiet.folder / "runs").exists()

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import re
+import resource
 import signal
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import pytest
 from rules.wire import Lever, Worker
 from tests.support.client import Client
 from tests.support.crowd import Crowd
-from tests.support.processes import Process, answers, eventually, run
+from tests.support.processes import Process, alive, answers, eventually, gone, run
 from tests.support.stack import Stack
 
 TWO = {"workers": "2"}
@@ -29,17 +30,6 @@ def serving(site: Stack) -> list[Worker]:
 
 def pids(site: Stack) -> set[int]:
     return {worker.pid for worker in serving(site)}
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs. One that has ended may stay listed until whoever inherited it takes notice."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def gone(pids: set[int]) -> bool:
-    return not any(alive(pid) for pid in pids)
 
 
 def replaced(site: Stack, pid: int) -> bool:
@@ -269,6 +259,17 @@ def test_workers_do_not_know_the_token_of_the_control_port(site: Stack, monkeypa
         (worker,) = pids(site)
         assert b"hush-hush" in Path(f"/proc/{sidecar.pid}/environ").read_bytes()
         assert b"hush-hush" not in Path(f"/proc/{worker}/environ").read_bytes()
+
+
+def test_they_may_hold_more_connections_than_most_systems_give_a_process_to_begin_with(site: Stack) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        with site.sidecar() as sidecar:
+            for pid in (sidecar.pid, *pids(site)):
+                assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (min(hard, 65_536), hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_lowered_ceiling_holds_although_a_worker_hangs_that_holds_the_books(site: Stack) -> None:
