@@ -10,14 +10,23 @@ from typing import NamedTuple
 
 from tests.benchmarks import (
     addons,
+    backoff,
     bursts,
     capture_layout,
     capture_sealing,
     capture_share,
     capture_size,
     capture_speed,
+    chain,
+    charges,
     contenders,
+    dark,
+    drill,
+    drill_truth,
+    egress,
+    fairness,
     latency,
+    lever,
     memory,
     million,
     noise,
@@ -28,7 +37,10 @@ from tests.benchmarks import (
     replay_memory,
     replayer,
     scaling,
+    scripts,
     sidecar,
+    tag,
+    tap,
 )
 from tests.benchmarks.measuring import Bench, Narrowed, cores
 from tests.benchmarks.tables import machine
@@ -53,9 +65,13 @@ BENCHMARKS = {
     "pacing": Benchmark(pacing.run, pacing.PEERS, 4.0),
     "replay_memory": Benchmark(replay_memory.run, replay_memory.PEERS, repeated=False),
     "noise": Benchmark(noise.run, noise.PEERS, timed=False),
+    "drill_truth": Benchmark(drill_truth.run, drill_truth.PEERS, timed=False),
     "bursts": Benchmark(bursts.run, bursts.PEERS, timed=False),
+    "fairness": Benchmark(fairness.run, fairness.PEERS, timed=False),
     "sidecar": Benchmark(sidecar.run, contenders.PEERS, 0.8),
     "latency": Benchmark(latency.run, contenders.PEERS, 2.0),
+    "lever": Benchmark(lever.run, lever.PEERS, repeated=False),
+    "dark": Benchmark(dark.run, dark.PEERS),
     "capture_share": Benchmark(capture_share.run, contenders.PEERS),
     "memory": Benchmark(memory.run, contenders.PEERS),
     "addons": Benchmark(addons.run, addons.PEERS),
@@ -64,6 +80,14 @@ BENCHMARKS = {
     "capture_sealing": Benchmark(capture_sealing.run, capture_sealing.PEERS),
     "capture_speed": Benchmark(capture_speed.run, capture_speed.PEERS),
     "plugin": Benchmark(plugin.run, plugin.PEERS),
+    "backoff": Benchmark(backoff.run, backoff.PEERS, repeated=False),
+    "chain": Benchmark(chain.run, chain.PEERS, repeated=False),
+    "egress": Benchmark(egress.run, egress.PEERS, 2.0),
+    "charges": Benchmark(charges.run, charges.PEERS, repeated=False),
+    "tap": Benchmark(tap.run, tap.PEERS),
+    "tag": Benchmark(tag.run, tag.PEERS, repeated=False),
+    "scripts": Benchmark(scripts.run, scripts.PEERS, repeated=False),
+    "drill": Benchmark(drill.run, drill.PEERS, repeated=False),
     "million": Benchmark(million.run, million.PEERS, repeated=False),
 }
 REQUIRED = ("nginx", "wrk", "mitmdump", "taskset")
@@ -186,7 +210,8 @@ def _table(name: str, arguments: argparse.Namespace) -> str:
     if not benchmark.timed:
         return f"### {name}\n\n{table}\n"
     often = f"Median of {bench.rounds}" if benchmark.repeated else "Each once"
-    return f"### {name}\n\n{machine()}. {peers.versions(benchmark.peers)}. {often}.\n\n{table}\n"
+    versions = f" {told}." if (told := peers.versions(benchmark.peers)) else ""
+    return f"### {name}\n\n{machine()}.{versions} {often}.\n\n{table}\n"
 
 
 if __name__ == "__main__":

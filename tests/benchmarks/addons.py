@@ -91,7 +91,7 @@ def _turn(made: Chain, fields: Fields, times: Times) -> None:
     for hook in HOOKS:
         if hook == "responseheaders":
             for flow in flows:
-                flow.response = _answer()
+                flow.response = answer()
         for name, addon in (("Tag", made.tag), ("Meter", made.meter), ("Guard", made.guard), ("Capture", made.capture)):
             if name == "Capture" and hook == "response":
                 offered = _kept(made, records)
@@ -115,15 +115,15 @@ def _in_turn(made: Chain, fields: Fields) -> float:
 
     Gives CPU microseconds per flow.
     """
-    flows = [(_flow(number, fields), _answer()) for number in range(FLOWS)]
+    flows = [(_flow(number, fields), answer()) for number in range(FLOWS)]
     addons = made.tag, made.meter, made.guard, made.capture
     asked, begun, ended = ([getattr(addon, hook) for addon in addons if hasattr(addon, hook)] for hook in HOOKS)
 
     def carry(pair: tuple[http.HTTPFlow, http.Response]) -> None:
-        flow, answer = pair
+        flow, response = pair
         for hook in asked:
             hook(flow)
-        flow.response = answer
+        flow.response = response
         for hook in begun:
             hook(flow)
         for hook in ended:
@@ -153,22 +153,23 @@ def _timed(function: Callable[[Any], Any], arguments: list[Any]) -> float:
     return (took - (time.thread_time() - began)) / len(arguments) * 1e6
 
 
-_client = Client(peername=("192.0.2.1", 1), sockname=("192.0.2.2", 8080), timestamp_start=0.0)
-_server = Server(address=("192.0.2.3", 8000))
+CLIENT = Client(peername=("192.0.2.1", 1), sockname=("192.0.2.2", 8080), timestamp_start=0.0)
+SERVER = Server(address=("192.0.2.3", 8000))
 
 
 def _flow(number: int, fields: Fields) -> http.HTTPFlow:
     # Names and values are new objects for each request, as they are when they come from a socket.
     fresh = tuple((bytes(bytearray(name)), bytes(bytearray(value))) for name, value in fields)
     path = b"/item/%d?page=2" % number
-    return quick_flow(_client, _server, b"GET", path, fresh, "192.0.2.3", 8000, time.time())
+    return quick_flow(CLIENT, SERVER, b"GET", path, fresh, "192.0.2.3", 8000, time.time())
 
 
-def _answer() -> http.Response:
+def answer() -> http.Response:
+    """Make an answer of 120 bytes."""
     fresh = tuple((bytes(bytearray(name)), bytes(bytearray(value))) for name, value in ANSWER)
-    answer = quick_response(b"HTTP/1.1", 200, b"OK", fresh, time.time())
-    answer.data.content, answer.data.timestamp_end = b"x" * 120, time.time()
-    return answer
+    made = quick_response(b"HTTP/1.1", 200, b"OK", fresh, time.time())
+    made.data.content, made.data.timestamp_end = b"x" * 120, time.time()
+    return made
 
 
 def _table(found: dict[str, Times]) -> str:

@@ -37,6 +37,7 @@ PEERS = (
     Peer("autocannon", f"{SETUP} (needs npm)", ("--version",)),
     Peer("artillery", f"{SETUP} (needs npm)", ("version",)),
     Peer("mitmdump", "make test (it comes with reamp)", ("--version",)),
+    Peer("haproxy", "apt-get install haproxy", ("-v",)),
     Peer("taskset", "apt-get install util-linux", ()),
 )
 
