@@ -11,8 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
-    "reamp": {"addons", "captures", "loadtag", "replayer", "rules"},
+    "reamp": {"addons", "captures", "drill", "loadtag", "replayer", "rules"},
     "addons": {"captures", "loadtag", "mitmproxy", "rules"},
+    "drill": {"captures", "loadtag", "replayer", "rules"},
     "replayer": {"captures", "loadtag", "rules"},
     "captures": {"loadtag", "rules"},
     "rules": set[str](),
@@ -23,11 +24,22 @@ ROOMS = {
 WATCHED = {*ROOMS, "mitmproxy"}
 
 FOLDERS = (
+    "addons.dark",
     "addons.fastlane",
     "addons.internals",
+    "addons.parties",
     "captures.exchange",
+    "drill.fairness",
+    "drill.judging",
+    "drill.running",
+    "drill.sources",
+    "drill.reporting",
+    "loadtag.integrations",
+    "replayer.announcing",
     "replayer.lanes",
+    "replayer.preflight",
     "replayer.reporting",
+    "replayer.safety",
     "replayer.transport",
 )
 """Folders inside a room that have a map of their own."""
