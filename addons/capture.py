@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
@@ -40,8 +40,8 @@ _SENT = "reamp_sent"
 """The header fields of a real request and the host in them, until it is recorded."""
 
 
-_KEY_PATIENCE = 5.0
-"""Seconds to wait for the disk that has the redaction key: nobody is served before."""
+_PATIENCE = 5.0
+"""Seconds to wait for the disk that has the redaction's key and rules: nobody is served before."""
 
 
 class Capture:
@@ -55,7 +55,6 @@ class Capture:
         self.writer: CaptureWriter | None = None
         self._settings: dict[str, Any] = {}
         self._recipients = Recipients()
-        self._rules = DEFAULTS
         self._selection: Selection | None = None
         self._bodies = BodyPolicy([], 0)
         self._wanted: Wanted | None = None
@@ -115,10 +114,6 @@ class Capture:
             self._recipients = Recipients(ctx.options.reamp_encrypt_to)
         except CaptureError as error:
             raise exceptions.OptionsError(f"reamp_encrypt_to: {error}") from error
-        try:
-            self._rules = load_rules(Path(given)) if (given := ctx.options.reamp_redaction_rules) else DEFAULTS
-        except CaptureError as error:
-            raise exceptions.OptionsError(f"reamp_redaction_rules: {error}") from error
         self._selection = read(ctx.options)
         self._bodies, self._wanted = self._selection.bodies, self._selection.wanted
 
@@ -127,17 +122,19 @@ class Capture:
         selection = self._selection
         if not ctx.options.reamp_captures or self.writer or selection is None:
             return
+        given = ctx.options.reamp_redaction_rules
         try:
-            key = await _key(Path(ctx.options.reamp_redaction_key))
+            key = await _aside(load_key, Path(ctx.options.reamp_redaction_key))
+            rules = await _aside(load_rules, Path(given)) if given else DEFAULTS
         except CaptureError as error:
-            # Without the key nothing may be recorded, and traffic goes on all the same. (A warning: an error that is
+            # Without them nothing may be recorded, and traffic goes on all the same. (A warning: an error that is
             # logged at start would end the process.)
-            logger.warning("Nothing is recorded: no redaction key: %s", error)
+            logger.warning("Nothing is recorded: %s", error)
             return
         folder = Path(ctx.options.reamp_captures)
         settings = WriterSettings(**self._settings)
         header = selection.describe(self._tap)
-        writer = CaptureWriter(folder, settings, self.counts, Redactor(key, self._rules), header, self._recipients)
+        writer = CaptureWriter(folder, settings, self.counts, Redactor(key, rules), header, self._recipients)
         await writer.start()
         self._sampler = selection.sampler(key)
         self.writer = writer
@@ -221,13 +218,13 @@ class Capture:
         self.writer.offer(record)
 
 
-async def _key(path: Path) -> bytes:
-    """Load the redaction key in a thread that nobody has to wait for. Raises CaptureError."""
-    worker = Worker("reamp-key")
+async def _aside[T](load: Callable[[Path], T], path: Path) -> T:
+    """Load a file in a thread that nobody has to wait for. Raises CaptureError."""
+    worker = Worker("reamp-redaction")
     try:
-        return await asyncio.wait_for(asyncio.wrap_future(worker.submit(load_key, path)), _KEY_PATIENCE)
+        return await asyncio.wait_for(asyncio.wrap_future(worker.submit(load, path)), _PATIENCE)
     except TimeoutError:
-        raise CaptureError(f"redaction key {path}: the disk does not answer") from None
+        raise CaptureError(f"{path}: the disk does not answer") from None
     finally:
         worker.shutdown()
 

@@ -45,7 +45,7 @@ class Control:
         self._tag = tag
         self._books = books
         self._obeying = contextlib.ExitStack()
-        self.port = ControlPort(books, LatchingLever(shared=books.shared), tag.verifier, Facts())
+        self.port = ControlPort(books, LatchingLever(shared=books.shared), tag.verifier, Facts(), doubt=tag.doubt)
 
     @property
     def lever(self) -> LatchingLever:

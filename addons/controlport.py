@@ -153,8 +153,13 @@ class ControlPort:
         facts: Facts,
         workers: Callable[[], list[Worker]] | None = None,
         annexes: Sequence[Annex] = (),
+        doubt: Callable[[], str] = str,
     ) -> None:
-        """`workers` tells who carries the traffic, if somebody knows better than the books."""
+        """`workers` tells who carries the traffic, if somebody knows better than the books.
+
+        `doubt` says why no load tag counts, whoever signed it: empty if those of known keys do.
+        """
+        self._doubt = doubt
         self._annexes = annexes
         self._levers = {annex.name: annex.lever for annex in annexes if isinstance(annex, Levered)}
         self.books, self.lever, self.verifier, self.facts = books, lever, verifier, facts
@@ -173,7 +178,7 @@ class ControlPort:
         self._overrun = Overrun()
         self.watchman = Watchman(books, lambda: self.lever.engaged, self.pull)
         self.watchman.configure(facts.slo)
-        self.exposition = Exposition(books, self._workers, self.watchman.judged, annexes)
+        self.exposition = Exposition(books, self._workers, self.watchman.judged, annexes, doubt)
         self._registry = CollectorRegistry()
         self._registry.register(self.exposition)
 
@@ -277,6 +282,7 @@ class ControlPort:
             requests=reckoning.requests(rows),
             signal=self.signal(),
             lever=self.lever.state,
+            doubt=self._doubt(),
             accounting=reckoning.accounting(rows),
             capturing=reckoning.capturing(rows, time.monotonic_ns()),
             slo=self.watchman.judged(),
@@ -476,7 +482,8 @@ class ControlPort:
         judged = judge(self.verifier, self.facts.audience, request.headers.raw, time.time())
         if not isinstance(judged, str):
             return judged
-        return _problem(Problem(type="urn:reamp:tag", title="Load tag refused", status=403, detail=judged))
+        detail = f"No load tag counts: {doubt}" if (doubt := self._doubt()) else judged
+        return _problem(Problem(type="urn:reamp:tag", title="Load tag refused", status=403, detail=detail))
 
     async def _experience(self, request: Request) -> Response:
         judged = self._judge(request)

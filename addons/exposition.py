@@ -29,8 +29,13 @@ class Exposition:
         workers: Callable[[], Iterable[Worker]] | None = None,
         rules: Callable[[], Iterable[Judged]] = list,
         annexes: Sequence[Annex] = (),
+        doubt: Callable[[], str] = str,
     ) -> None:
-        """`workers` tells who carries the traffic, if somebody knows better than the books; `rules` how they stand."""
+        """`workers` tells who carries the traffic, if somebody knows better than the books; `rules` how they stand.
+
+        `doubt` says why no load tag counts, if none does.
+        """
+        self._doubt = doubt
         self._annexes = annexes
         self._rules = rules
         self._books = books
@@ -87,6 +92,11 @@ class Exposition:
                 "reamp_ceiling_ratio", "Most synthetic traffic allowed, per real request.", shared.ratio / 1e6
             ),
             GaugeMetricFamily("reamp_lever_engaged", "1 if all synthetic traffic is stopped.", shared.engaged),
+            GaugeMetricFamily(
+                "reamp_tags_in_doubt",
+                "1 while no load tag counts, since keys or the list of revocations can't be read.",
+                bool(self._doubt()),
+            ),
         ]
 
     def _slo(self) -> list[Metric]:

@@ -3,8 +3,9 @@
 Whoever is revoked counts no more within a quarter of a second. Taking a line back takes about a second, in which the
 file has to stay the same: an editor that writes it anew may leave it empty for a moment.
 
-A list that is missing, damaged or can't be read in time may be one on which somebody was just put. So from then on no
-load tag counts, until it reads well again. Real users have nothing to do with it.
+A list that is missing, damaged or can't be read in time may be one on which somebody was just put. So no load tag
+counts until it reads well again, be it at the start or later. Real users have nothing to do with it: it keeps no
+sidecar from starting, as that may be the restart that they wait for.
 """
 
 import asyncio
@@ -28,9 +29,10 @@ SETTLED = 0.6
 PATIENCE = 1.0
 """Seconds to wait for the disk."""
 
+_SILENT = "the disk does not answer"
+
 MAX_FILE = 1 << 20
 """Bytes that a list may have."""
-
 
 MOST_TOLD = 20
 """Names that a log gets at once: who writes it is the event loop."""
@@ -72,6 +74,8 @@ class Revocations:
         self._tell = tell
         self._course = Course(NOBODY)
         self._task: asyncio.Task[None] | None = None
+        self.trouble = ""
+        """Why nobody knows what counts; empty: it is known."""
 
     @property
     def held(self) -> Revoked | None:
@@ -83,16 +87,18 @@ class Revocations:
         """Whether it looks again by itself."""
         return self._task is not None
 
-    def begin(self, strict: bool = True) -> None:
-        """Read the list for the first time. Raises ListError if that fails and `strict`; else it is in doubt."""
+    def begin(self) -> None:
+        """Read the list for the first time. Waits for the disk, but not for long."""
         if self.path is None:
             return
+        disk = Worker("reamp-revoked")
+        reading = disk.submit(_look, self.path, None, None)
+        disk.shutdown()
         try:
-            self._course = Course(_parsed(self.path, _content(self.path)))
-        except ListError:
-            if strict:
-                raise
+            self._course = Course(reading.result(PATIENCE)[1])
+        except (ListError, TimeoutError) as error:
             self._course = Course(None)
+            self._doubt(str(error) or f"{self.path}: {_SILENT}")
 
     def follow(self) -> None:
         """Look again and again, from within the event loop."""
@@ -114,7 +120,7 @@ class Revocations:
                 await asyncio.sleep(POLL)
                 reading = asyncio.wrap_future(disk.submit(_look, path, last, found))
                 if not (await asyncio.wait({reading}, timeout=PATIENCE))[0]:
-                    self._take(None, f"{path}: the disk does not answer")
+                    self._take(None, f"{path}: {_SILENT}")
                     await asyncio.wait({reading})
                     last = None
                 why = ""
@@ -129,13 +135,20 @@ class Revocations:
     def _take(self, found: Revoked | None, why: str) -> None:
         before = self.held
         after = self._course.look(found, time.monotonic())
-        if after == before:
-            return
         if after is None:
-            logger.error("No load tag counts until the list of revocations can be read: %s", why)
-        else:
+            self._doubt(why)
+        elif after != before:
+            self.trouble = ""
             _log(before, after, self.path)
-        self._tell(after)
+        if after != before:
+            self._tell(after)
+
+    def _doubt(self, why: str) -> None:
+        trouble = f"the list of revocations can't be read: {why}"
+        if trouble != self.trouble:
+            # A warning: errors are reasons not to start.
+            logger.warning("No load tag counts: %s", trouble)
+        self.trouble = trouble
 
 
 def _log(before: Revoked | None, after: Revoked, path: Path | None) -> None:

@@ -29,7 +29,7 @@ from addons.holding import Holding
 from addons.judging import why_not
 from addons.lever import LatchingLever
 from addons.listening import bind, bind_one
-from addons.revoking import ListError, Revocations
+from addons.revoking import Revocations
 from addons.stopsignal import obeyed
 from rules.exits import Exit, UserError
 from rules.slo import Rule
@@ -94,6 +94,8 @@ class Running:
     listen: str
     control: str
     lever: Lever
+    doubt: str
+    """Why no load tag counts; empty: those of known keys do."""
 
 
 async def supervise(plan: Plan, read_again: Callable[[], Plan], started: Callable[[Running], None]) -> None:
@@ -166,6 +168,8 @@ class _Supervisor:
         self._pulled: tuple[str, str] | None = None
         """Reason and person, if somebody pulled the lever before there was one."""
         self._revocations = Revocations(plan.revoked, self._revoke)
+        self._unread = ""
+        """Why keys can't be read; empty: they were."""
         self._serves = False
         self.abandons = False
         """Whether it ends and the workers do not."""
@@ -186,7 +190,7 @@ class _Supervisor:
 
     async def run(self, control: socket.socket, holding: Holding, started: Callable[[Running], None]) -> None:
         """Serve until told to end, or until nothing can be done: then the workers end too, unless they serve."""
-        _begin(self._revocations)
+        self._revocations.begin()
         credit = Credit(self._books)
         credit.set_ratio(self._plan.max_extra)
         stopping = asyncio.create_task(self._stop.wait())
@@ -196,11 +200,11 @@ class _Supervisor:
             # While the workers load, which takes them longer.
             from addons.controlport import ControlPort  # noqa: PLC0415
 
-            verifier = _verifier(self._plan, self._revocations.held)
+            verifier = self._judge()
             self._certificate = _certificate(self._plan)
             lever = LatchingLever(self._plan.state / "lever.json", self._books.shared)
             self._port = ControlPort(
-                self._books, lever, verifier, _facts(self._plan), self._crew.workers, self._annexes
+                self._books, lever, verifier, _facts(self._plan), self._crew.workers, self._annexes, self._doubt
             )
             if self._pulled:
                 self._port.pull(*self._pulled)
@@ -214,7 +218,7 @@ class _Supervisor:
                 self._serves = True
                 self._revocations.follow()
                 await _open(self._port, control, self._certificate)
-                _tell(started, Running(self._crew.address, self._port.address, lever.state))
+                _tell(started, Running(self._crew.address, self._port.address, lever.state, self._doubt()))
                 # Last, as workers of an earlier supervisor leave then: whatever fails before, they serve on.
                 holding.take_charge()
                 await stopping
@@ -231,6 +235,18 @@ class _Supervisor:
                 watching.cancel()
                 if self._port is not None:
                     await self._port.close()
+
+    def _judge(self) -> loadtag.Verifier:
+        """Give who judges load tags. Keys that can't be read keep no real user waiting: no tag counts then."""
+        try:
+            return _verifier(self._plan, self._revocations.held)
+        except UserError as error:
+            self._unread = f"{error}; put that right and send SIGHUP"
+            logger.warning("No load tag counts: %s", self._unread)
+            return loadtag.Verifier([], self._plan.audience, self._revocations.held)
+
+    def _doubt(self) -> str:
+        return self._unread or self._revocations.trouble
 
     async def _serving(self) -> None:
         """Wait until all that was started serves. Raises UserError if one can't."""
@@ -257,7 +273,7 @@ class _Supervisor:
         try:
             plan = await aside(self._read_again)
             revocations = Revocations(plan.revoked, self._revoke)
-            await aside(_begin, revocations)
+            await aside(revocations.begin)
             verifier = await aside(_verifier, plan, revocations.held)
             for name in FIXED:
                 if getattr(plan, name) != getattr(self._plan, name):
@@ -278,6 +294,7 @@ class _Supervisor:
                 raise
             self._revocations.stop()
             self._revocations = revocations
+            self._unread = ""
             port.configure(_facts(plan), verifier)
             self._revoke(revocations.held)
             revocations.follow()
@@ -405,13 +422,6 @@ def _tell(started: Callable[[Running], None], running: Running) -> None:
         started(running)
     except Exception:
         logger.exception("It could not be told that the sidecar serves")
-
-
-def _begin(revocations: Revocations) -> None:
-    try:
-        revocations.begin()
-    except ListError as error:
-        raise UserError(f"revoked: {error}") from None
 
 
 def _verifier(plan: Plan, revoked: loadtag.Revoked | None) -> loadtag.Verifier:

@@ -14,7 +14,7 @@ from addons.dark.mark import is_mark, unmarked
 from addons.glance import DARK, TRACE, UPGRADE, glance
 from addons.passage import KIND, RUN
 from addons.refusal import refuse
-from addons.revoking import ListError, Revocations
+from addons.revoking import Revocations
 from loadtag import headers, keys
 
 logger = logging.getLogger(__name__)
@@ -31,14 +31,16 @@ class Tag:
     """
 
     def __init__(self, supervised: bool = False, tap: bool = False) -> None:
-        """Know no key yet. `supervised`: somebody else refuses to start without a list of revocations that reads well.
+        """Know no key yet. `supervised`: somebody else tells that keys can't be read.
 
-        For a worker that takes the place of one that died it must not be a reason to leave real users waiting. `tap`:
-        what comes are copies, of which none can be refused.
+        For a worker it must not be a reason to leave real users waiting. `tap`: what comes are copies, of which none
+        can be refused.
         """
         self._tap = tap
         self.verifier = loadtag.Verifier([], audience="")
         self._supervised = supervised
+        self.blind = False
+        """Whether keys can't be read: what looks like a tag may then be one of ours, and none counts."""
         self._deny = self._trusts_dark = False
         self._revocations = Revocations(None, self._revoke)
 
@@ -76,11 +78,16 @@ class Tag:
         if path != self._revocations.path:
             self._follow(path)
         if {"reamp_public_key", "reamp_audience"} & updated:
+            audience, held = ctx.options.reamp_audience, self._revocations.held
             try:
                 public = [key for file in ctx.options.reamp_public_key for key in keys.load_public(Path(file))]
-                self.verifier = loadtag.Verifier(public, ctx.options.reamp_audience, self._revocations.held)
+                self.verifier, self.blind = loadtag.Verifier(public, audience, held), False
             except (keys.KeyFileError, OSError, ValueError) as error:
-                raise exceptions.OptionsError(f"reamp_public_key: {error}") from error
+                if not self._supervised:
+                    raise exceptions.OptionsError(f"reamp_public_key: {error}") from error
+                # A warning: errors are reasons not to start.
+                logger.warning("No load tag counts, as public keys can't be read: %s", error)
+                self.verifier, self.blind = loadtag.Verifier([], audience, held), True
 
     def running(self) -> None:
         """Watch the list of revocations from now on."""
@@ -90,12 +97,13 @@ class Tag:
         """Watch it no more."""
         self._revocations.stop()
 
+    def doubt(self) -> str:
+        """Say why no load tag counts, whoever signed it; empty: those of known keys do."""
+        return self._revocations.trouble
+
     def _follow(self, path: Path | None) -> None:
         revocations = Revocations(path, self._revoke)
-        try:
-            revocations.begin(strict=not self._supervised)
-        except ListError as error:
-            raise exceptions.OptionsError(f"reamp_revoked: {error}") from error
+        revocations.begin()
         followed, self._revocations = self._revocations, revocations
         self._revoke(revocations.held)
         if followed.follows:
@@ -152,6 +160,8 @@ class Tag:
         if isinstance(tag, loadtag.TagError) and tag.by_known_key:
             # No real user bears such a thing. Passed on without its tag it would be load that nobody holds back.
             refuse(flow, 403, "tag", "Load tag refused", f"The load tag does not count: {tag}.")
+        elif self.blind:
+            refuse(flow, 403, "tag", "Load tag refused", "This sidecar can't read its public keys: no load tag counts.")
         elif self._deny:
             refuse(flow, 403, "tag", "Load tag refused", "The request bears a load tag that does not verify.")
 

@@ -260,6 +260,9 @@ class State(Message):
     requests: dict[str, dict[str, int]] = Field(description="counts by kind, then by outcome")
     signal: Signal
     lever: Lever
+    doubt: str = Field(
+        "", description="why no load tag counts, whoever signed it (a list that can't be read); empty: they do"
+    )
     accounting: Accounting
     capturing: bool = Field(description="whether records reach the disk at the moment")
     slo: list[Judged] = Field([], description="the owner's rules")

@@ -7,7 +7,7 @@ would be taken for a user's.
 import logging
 import time
 
-from mitmproxy import exceptions, http
+from mitmproxy import http
 
 import loadtag
 from addons.egress.attribution import Attribution, attribute
@@ -30,26 +30,15 @@ _TO_US = (b"proxy-authorization", b"proxy-connection")
 
 
 class Calls(Tag):
-    """Says whose call it is, and strips forged tags."""
+    """Says whose call it is, and strips forged tags.
 
-    def __init__(self, traces: Traces, tallies: Tallies, *, replaces: bool = False) -> None:
-        """Know no key yet. `replaces`: in the place of one that died, it does without files that have gone since."""
+    Where keys can't be read, whatever is a tag by its form counts as one: the sidecar lets no forged one through.
+    """
+
+    def __init__(self, traces: Traces, tallies: Tallies) -> None:
+        """Know no key yet."""
         super().__init__(supervised=True)
-        self._traces, self._tallies, self._replaces = traces, tallies, replaces
-        self._blind = False
-        """Whether no key can be read: then whatever is a tag by its form counts as one, as the sidecar lets no forged
-        one through to the app."""
-
-    def configure(self, updated: set[str]) -> None:
-        """Read the keys again if they may have changed."""
-        try:
-            super().configure(updated)
-        except exceptions.OptionsError:
-            if not self._replaces:
-                raise
-            # A warning: errors are reasons not to start.
-            logger.warning("Load tags can't be verified: what looks like one is taken for one", exc_info=True)
-            self._blind = True
+        self._traces, self._tallies = traces, tallies
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Find out before anything else sees it."""
@@ -81,7 +70,7 @@ class Calls(Tag):
 
         One that has expired, or was revoked, was made by us nevertheless: no real user's call bears it.
         """
-        if token is not None and self._blind:
+        if token is not None and self.blind:
             return _unverified(token), False
         judged = self._verified(token)
         if token is None or judged is None:

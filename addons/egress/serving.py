@@ -131,7 +131,7 @@ def chain(settings: Settings, errand: Errand) -> tuple[Destinations, list[Any], 
     tallies = Tallies(COUNTED, errand.shares["egress-tallies"], errand.row)
     destinations = Destinations(settings.mapped, settings.intercepted)
     passage = Passage(destinations, tallies)
-    calls = Calls(traces, tallies, replaces=settings.replaces)
+    calls = Calls(traces, tallies)
     parties = _parties(settings, destinations, calls)
     return destinations, [calls, parties, Tunnels(destinations, settings.guarded, tallies), passage], passage
 

@@ -143,6 +143,7 @@ function show(state) {
   $("upstream").textContent = upstream;
   document.title = `${state.lever.engaged ? "STOPPED " : ""}reamp sidecar ${upstream}`;
   showLever(state.lever);
+  $("doubt").textContent = state.doubt ? `NO LOAD TAG COUNTS: ${state.doubt}` : "";
   showDark(state.dark);
   showEgress(state.egress);
   figure("real", rate(signal.rate));
@@ -191,6 +192,7 @@ function blank() {
   samples = [];
   showLever(null);
   showDarkLever(null);
+  $("doubt").textContent = "";
   $("dark-what").textContent = "";
   $("egress-what").textContent = "";
 }

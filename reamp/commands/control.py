@@ -266,6 +266,8 @@ def _table(url: str, state: State) -> Table:
     table.add_row("ceiling", f"{state.max_extra} of real traffic; credit for {state.credit:.1f} now")
     table.add_row("replayers listening", str(state.subscribers))
     table.add_row("lever", _lever(state.lever))
+    if state.doubt:
+        table.add_row("[red]load tags[/red]", f"[red]none counts[/red]: {escape(state.doubt)}")
     if state.dark is not None:
         _dark(table, state.dark, stopped=state.lever.engaged)
     for rule in state.slo:

@@ -1030,9 +1030,6 @@ def _plan(flags: dict[str, Any], config: Path | None, *, no_capture: bool) -> "P
     settings = effective(SidecarSettings, "sidecar", flags, config)
     if no_capture:
         settings = settings.model_copy(update={"captures": None})
-    for file in settings.public_key:
-        if not file.exists():
-            raise UserError(f"public key: there is no {file}: make a pair of keys with `reamp keygen`")
     options = settings.options()
     egress = settings.egress_plan(settings.state, settings.control, options)
     annexes = (settings.dark_plan(), egress)
@@ -1090,5 +1087,7 @@ def _announce(console: Console, plan: "Plan", running: "Running") -> None:
         what = f"-> {escape(plan.upstream)}"
     console.print(f"[bold]reamp sidecar[/bold]  {scheme}://{escape(running.listen)} {what}")
     console.print("\n".join(lines), markup=False)
+    if running.doubt:
+        console.print(f"  no load tag counts: {running.doubt}", style="red", markup=False)
     if lever.engaged:
         console.print(f"  the lever is pulled ({lever.reason}): `reamp resume` resets it", style="red", markup=False)

@@ -78,6 +78,11 @@ async def accepted(scene: Scene) -> Found:
                 f"--audience {state.audience}, if this is the target that you mean: sidecars of different targets have "
                 "different audiences so that a run can't go astray",
             )
+        if state.doubt:
+            return failed(
+                f"at {url} no load tag counts: {state.doubt}",
+                "put the file right there: a list of revocations is read again by itself, keys at SIGHUP",
+            )
         async with scene.heard(url) as listener:
             await listener.reaches(listener.began, SIGNAL_TIMEOUT)
         if listener.refused:

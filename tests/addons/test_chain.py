@@ -100,14 +100,17 @@ async def test_a_flow_that_was_never_classified_earns_nothing_and_is_not_recorde
     assert (made.capture.counts.untrusted, made.capture.counts.queued) == (1, 0)
 
 
-async def test_without_a_redaction_key_nothing_is_recorded_and_traffic_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", ["reamp_redaction_key", "reamp_redaction_rules"])
+async def test_without_what_redaction_needs_nothing_is_recorded_and_traffic_goes_on(
+    tmp_path: Path, missing: str
+) -> None:
     (tmp_path / "file").touch()
     made = chain()
     with taddons.context(*made.addons()) as context:
         context.options.update(
             reamp_control="",
             reamp_captures=str(tmp_path / "recordings"),
-            reamp_redaction_key=str(tmp_path / "file" / "key"),
+            **{"reamp_redaction_key": str(tmp_path / "key"), missing: str(tmp_path / "file" / "missing")},
         )
         await made.capture.running()
         flow = request()
@@ -128,7 +131,7 @@ async def test_a_disk_that_hangs_with_the_redaction_key_keeps_nobody_waiting(
         return b""
 
     monkeypatch.setattr("addons.capture.load_key", hangs)
-    monkeypatch.setattr("addons.capture._KEY_PATIENCE", 0.05)
+    monkeypatch.setattr("addons.capture._PATIENCE", 0.05)
     made = chain()
     with taddons.context(*made.addons()) as context:
         context.options.update(reamp_control="", reamp_captures=str(tmp_path / "recordings"))

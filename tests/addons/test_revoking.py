@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from addons.revoking import MOST_TOLD, SETTLED, Course, ListError, Revocations
+from addons.revoking import MOST_TOLD, SETTLED, Course, Revocations
 from loadtag import Revoked
 from loadtag.validity import NOBODY
 
@@ -83,7 +83,7 @@ async def test_a_file_is_read_again_by_itself(tmp_path: Path, caplog: pytest.Log
     assert told == [both, None, both, only_b]
     for words in (
         "Revoked: run b, on",
-        "No load tag counts until",
+        "No load tag counts: the list of revocations can't be read",
         "line 2, 'rub b'",
         "reads well again",
         "No longer revoked: run a",
@@ -129,16 +129,40 @@ async def test_a_disk_that_hangs_is_doubt(tmp_path: Path) -> None:
         os.close(os.open(file, os.O_WRONLY))
 
 
-def test_at_the_start_it_has_to_read_well(tmp_path: Path) -> None:
+def test_what_can_not_be_read_at_the_start_is_doubt_and_keeps_nobody_waiting(tmp_path: Path) -> None:
     file = tmp_path / "revoked.txt"
     cases = {b"rub b\n": "line 1", b"\xff": "decode", b"run a\n" * 200_000: "too large"}
     for content, words in cases.items():
         file.write_bytes(content)
-        with pytest.raises(ListError, match=words):
-            Told(file).revocations.begin()
-        doubtful = Told(file)
-        doubtful.revocations.begin(strict=False)  # a worker that takes another one's place has users waiting
-        assert doubtful.revocations.held is None
+        _doubtful(file, words)
     file.unlink()
-    with pytest.raises(ListError, match="No such file"):
-        Told(file).revocations.begin()
+    _doubtful(file, "No such file")
+    os.mkfifo(file)  # hangs whoever opens it
+    _doubtful(file, "the disk does not answer")
+    os.close(os.open(file, os.O_WRONLY))
+
+
+def _doubtful(file: Path, words: str) -> None:
+    revocations = Told(file).revocations
+    revocations.begin()
+    assert revocations.held is None
+    assert words in revocations.trouble
+
+
+async def test_what_was_in_doubt_at_the_start_counts_once_it_reads_well(tmp_path: Path) -> None:
+    file = tmp_path / "revoked.txt"
+    told = Told(file)
+    told.revocations.begin()
+    told.revocations.follow()
+    try:
+        file.write_text("rub b\n")
+        async with asyncio.timeout(10):
+            while "line 1" not in told.revocations.trouble:
+                await asyncio.sleep(0.01)
+        assert told == []
+        file.write_text("run b\n")
+        await told.until(1)
+    finally:
+        told.revocations.stop()
+    assert told == [Revoked(runs=frozenset("b"))]
+    assert told.revocations.trouble == ""

@@ -40,6 +40,7 @@ class Site:
         self.books.rows[0].begin(4711)
         self.books.rows[1].begin(4712, 3)
         self.annexes = annexes
+        self.doubt = ""
         self.port: ControlPort
 
     def do[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -49,7 +50,9 @@ class Site:
         async def begin() -> None:
             lever = LatchingLever(self.folder / "lever.json", self.books.shared)
             facts = Facts(upstream="reverse:http://app:8000/<b>bold</b>", tokens=TOKENS)
-            self.port = ControlPort(self.books, lever, Verifier([], ""), facts, annexes=self.annexes)
+            self.port = ControlPort(
+                self.books, lever, Verifier([], ""), facts, annexes=self.annexes, doubt=lambda: self.doubt
+            )
             await self.port.watch(self.folder / "stop")
             await self.port.start(self.where)
 
@@ -127,6 +130,9 @@ def test_figures_the_big_button_and_the_reset_by_keyboard(site: Site) -> None:
         expect(page.locator("#token-field")).to_be_hidden()
         expect(page.locator("#reset")).to_be_hidden()
         expect(page.locator(figure("passed"))).to_have_text("0/s")
+        expect(page.locator("#doubt")).to_have_text("")
+        site.doubt = "a list can't be read"
+        expect(page.locator("#doubt")).to_have_text("NO LOAD TAG COUNTS: a list can't be read")
         site.count("synthetic", "2xx", 100_000)
         site.count("synthetic", "withheld", 50_000)
         expect(page.locator(figure("passed"))).not_to_have_text("0/s")

@@ -139,18 +139,19 @@ def test_a_key_that_is_over_by_its_public_file_is_refused_in_both_lanes(site: St
 
 
 def test_a_list_of_revocations_that_is_lost_stops_synthetic_traffic_and_nobody_else(site: Stack) -> None:
-    """Not even the worker that takes the place of one that died."""
+    """Not even a sidecar that is started without it, nor the worker that takes the place of one that died."""
     revoked = site.folder / "revoked.txt"
-    missing = run("sidecar", *site.options(revoked=str(revoked)))
-    assert missing.returncode == Exit.CONFIGURATION
-    assert "No such file" in missing.stderr
-    revoked.write_text("run another-run\n")
 
     def answers(tagged: bool) -> int:
         return httpx.get(site.url, headers=dict(site.tagged()) if tagged else {}, trust_env=False).status_code
 
     with site.sidecar(**{"revoked": str(revoked), "max-extra": "100%"}) as sidecar:
-        assert (answers(tagged=False), answers(tagged=True)) == (200, 200)
+        assert (answers(tagged=False), answers(tagged=True)) == (200, 403)
+        assert f"no load tag counts: the list of revocations can't be read: {revoked}: No such file" in sidecar.output
+        assert f"{revoked}: No such file" in site.state().doubt
+        revoked.write_text("run another-run\n")
+        eventually(lambda: (answers(tagged=False), answers(tagged=True)) == (200, 200))
+        assert site.state().doubt == ""
         revoked.write_text("run another-run\nsomething else\n")
         eventually(lambda: answers(tagged=True) == 403)
         assert answers(tagged=False) == 200
@@ -163,6 +164,43 @@ def test_a_list_of_revocations_that_is_lost_stops_synthetic_traffic_and_nobody_e
         revoked.write_text("run another-run\n")
         eventually(lambda: (answers(tagged=False), answers(tagged=True)) == (200, 200))
         output = sidecar.output
-    assert "No load tag counts until the list of revocations can be read" in output
+    assert "No load tag counts: the list of revocations can't be read" in output
     assert "line 2, 'something else'" in output
+    assert {its_run for _, its_run, *_ in site.seen_by_app()} == {"-", "run-1"}
+
+
+def test_keys_that_can_not_be_read_stop_synthetic_traffic_and_nobody_else(site: Stack) -> None:
+    """At the start and for a worker that takes the place of one that died, until SIGHUP finds them well."""
+    ring = site.folder / "ring.pub"
+    whole = (site.folder / "load.pub").read_text()
+
+    def answers() -> tuple[int, int]:
+        real, tagged = (httpx.get(site.url, headers=dict(one), trust_env=False) for one in ([], site.tagged()))
+        return real.status_code, tagged.status_code
+
+    with site.sidecar(**{"public-key": str(ring), "max-extra": "100%"}) as sidecar:
+        assert answers() == (200, 403)
+        assert f"no load tag counts: public key: can't read the public key {ring}: No such file" in sidecar.output
+        told = httpx.get(f"{site.control}/v1/credits", headers=dict(site.tagged()), trust_env=False)
+        assert (told.status_code, site.state().doubt in told.json()["detail"]) == (403, True)
+        status = run("status", "--sidecar", site.control)
+        assert "none counts" in status.stdout
+        assert "send SIGHUP" in " ".join(status.stdout.split())
+        metrics = httpx.get(f"{site.control}/metrics", trust_env=False).text
+        assert "reamp_tags_in_doubt 1.0" in metrics
+
+        ring.write_text(whole)
+        sidecar.signal(signal.SIGHUP)
+        eventually(lambda: "Reloaded" in sidecar.output, 40)
+        eventually(lambda: answers() == (200, 200))
+        assert site.state().doubt == ""
+
+        ring.write_text(whole[:-30])
+        sidecar.signal(signal.SIGHUP)
+        eventually(lambda: "Not reloaded, all goes on as it was: public key" in sidecar.output)
+        assert answers() == (200, 200)
+        worker = next(one.pid for one in site.state().workers if one.state == "serving")
+        os.kill(worker, signal.SIGKILL)
+        eventually(lambda: {one.pid for one in site.state().workers if one.state == "serving"} - {worker}, 30)
+        assert answers() == (200, 403)
     assert {its_run for _, its_run, *_ in site.seen_by_app()} == {"-", "run-1"}

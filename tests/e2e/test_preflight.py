@@ -48,6 +48,10 @@ class Place(Stack):
 
     process: Process
 
+    @property
+    def revoked(self) -> Path:
+        return self.folder / "revoked.txt"
+
     def plan(self, **changes: Any) -> dict[str, Any]:
         given = {
             "recording": self.folder / "good",
@@ -105,7 +109,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         made = Place(folder, f"http://127.0.0.1:{front_port}", folder / "none", keys.load_private(private))
         behind.ready(behind_port)
         front.ready(front_port)
-        made.process = stack.enter_context(made.sidecar())
+        made.revoked.touch()
+        made.process = stack.enter_context(made.sidecar(revoked=str(made.revoked)))
         crowd = stack.enter_context(Crowd(made.url, 50))
         eventually(lambda: crowd.answered > 40)
         yield made
@@ -295,6 +300,20 @@ def test_a_key_or_an_audience_that_the_sidecar_does_not_know(place: Place) -> No
     found = place.check("tag", audience="elsewhere")
     assert f"expects tags for {AUDIENCE}" in said(found, "tag")
     assert f"--audience {AUDIENCE}" in said(found, "tag")
+
+
+def test_a_sidecar_that_can_not_read_its_list_of_revocations(place: Place) -> None:
+    place.revoked.write_text("nonsense\n")
+    try:
+        eventually(lambda: place.state().doubt != "")
+        found = place.check("tag")
+        assert f"no load tag counts: the list of revocations can't be read: {place.revoked}: line 1" in said(
+            found, "tag"
+        )
+        assert "put the file right there" in said(found, "tag")
+    finally:
+        place.revoked.write_text("")
+        eventually(lambda: place.state().doubt == "")
 
 
 # --- the way to the app ---

@@ -46,8 +46,8 @@ async def test_what_it_is_told_again_goes_by_what_can_be_changed(
     await egress.aide.begin(plan.settings())
     state = egress.state()
     assert (state.listen, state.serves, state.restarts, state.hit_ratio) == (plan.listen, True, 0, None)
-    with pytest.raises(UserError, match="reamp_public_key"):
-        await egress.aide.reload(replace(plan, judging={"reamp_public_key": ["/nowhere.pub"]}).settings())
+    with pytest.raises(UserError, match="certificates of the egress can't be kept"):
+        await egress.aide.reload(replace(plan, trust=Path("/nowhere.pem")).settings())
     assert egress.state().pid == state.pid, "the one before goes on"
     assert not caplog.messages
     caplog.set_level(logging.WARNING)
