@@ -173,6 +173,9 @@ class Run:
                         follower.cancel()
                     await asyncio.gather(*followers, return_exceptions=True)
         report = lacking(self._report(started), self.folder.unwritten)
+        for number, judgement in enumerate(report.slo, 1):
+            if judgement.verdict == "not judged" and report.accounts.sent:
+                self._note("slo not judged", rule=judgement.expression, number=number, because=judgement.words)
         self._note(
             "stopped", why=report.stop, reason=report.reason, exit_code=report.exit_code, sent=report.accounts.sent
         )

@@ -45,6 +45,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "announced": ("what", "to"),
     "not announced": ("what", "to", "because"),
     # and its outcome
+    "slo not judged": ("rule", "number", "because"),
     "stopped": ("why", "reason", "exit_code", "sent"),
 }
 """Every event there is, and the fields that its line has at least."""

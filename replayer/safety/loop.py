@@ -284,7 +284,12 @@ def told(judgement: Judgement, rule: Rule) -> Judgement:
         words.append(f"limit {tell(judgement.limit)}")
     if judgement.baseline is not None:
         words.append(f"baseline {tell(judgement.baseline)}")
-    return judgement.model_copy(update={"told": ", ".join(words), "seconds": round(judgement.seconds, 1)})
+    last = judgement.words
+    if judgement.verdict == "not judged" and not last:
+        enough = f", {rule.min_samples:,} requests in {rule.window}" if rule.min_samples > 1 else ""
+        last = f"there was never enough to judge ({rule.grace} of grace{enough})"
+    changes = {"told": ", ".join(words), "words": last, "seconds": round(judgement.seconds, 1)}
+    return judgement.model_copy(update=changes)
 
 
 def _words(each: _Watched) -> str:

@@ -57,6 +57,19 @@ def test_a_warning_changes_nothing_and_both_its_ends_are_told() -> None:
     assert (judgement.worst, judgement.limit, judgement.told) == (0.75, 0.5, "worst 750ms")
 
 
+def test_why_a_rule_was_not_judged_is_said() -> None:
+    loop, (real, few) = looped(
+        "p(95)<500ms grace=10s", "synthetic.p(95)<500ms window=5s grace=0s min_samples=10 action=warn"
+    )
+    loop.begin(0)
+    real.value, real.samples, few.value = None, 0, None
+    assert run(loop, range(4), sent_each=1) == []
+    first, second = loop.judgements()
+    assert (first.verdict, second.verdict) == ("not judged", "not judged")
+    assert first.words == "p(95)<500ms: no data (nobody told), which does not count yet, so soon after the start"
+    assert second.words == "there was never enough to judge (0s of grace, 10 requests in 5s)"
+
+
 def test_back_off_takes_away_and_gives_back_and_says_why() -> None:
     loop, (told,) = looped(f"p(95)<500ms {QUICK} action=back-off")
     loop.begin(0)

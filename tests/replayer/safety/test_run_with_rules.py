@@ -135,6 +135,17 @@ def test_a_rule_that_ends_the_run_ends_it_with_k6_s_code_and_is_told_first(here:
     assert [len(case.result) for case in suite] == [1, 0]
 
 
+def test_why_a_rule_was_not_judged_is_told_everywhere(here: Field) -> None:
+    done = run(*here.live("--duration", "2s", "--slo", "synthetic.p(95)<1s window=5s min_samples=5000"))
+    assert done.returncode == Exit.DONE, done.stdout + done.stderr
+    words = "there was never enough to judge (10s of grace, 5,000 requests in 5s)"
+    assert here.report().slo[0].words == words
+    told = " ".join(done.stdout.replace("│", " ").split())
+    assert f"synthetic.p(95)<1s not judged (abort); {words}" in told
+    (entry,) = noted(here, "slo not judged")
+    assert (entry["rule"], entry["number"], entry["because"]) == ("synthetic.p(95)<1s", 1, words)
+
+
 def test_who_can_not_tell_what_users_get_must_not_load_them(here: Field) -> None:
     rule = "p(95)<500ms window=1s for=0s grace=1s min_samples=1"
     with here.start(*here.live("--duration", "60s", "--slo", rule)) as process:
