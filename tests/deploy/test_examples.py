@@ -28,6 +28,7 @@ from replayer.plan import Plan
 from rules.exits import Exit
 from tests.support.crowd import Crowd
 from tests.support.origin import certificate
+from tests.support.place import PATIENT
 from tests.support.processes import Process, answers, eventually, free_port, reamp
 from tests.support.receivers import Webhook
 from tests.support.recording import record, write
@@ -111,6 +112,7 @@ def test_the_line_of_the_crontab_runs_against_a_real_sidecar(place: Path, site: 
         "REAMP_REPLAY_SIDECARS": site.control,
         "REAMP_REPLAY_STAGE": "1s:1.05x,2s:1.05x..1.2x",
         "REAMP_REPLAY_WINDOW": "Mon,Tue,Wed,Thu,Fri,Sat,Sun 00:00-24:00 Europe/London",
+        **PATIENT,
     }
     with Webhook().running() as hook:
         (place / "announce").write_text(hook.url("secret") + "\n")

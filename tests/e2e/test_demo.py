@@ -25,7 +25,7 @@ def test_whoever_ends_the_demo_ends_its_whole_cast(tmp_path: Path, number: signa
     out = tmp_path / "demo"
     with Process(reamp("demo", "--out", str(out)), tmp_path / "demo.out") as demo:
         eventually(lambda: "recording" in demo.output, 40)
-        assert len(processes_about(out)) == 3  # the shop, its sidecar and the worker of that
+        eventually(lambda: len(processes_about(out)) == 3)  # the shop, its sidecar and the worker of that
         demo.signal(number)
         assert demo.wait() == 105, demo.output
     assert processes_about(out) == []

@@ -31,6 +31,7 @@ from rules.wire import Lever
 from tests.support.clocks import WallClock
 from tests.support.crowd import Crowd
 from tests.support.origin import certificate
+from tests.support.place import PATIENT
 from tests.support.processes import Process, answers, eventually, free_port, python, reamp, run
 from tests.support.recording import record, write
 from tests.support.relay import Relay
@@ -630,7 +631,7 @@ def test_the_command_tells_all_in_words_and_in_json(place: Place) -> None:
 
 def test_a_live_replay_begins_with_it(place: Place) -> None:
     runs = place.folder / "runs"
-    ended = run(*place.arguments("replay", "--runs", str(runs), duration="1s"))
+    ended = run(*place.arguments("replay", "--runs", str(runs), duration="1s"), env=PATIENT)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     (folder,) = runs.iterdir()
     found = Checklist.model_validate_json((folder / "preflight.json").read_bytes())

@@ -17,6 +17,7 @@ from replayer.report import Report
 from tests.support.client import Client
 from tests.support.crowd import Crowd
 from tests.support.lines import whole_lines
+from tests.support.place import PATIENT
 from tests.support.processes import Process, eventually, reamp, run
 from tests.support.relay import Relay
 from tests.support.stack import Stack, stack
@@ -103,7 +104,7 @@ def test_a_live_replay_adds_a_quarter_and_no_more(recorded: Stack, processes: st
         with Crowd(recorded.url, 100) as crowd:
             eventually(lambda: crowd.answered > 50)
             began = time.time_ns()
-            ended = run(*arguments(recorded, "--duration", "6s", "--processes", processes))
+            ended = run(*arguments(recorded, "--duration", "6s", "--processes", processes), env=PATIENT)
             assert ended.returncode == 0, ended.stdout + ended.stderr
             over = time.time_ns()
         eventually(lambda: recorded.state().accounting.pending == 0)
@@ -181,7 +182,7 @@ async def test_a_replayer_whose_tag_expires_mid_run_neither_earns_nor_is_recorde
 
 def test_our_replayer_renews_its_tag_in_time(recorded: Stack) -> None:
     with recorded.sidecar(), Crowd(recorded.url, 100):
-        ended = run(*arguments(recorded, "--duration", "6s", "--tag-lifetime", "2s"))
+        ended = run(*arguments(recorded, "--duration", "6s", "--tag-lifetime", "2s"), env=PATIENT)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert recorded.state().accounting.untrusted == 0
     assert len(synthetic(recorded)) > 100
@@ -327,6 +328,7 @@ def test_a_recording_goes_onto_an_idle_target_as_it_was(recorded: Stack) -> None
     ended = run(
         *("replay", str(recorded.folder / "recorded"), "--to", recorded.app, "--idle-target"),
         *("--key", str(recorded.folder / "load.key"), "--runs", str(recorded.folder / "runs")),
+        env=PATIENT,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     paths = sorted(record.path for record in Capture(recorded.folder / "recorded").records())

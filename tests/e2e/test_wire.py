@@ -14,6 +14,7 @@ from replayer.folder import read_report
 from replayer.report import Report
 from rules.exits import Exit
 from tests.support.authority import Authority
+from tests.support.lines import whole_lines
 from tests.support.origins import found
 from tests.support.processes import Process, free_port, run
 from tests.support.recording import record, write
@@ -69,7 +70,7 @@ class Here(NamedTuple):
     def lines(self) -> list[Line]:
         """What nginx logged since the last look."""
         log = self.folder / "access.log"
-        lines = [line.split(" ") for line in log.read_text().splitlines()]
+        lines = [line.split(" ") for line in whole_lines(log)]
         log.write_text("")
         return [Line(a, b, c, d, int(status)) for a, b, c, d, status in lines]
 

@@ -16,6 +16,7 @@ from replayer.preparing.describing import describe
 from replayer.preparing.prepare import prepare
 from replayer.report import Report
 from rules.exits import Exit, UserError
+from tests.support.lines import whole_lines
 from tests.support.processes import shop
 from tests.support.recording import record, write
 
@@ -88,7 +89,7 @@ def test_a_run_ends_in_order_when_its_key_does_and_was_warned_of_it(tmp_path: Pa
 
     with shop(tmp_path) as (app, log):
         ends, reports, lines = asyncio.run(run(app))
-        arrived = [int(line.split()[0]) / 1e9 for line in log.read_text().splitlines()]
+        arrived = [int(line.split()[0]) / 1e9 for line in whole_lines(log)]
     assert 0 < len(arrived) < 2000
     assert max(arrived) < ends
     for said in lines:

@@ -38,9 +38,7 @@ class Here:
 
     def arrivals(self) -> list[float]:
         """When requests reached the app (unix seconds of the real clock)."""
-        with self.log.open() as file:
-            file.seek(self._begin)
-            return [int(line.split()[0]) / 1e9 for line in file]
+        return [int(line.split()[0]) / 1e9 for line in whole_lines(self.log, self._begin)]
 
     @property
     def run(self) -> Path:

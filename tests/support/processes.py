@@ -19,13 +19,25 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nobody uses at the moment, below those that the kernel gives to clients and to other tests."""
+    """A port that nobody uses at the moment, below those that the kernel gives to clients.
+
+    It may take a while until it is bound. So each of the processes that share the tests has ports of its own to give,
+    and gives none of them twice.
+    """
+    count, worker = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"), os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    share = 20_000 // int(count)
+    first = 10_000 + share * (int(worker.removeprefix("gw")) % int(count))
     while True:
-        port = 10_000 + secrets.randbelow(20_000)
+        port = first + secrets.randbelow(share)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def own_address() -> str:

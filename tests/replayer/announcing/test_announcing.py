@@ -23,6 +23,7 @@ from rules.exits import Exit, UserError
 from rules.wire import CONTROL_TOKEN
 from tests.support.clocks import WallClock
 from tests.support.lines import whole_lines
+from tests.support.place import PATIENT
 from tests.support.processes import Process, eventually, free_port, python, reamp, run, shop
 from tests.support.receivers import Mailbox, Webhook, silent
 from tests.support.recording import record, write
@@ -42,13 +43,11 @@ class Here:
         return ["replay", str(self.folder / "recordings"), *to, "--runs", str(self.folder / "runs"), *more]
 
     def start(self, *more: str, idle: bool = True) -> Process:
-        env = {"REAMP_REPLAY_ANNOUNCE": self.hook.url(SECRET), CONTROL_TOKEN: "hush-hush"}
+        env = {"REAMP_REPLAY_ANNOUNCE": self.hook.url(SECRET), CONTROL_TOKEN: "hush-hush", **PATIENT}
         return Process(reamp(*self.arguments(*more, idle=idle)), self.folder / "out", env)
 
     def arrivals(self) -> list[float]:
-        with self.log.open() as file:
-            file.seek(self._begin)
-            return [int(line.split()[0]) / 1e9 for line in file]
+        return [int(line.split()[0]) / 1e9 for line in whole_lines(self.log, self._begin)]
 
     @property
     def run(self) -> Path:

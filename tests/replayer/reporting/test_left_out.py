@@ -22,7 +22,7 @@ from replayer.reporting.page import page
 from replayer.reporting.recovery import report_of
 from replayer.writes import SAFE_METHODS, Writes, leave
 from rules.exits import Exit
-from tests.support.place import Place
+from tests.support.place import PATIENT, Place
 from tests.support.processes import Process, eventually, reamp, run
 from tests.support.recording import record, write
 
@@ -66,7 +66,7 @@ def test_whatever_sends_every_report_names_the_routes(tmp_path: Path, how: tuple
     here = Place(tmp_path)
     write(tmp_path / "busy", busy(1.0))
     with here.app():
-        done = run("replay", str(tmp_path / "busy"), *here.arguments("runs", *how)[2:])
+        done = run("replay", str(tmp_path / "busy"), *here.arguments("runs", *how)[2:], env=PATIENT)
     assert done.returncode == Exit.DONE, done.stdout + done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     report = read_report(folder)
