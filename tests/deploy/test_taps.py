@@ -187,6 +187,7 @@ def test_a_live_replay_goes_by_what_the_tap_grants(site: tuple[Stack, str]) -> N
     assert len(extra) == report.accounts.sent == report.accounts.answered
     # A quarter of a hundred a second, as far as half of the requests tell how many there are: within six deviations.
     assert 10 <= len(extra) <= 1.5 * 50
+    eventually(lambda: made.state().requests["synthetic"]["copied"] - before["copied"] >= len(extra))
     after = made.state().requests["synthetic"]
     assert after["copied"] - before["copied"] == len(extra)
     assert after["excess"] == before["excess"]

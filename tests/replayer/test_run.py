@@ -479,9 +479,11 @@ async def test_what_waited_too_long_for_its_connection_is_not_sent(tmp_path: Pat
         reader, writer = await asyncio.open_connection("127.0.0.1", behind.port)
 
         async def copy(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
-            while data := await source.read(65536):
-                to.write(data)
-            to.close()
+            try:
+                while data := await source.read(65536):
+                    to.write(data)
+            finally:
+                to.close()
 
         await asyncio.gather(copy(connection.reader, writer), copy(reader, connection.writer))
 

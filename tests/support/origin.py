@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import ssl
 import struct
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -86,9 +87,15 @@ async def origin(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIter
     try:
         yield here
     finally:
+        # Whoever is still connected may not even have shaken hands. What is left open is told of in another test.
         server.close()
-        for task in busy:
+        left = list(busy)
+        for task in left:
             task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        if sys.version_info >= (3, 13):
+            server.abort_clients()
+        await asyncio.sleep(0)
 
 
 def answering(*pieces: bytes) -> Script:
