@@ -55,7 +55,9 @@ def arguments(site: Stack, *more: str, control: str | None = None, recording: st
 def replaying(site: Stack, *more: str, control: str | None = None, recording: str = "recorded") -> Iterator[Process]:
     """A replay that has begun to send."""
     already = len(synthetic(site))
-    command = reamp(*arguments(site, "--duration", "5m", "--signal-timeout", "1m", *more, control=control, recording=recording))
+    command = reamp(
+        *arguments(site, "--duration", "5m", "--signal-timeout", "1m", *more, control=control, recording=recording)
+    )
     with Process(command, site.folder / "replay.out") as process:
         eventually(lambda: len(synthetic(site)) > already + 10 or not process.running(), 30)
         assert process.running(), process.output
