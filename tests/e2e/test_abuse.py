@@ -5,8 +5,9 @@ the requests that the sidecar has judged.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -256,21 +257,28 @@ def check(at: Field, fates: dict[str, Fate], kinds: dict[str, list[str]], answer
     assert at.earned() == len(counting)
 
 
+def sent(at: Field, name: str, send: Callable[[], int]) -> tuple[int, list[str]]:
+    """Give the answer to a case, and how it was counted. No case is to be refused for want of credit."""
+    for _ in range(3):
+        with at.case(name) as case:
+            status = send()
+        if status != 429:  # on a busy machine more than a second may pass, and what was earned has expired
+            break
+    return status, case.kinds
+
+
 def test_http_1(plain: Field) -> None:
     kinds, answered = {}, {}
     for name, (_, text) in HTTP1.items():
-        with plain.case(name) as case:
-            answered[name] = plain.send(text)
-        kinds[name] = case.kinds
+        answered[name], kinds[name] = sent(plain, name, partial(plain.send, text))
     check(plain, {name: fate for name, (fate, _) in HTTP1.items()}, kinds, answered)
 
 
 def test_http_2(secured: Field) -> None:
     kinds, answered = {}, {}
     for name, (_, stream) in HTTP2.items():
-        with secured.case(name) as case:
-            answered[name] = secured.send_stream(stream.fields, stream.body, stream.trailers)
-        kinds[name] = case.kinds
+        send = partial(secured.send_stream, stream.fields, stream.body, stream.trailers)
+        answered[name], kinds[name] = sent(secured, name, send)
     check(secured, {name: fate for name, (fate, _) in HTTP2.items()}, kinds, answered)
 
 
