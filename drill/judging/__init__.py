@@ -6,7 +6,8 @@ Read in this order:
 - `evidence`: what it rests on: the incident and every replay of it, in intervals of time.
 - `figures`: the incident's own figures. `reading`: a drill's folder becomes evidence. Edge.
 - `bootstrap`: how far a share can be from the one that was measured. `criteria`: what has to hold, held against it.
-- `rows`: each route, all together, and the small ones. `saturation`: requests that pile up.
+- `rows`: each route, all together, and the small ones. `saturation`: requests that pile up. `down`: a
+  target that goes down for good.
 - `headroom`: how much it bears, and what gives way first.
 - `objections`: what stands against a verdict, however good or bad the figures are. `conditions`: what it depends on.
 - `judging`: the decision.

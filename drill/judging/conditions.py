@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from drill.judging.down import down
 from drill.judging.evidence import BLOCKS, Evidence, Played
 from drill.judging.rows import SMALL, SMALL_TIME, Line
 from drill.judging.verdict import CONFIDENCE, Condition, Criterion
@@ -64,6 +65,14 @@ def conditions(
             Condition(
                 name="rest",
                 text="The clone did not come to rest after every step, so some began on what the one before had left.",
+            )
+        )
+    if any(down(each) is not None for each in evidence.played):
+        found.append(
+            Condition(
+                name="down",
+                text="From here, the end of a tunnel or of a proxy that leads to the clone looks like the clone's own. "
+                "If there is one, see that it was not that which went down.",
             )
         )
     if any(each.kind == "sweep" for each in evidence.played):

@@ -77,6 +77,10 @@ class Instant:
     """Answered, or given up."""
     backlog: int
     """On their way, or due and not yet sent, when it ended."""
+    good: int = 0
+    """Answers that are no failures."""
+    lost: int = 0
+    """Failed, or due and never sent because the target took no connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,10 @@ class Played:
     unanswered: int = 0
     """Requests on their way when it was stopped."""
     calm: bool | None = None
+    silence: str = ""
+    """How the last request failed that was sent afterwards, if not one of them was answered."""
+    cut: float | None = None
+    """Seconds after which there was no way to the target. What was sent then says nothing, and is not here."""
     latency: Mapping[Name, Blocks] = field(default_factory=dict)
     """From the intended send time, as users would have found it."""
     service: Mapping[Name, Blocks] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from drill.judging.criteria import Found, first_bad
+from drill.judging.down import down
 from drill.judging.evidence import BLOCKS, EMPTY, Evidence, Played, together
 from drill.judging.figures import p95
 from drill.judging.rows import Line, lines, work
@@ -15,7 +16,7 @@ from replayer.routes import Name
 from rules.slo import Expression
 from rules.units import Factor
 
-What = Literal["errors", "latency", "saturation"]
+What = Literal["errors", "latency", "saturation", "down"]
 
 MUCH = 0.2
 """Share of a target's time from which a route is named with it."""
@@ -90,6 +91,10 @@ def gave_way(evidence: Evidence, found: Sequence[Tried], expressions: Sequence[E
     name = culprit(evidence, first)
     seen, at = _first(first, name, expressions)
     what: What = seen or "saturation"
+    fell = next((fell for each in first.played if (fell := down(each)) and fell.shown), None)
+    if fell is not None and (at is None or at >= fell.at - first.played[0].seconds / BLOCKS):
+        # What failed with it says nothing of what took it down.
+        name, what, at = None, "down", fell.at
     return GaveWay(
         factor=first.factor,
         what=what,
@@ -143,7 +148,7 @@ def _judgement(judged: Sequence[Line], played: Sequence[Played]) -> Judgement:
     if any(_breaks(line.found) for line in judged) or all(each.stop == "slo" for each in played):
         return "breaks"
     piles = [pile(each) for each in played]
-    if any(each.lost for each in piles):
+    if any(each.lost for each in piles) or any((fell := down(each)) and fell.shown for each in played):
         return "breaks"
     fine = all(each.whole and each.valid for each in played) and not any(each.grows for each in piles)
     held = all(each.judgement in ("holds", "untold") for each in judged[0].found)
@@ -197,8 +202,11 @@ def _first(tried: Tried, name: Name | None, expressions: Sequence[Expression]) -
 
 
 def _sentence(evidence: Evidence, tried: Tried, name: Name | None, what: str) -> str:
+    text = f"At {tried.factor} of the incident's traffic"
+    if what == "down":
+        return f"{text} the clone went down and did not come back; no route had shown anything before."
     words = {"errors": "requests fail", "latency": "answers get slow", "saturation": "requests pile up"}[what]
-    text = f"At {tried.factor} of the incident's traffic {words}"
+    text += f" {words}"
     if name is None:
         return f"{text}; under which route first does not show."
     text += f" first under {' '.join(name)}"

@@ -4,8 +4,8 @@
   whole interval; the incident is what was played (mix and rates, sender, clone); replays agree, and all came to their
   end; requests did not pile up; and if there is a baseline, the clone did break before the fix.
 - DOES NOT HOLD: some criterion lies on the bad side with its whole interval, corrected for all that were looked at; or
-  every replay was stopped by the rules; or the target answered much less than it was asked. On a clone that has it no
-  harder than production had.
+  every replay was stopped by the rules; or the target answered much less than it was asked, or went down and did not
+  come back. On a clone that has it no harder than production had.
 - NOT PROVEN: everything else, with the reasons and what would settle each.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from drill.judging import objections
 from drill.judging.conditions import conditions
 from drill.judging.criteria import Found, broken_words, criterion, joined
+from drill.judging.down import down
 from drill.judging.evidence import Evidence, Played, Point, settled
 from drill.judging.headroom import gave_way, headroom, tried
 from drill.judging.rows import Line, lines, with_figures
@@ -110,6 +111,11 @@ def _bad(judged: Sequence[Line], played: Sequence[Played], piles: Sequence[Pile]
         if each.judgement == "breaks" and not each.disagree
     ]
     reasons = [reason for _, _, reason in sorted(found, key=lambda each: each[:2])]
+    falls = [(number, fell) for number, each in enumerate(played, 1) if (fell := down(each)) and fell.shown]
+    # After replays that it bore, something else may have been to blame.
+    if falls and not any(each.whole and down(each) is None for each in played):
+        number, fell = falls[0]
+        reasons.insert(0, Reason(kind="down", text=f"{objections.went_down(fell, number)}."))
     stopped = [each for each in played if each.stop == "slo"]
     # One replay that a rule stopped may be a slow spell. If none of several came through, it is none.
     if len(stopped) >= objections.REPEATS and not any(each.whole for each in played):
@@ -156,7 +162,7 @@ def _against_good(
     """Tell what forbids HOLDS."""
     fairness, played = evidence.fairness, evidence.repeats
     stopped = [each for each in played if each.stop == "slo"]
-    reasons = objections.unfinished(evidence)
+    reasons = [*objections.gone(played), *objections.unfinished(evidence)]
     reasons += objections.clone(
         () if fairness is None else fairness.forbids_holds, asked=fairness is not None, verdict="holds"
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from math import sqrt
 
 from drill.fairness.fairness import Finding
+from drill.judging.down import Down, down
 from drill.judging.evidence import Evidence, Played
 from drill.judging.rows import Line
 from drill.judging.saturation import Pile
@@ -53,6 +54,45 @@ def unfinished(evidence: Evidence) -> list[Reason]:
             )
         )
     return found
+
+
+def gone(played: Sequence[Played]) -> list[Reason]:
+    """Tell where a target was not there any more when a replay was over, and it is not sure that it was by its load."""
+    found = []
+    for number, each in enumerate(played, 1):
+        fell = down(each)
+        if fell is not None:
+            text = went_down(fell, number)
+            if not fell.shown:
+                text = f"After replay {number} the clone answered nothing any more ({fell.why})"
+            elif before := sum(other.whole and down(other) is None for other in played):
+                text += f"; {_replays(before)} it had borne"
+            found.append(
+                Reason(
+                    kind="down",
+                    text=f"{text}.",
+                    settle="See in the clone's own log why it went down, and run the drill again, with more --repeat.",
+                )
+            )
+        elif each.cut is not None:
+            found.append(
+                Reason(
+                    kind="way",
+                    text=f"There was no way to the clone after second {round(each.cut)} of replay {number}, nor "
+                    f"afterwards ({each.silence}): whether it went down, or the network between, nobody knows.",
+                    settle="Ask the clone from another machine. If it is down, see in its own log since when and why; "
+                    "else run the drill again.",
+                )
+            )
+    return found
+
+
+def went_down(fell: Down, number: int) -> str:
+    """Say how it went down in a replay."""
+    return (
+        f"The clone went down in second {fell.second} of replay {number} and did not come back: {fell.lost} requests "
+        f"since then found nobody, nor did those that were sent without load afterwards ({fell.why})"
+    )
 
 
 def sender(played: Iterable[Played]) -> list[Reason]:

@@ -1,5 +1,6 @@
 """Reads a drill's folder for the judgement: its record, the incident, what the check found, and every run. Edge."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from drill.incident import read_incident
 from drill.judging.evidence import BLOCKS, Blocks, Evidence, Instant, Played, Point, interval_of
 from drill.judging.figures import past
 from drill.judging.verdict import Verdict
-from drill.running.outcome import unreached
+from drill.running.outcome import ASTRAY, answered, lost, unreached
 from drill.running.record import DrillRecord, Step
 from replayer.comparison import Block
 from replayer.latency import histogram, quantiles
@@ -85,10 +86,16 @@ def _played(runs: Path, step: Step, begin_ns: int, interval: float, points: int)
     begin = (step.zero_ns - begin_ns) / 1e9
     stop = step.stop or report.stop
     lasted = asked if stop == "ended" else min(asked, report.seconds)
-    gathered = _Gathered(max(lasted, 1e-3))
+    course = tuple(seconds(folder))
+    reason, cut = step.reason or report.reason, None
+    if step.silence in ASTRAY:
+        cut = max((second.end for second in course if second.statuses), default=None)
+        if cut is None:
+            return None
+        lasted, stop, reason = min(lasted, cut), "failed", f"there was no way to the clone any more ({step.silence})"
+    gathered = _Gathered(max(lasted, 1e-3), cut)
     for stretch in stretches(folder):
         gathered.add(stretch)
-    course = tuple(seconds(folder))
     return Played(
         run=step.run,
         kind=step.kind,
@@ -96,32 +103,37 @@ def _played(runs: Path, step: Step, begin_ns: int, interval: float, points: int)
         begin=begin,
         seconds=lasted,
         stop=stop,
-        reason=step.reason or report.reason,
+        reason=reason,
         valid=report.valid if step.valid is None else step.valid,
         invalid_because=tuple(report.invalid_because),
         lag=report.lag.max or 0.0,
-        unanswered=report.accounts.unanswered,
+        unanswered=report.accounts.unanswered if cut is None else 0,
         calm=step.calm,
+        silence=step.silence,
+        cut=cut,
         latency=gathered.blocks(gathered.latency),
         service=gathered.blocks(gathered.service),
         sent=dict(gathered.sent),
         left_out=dict(gathered.left_out),
         own=gathered.own,
-        course=tuple(_instant(second) for second in course),
+        course=tuple(_instant(second) for second in course if cut is None or second.end <= cut),
         points=_points(folder, course, begin, interval, points),
     )
 
 
 def _instant(second: Second) -> Instant:
     done = second.answered + sum(second.errors.values())
-    return Instant(second.end, second.sent, done, second.in_flight + second.waiting)
+    backlog = second.in_flight + second.waiting
+    return Instant(second.end, second.sent, done, backlog, answered(second), lost(second))
 
 
 class _Gathered:
     """Counts of one run, while stretches are read."""
 
-    def __init__(self, lasted: float) -> None:
+    def __init__(self, lasted: float, cut: float | None) -> None:
+        """`cut`: seconds after which there was no way to the target."""
         self._lasted = lasted
+        self._cut = math.inf if cut is None else cut
         self.latency: dict[Name, list[Counter[int]]] = {}
         self.service: dict[Name, list[Counter[int]]] = {}
         self.requests: dict[Name, list[int]] = {}
@@ -132,6 +144,8 @@ class _Gathered:
 
     def add(self, stretch: Stretch) -> None:
         """Count what came back in a stretch of time. What is answered after the end belongs to the last interval."""
+        if stretch.start >= self._cut:
+            return
         name = (stretch.method, stretch.template)
         if stretch.left_out:
             self.left_out[name] += stretch.left_out
@@ -141,7 +155,8 @@ class _Gathered:
             self.service[name] = [Counter() for _ in range(BLOCKS)]
             self.requests[name], self.failed[name] = [0] * BLOCKS, [0] * BLOCKS
         place = min(BLOCKS - 1, max(0, int((stretch.start + stretch.end) / 2 / self._lasted * BLOCKS)))
-        errors = sum(stretch.errors.values())
+        # Who was on the way when it was cut failed by that, too.
+        errors = sum(stretch.errors.values()) if stretch.end < self._cut else 0
         self.latency[name][place].update(stretch.latency)
         self.service[name][place].update(stretch.service)
         self.requests[name][place] += sum(stretch.statuses.values()) + errors

@@ -25,6 +25,8 @@ Kind = Literal[
     "broken",
     "stopped",
     "saturated",
+    "down",
+    "way",
     "few",
     "unclear",
     "repeats",
@@ -159,7 +161,7 @@ class GaveWay(_Told):
     """What gave way first."""
 
     factor: Factor = Field(description="the smallest factor at which something did")
-    what: Literal["errors", "latency", "saturation"]
+    what: Literal["errors", "latency", "saturation", "down"]
     route: str | None = Field(None, description="under which route; null: it does not show")
     at: float | None = Field(None, description="seconds after the begin of the pattern at which it first showed")
     text: str = Field(description="a sentence for people")

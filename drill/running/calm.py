@@ -31,11 +31,21 @@ class Answered(NamedTuple):
     seconds: float | None
     """None: there was no whole answer."""
     status: int = 0
+    failure: str = ""
+    """Why there was none; empty: it was not even sent."""
 
     @property
     def failed(self) -> bool:
         """Whether it counts as a failure."""
         return self.seconds is None or self.status >= 500
+
+
+class Rested(NamedTuple):
+    """What came of waiting for a clone to come to rest."""
+
+    calm: bool
+    silence: str = ""
+    """How the last request failed, if not one was answered."""
 
 
 class Calm:
@@ -50,6 +60,7 @@ class Calm:
             usual = times[len(times) // 2] if 2 * len(times) > len(answers) else None
             self._bounds.append(None if usual is None else max(BAND * usual, usual + SLACK))
         self._row = 0
+        self._failures: list[str] | None = []  # since it was begun; None: something was answered
 
     @property
     def known(self) -> bool:
@@ -58,7 +69,27 @@ class Calm:
 
     def begin(self) -> None:
         """Take note that a step is over, and the clone is not known to be at rest."""
-        self._row = 0
+        self._row, self._failures = 0, []
+
+    @property
+    def silence(self) -> str:
+        """How the last request failed, if not one was answered.
+
+        The first one says nothing: it may have gone over a connection of before, whose end is not the clone's.
+        """
+        return self._failures[-1] if self._failures is not None and len(self._failures) > 1 else ""
+
+    @property
+    def back(self) -> bool:
+        """Whether anything was answered since it was begun."""
+        return self._failures is None
+
+    def answered(self, answer: Answered) -> None:
+        """Take in one answer, as soon as it is there: a clone that hangs may not give all of a round."""
+        if not answer.failed:
+            self._failures = None
+        elif self._failures is not None and (why := answer.failure or answer.status):
+            self._failures.append(str(why))
 
     def look(self, answers: Sequence[Answered]) -> bool:
         """Take in a round; tell whether the clone is at rest."""

@@ -5,13 +5,14 @@ says so, and on a route only if that is hardly chance: a route of twenty request
 """
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, get_args
 
 from drill.running.record import Found
 from replayer.report import Report
 from replayer.routes import Route
+from replayer.series import Second
 from replayer.transport.failures import Unconnected
 from rules.experience import Tally
 from rules.latency import longest, place
@@ -27,6 +28,10 @@ _MOST_SAID = 5
 
 _UNCONNECTED: frozenset[str] = frozenset(get_args(Unconnected))
 
+ASTRAY: frozenset[str] = frozenset(("dns", "connect", "connect-timeout"))
+"""Failures that say nothing of the clone: the network between may be cut, on our side. Who refuses or resets a
+connection, or takes it and does not answer, was reached."""
+
 
 class Outcome(NamedTuple):
     """What came of a step."""
@@ -39,6 +44,22 @@ def unreached(report: Report) -> bool:
     """Whether there was never a connection to the clone: nobody was there, or the way to it was shut."""
     kinds = {kind for kind, count in report.accounts.errors.items() if count}
     return not report.accounts.answered and bool(kinds) and kinds <= _UNCONNECTED
+
+
+def failing(seconds: Iterable[Second]) -> bool:
+    """Whether anything failed at the end of a run: the clone may have gone down."""
+    return any(lost(second) for second in deque(seconds, maxlen=1))
+
+
+def answered(second: Second) -> int:
+    """Count the answers of a second that are no failures."""
+    return sum(count for status, count in second.statuses.items() if status < 500)
+
+
+def lost(second: Second) -> int:
+    """Count what failed in a second, or was due and never sent because the clone took no connection."""
+    failed = sum(count for status, count in second.statuses.items() if status >= 500)
+    return failed + sum(second.errors.values()) + second.shed.get("backoff", 0)
 
 
 def outcome(report: Report, routes: Iterable[Route], rules: Sequence[Rule]) -> Outcome:

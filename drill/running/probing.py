@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 
 from drill.fairness.asking import LONGEST, guarded
-from drill.running.calm import FIRST_ROUNDS, PAUSE, Answered, Calm
+from drill.running.calm import FIRST_ROUNDS, PAUSE, Answered, Calm, Rested
 from drill.running.survey import Example
 from replayer.plan import Plan
 from replayer.preparing.prepared import Prepared
 from replayer.prober import SWEEP, Asker
 from replayer.tagging import Tag
 from replayer.transport import Answer, target
+from replayer.transport.failures import FAILURES
 
 BETWEEN = 0.05
 """Seconds between two rounds before the load."""
@@ -41,9 +42,14 @@ class Probes:
         self._failures: list[str] = []  # the kinds of them, each once
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
-    async def round(self) -> list[Answered]:
+    async def round(self, calm: Calm | None = None) -> list[Answered]:
         """Send each request once. Raises UserError where there are real users."""
-        return [await self._ask(example) for example in self._examples]
+        answers = []
+        for example in self._examples:
+            answers.append(await self._ask(example))
+            if calm is not None:
+                calm.answered(answers[-1])
+        return answers
 
     async def learn(self) -> Calm:
         """Learn how the clone answers without load. One that answers nothing at all is asked once: it may hang."""
@@ -55,18 +61,18 @@ class Probes:
             await asyncio.sleep(BETWEEN)
         return Calm(rounds)
 
-    async def rest(self, calm: Calm, within: float) -> bool:
-        """Wait until the clone is at rest, at most so many seconds; tell whether it is."""
+    async def rest(self, calm: Calm, within: float, *, back: bool = False) -> Rested:
+        """Wait until the clone is at rest, at most so many seconds; tell whether it is. `back`: any answer will do."""
         calm.begin()
         try:
             async with asyncio.timeout(within):
-                answers = await self.round()
-                while not calm.look(answers):
+                answers = await self.round(calm)
+                while not (calm.look(answers) or (back and calm.back)):
                     await asyncio.sleep(PAUSE)
-                    answers = await self.round()
+                    answers = await self.round(calm)
         except TimeoutError:
-            return False
-        return True
+            return Rested(False, calm.silence)
+        return Rested(True)
 
     @property
     def reasons(self) -> str:
@@ -86,7 +92,8 @@ class Probes:
         if not isinstance(answer, Answer):
             if answer not in self._failures:
                 self._failures.append(answer)
-            return Answered(None)
+            # While there is no connection to be had, it is the failure before that tells why.
+            return Answered(None, failure=answer if answer in FAILURES else "")
         return Answered((self._clock() - begun) / 1e9, answer.status)
 
     async def _sweep(self) -> None:

@@ -46,6 +46,11 @@ class Step(BaseModel):
     because: tuple[str, ...] = Field((), description="what did not hold, or why it is unclear, each in a sentence")
     calm: bool | None = Field(None, description="whether the clone came to rest after it; None: nobody waited")
     rest: float | None = Field(None, description="seconds after its end in which the clone came to rest, or did not")
+    silence: str = Field(
+        "",
+        description="how the last request failed that was sent while it was waited for, if not one of them was "
+        "answered: a kind of failure, or a status of 5xx; empty: some were, or nobody waited",
+    )
 
     @property
     def over(self) -> bool:

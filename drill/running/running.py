@@ -19,9 +19,9 @@ from drill.fairness.checking import check
 from drill.fairness.conditions import Conditions
 from drill.fairness.fairness import Fairness
 from drill.incident import Incident
-from drill.running.calm import MOST, Calm
+from drill.running.calm import MOST, Calm, Rested
 from drill.running.folder import DrillFolder
-from drill.running.outcome import Outcome, outcome, unreached
+from drill.running.outcome import Outcome, failing, outcome, unreached
 from drill.running.plan import DrillPlan, Part
 from drill.running.probing import Probes
 from drill.running.record import DrillRecord, State, Step
@@ -35,7 +35,7 @@ from replayer.plan import Plan
 from replayer.preparing.prepare import prepare
 from replayer.preparing.prepared import Prepared
 from replayer.report import Report
-from replayer.reporting.findings import routes_of
+from replayer.reporting.findings import routes_of, seconds
 from replayer.reporting.writing import write_beside
 from replayer.routes import settled
 from replayer.snapshot import Snapshot
@@ -155,6 +155,7 @@ class Drill:
         self._conditions = conditions
         self._compared = False
         self._warmed = 0.0  # seconds
+        self._failing = False  # something did at the end of the last step
         self._calm: Calm | None = None
         self._signal = ""
         self._stopped = asyncio.Event()
@@ -188,7 +189,8 @@ class Drill:
         while not self._wants_to_end():
             step = following(self.plan.scheme, self._done)
             if isinstance(step, Over):
-                return "ended", step.why
+                await self._look_last(probes)
+                return ("interrupted", self._signal) if self._wants_to_end() else ("ended", step.why)
             rested = self._rested or await self._rest(probes)
             if self._wants_to_end():
                 break
@@ -278,6 +280,7 @@ class Drill:
         report = write_beside(report, folder.path)
         self._warmed += round(report.seconds, 1) if step.kind == "warm-up" else 0.0
         found = _outcome(step, report, folder, plan)
+        self._failing = failing(seconds(folder.path))
         ended = begun.model_copy(
             update={
                 "ended": time.time(),
@@ -298,15 +301,25 @@ class Drill:
         begun = time.monotonic()
         self.teller.say(f"the clone rests, {self.plan.cool_down} at least")
         await self._unless_stopped(asyncio.sleep(self.plan.cool_down))
-        calm: bool | None = None
+        found: Rested | None = None
         if self._calm is not None and self._calm.known:
             found = await self._unless_stopped(probes.rest(self._calm, self.plan.calm_within))
-            calm = found
-        rested = round(time.monotonic() - begun, 3)
-        last = self.record.steps[-1].model_copy(update={"calm": calm, "rest": rested})
+        told = {} if found is None else found._asdict()
+        last = self.record.steps[-1].model_copy(update={"rest": round(time.monotonic() - begun, 3), **told})
         self._write(steps=(*self.record.steps[:-1], last))
-        self.folder.note("rest", after=last.number, calm=calm, seconds=rested)
-        return calm is not False
+        self.folder.note("rest", after=last.number, calm=last.calm, silence=last.silence, seconds=last.rest)
+        return found is None or found.calm
+
+    async def _look_last(self, probes: Probes) -> None:
+        """See whether the clone is still there after the last step, if something failed at its end."""
+        if not self._failing or self._rested or self._calm is None or not self._calm.known:
+            return
+        self.teller.say("the clone is asked whether it is still there")
+        found = await self._unless_stopped(probes.rest(self._calm, self.plan.calm_within, back=True))
+        if found is not None and found.silence:
+            last = self.record.steps[-1].model_copy(update=found._asdict())
+            self._write(steps=(*self.record.steps[:-1], last))
+            self.folder.note("rest", after=last.number, calm=last.calm, silence=last.silence)
 
     def _seconds(self, step: Next, part: Part) -> float:
         return float(self.plan.warm) if step.kind == "warm-up" and self.plan.warm is not None else part.seconds

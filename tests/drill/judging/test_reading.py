@@ -134,6 +134,73 @@ def test_sweeps_lie_where_they_were_played(folder: Path) -> None:
     assert swept.points[5].requests == 50
 
 
+def fallen(runs: Path, name: str, kind: str, *, after: int = 8, failing: int = 0) -> None:
+    """Write a run's books: so many seconds in which not more fail, and then nothing but failures of a kind."""
+    folder = Folder(runs, name, Plan(recording=Path("incident.reamp"), to="http://127.0.0.1:1", idle_target=True))
+    for second in range(SECONDS):
+        good = second < after
+        micros = Counter({10_000: 50}) if good else Counter[int]()
+        statuses = Counter({200: 50 - failing, 503: failing} if good else {})
+        errors = Counter({} if good else {kind: 50})
+        route = Route("GET", "/", 50, 50 * good, 0, statuses, errors, latency=micros, service=micros)
+        route.recorded = Recorded()
+        folder.route(packed(route, float(second), second + 1.0))
+        given = {"start": second, "end": second + 1.0, "wanted": 50, "sent": 50, "answered": 50 * good}
+        folder.second(Second.model_validate({**given, "statuses": statuses, "errors": errors}).model_dump_json())
+    folder.finish(recovered(folder.path))
+
+
+def test_a_clone_that_goes_down_in_the_first_replay_and_stays_down_does_not_hold(folder: Path) -> None:
+    fallen(folder / "runs", "run4", "refused", after=17)
+    save(folder, step(4, stop="slo", calm=False, silence="refused", rest=120.0))
+    found = judge(read(folder), made=1.0)
+    assert (found.outcome, found.reasons[0].kind) == ("DOES NOT HOLD", "down")
+    assert "the clone went down in second 17 of replay 1 and did not come back" in found.sentence
+    assert found.gave_way is not None
+    assert (found.gave_way.what, found.gave_way.at, found.gave_way.route) == ("down", 16.0, None)
+    assert "150 requests" in found.reasons[0].text
+
+
+@pytest.mark.parametrize("kind", ["dns", "connect", "connect-timeout"])
+@pytest.mark.parametrize("after", [2, 17])
+def test_where_the_way_to_the_clone_was_cut_nothing_is_said_of_the_clone(folder: Path, kind: str, after: int) -> None:
+    fallen(folder / "runs", "run4", kind, after=after)
+    save(folder, step(4, stop="slo", calm=False, silence=kind, rest=120.0))
+    found = judge(read(folder), made=1.0)
+    assert (found.outcome, found.reasons[0].kind) == ("NOT PROVEN", "way")
+    assert f"after second {after} of replay 1" in found.sentence
+    assert "another machine" in found.reasons[0].settle
+    assert found.gave_way is None
+
+
+def test_what_broke_before_the_way_was_cut_still_counts(folder: Path) -> None:
+    fallen(folder / "runs", "run4", "dns", after=17, failing=10)
+    save(folder, step(4, stop="slo", calm=False, silence="dns", rest=120.0))
+    found = judge(read(folder), made=1.0)
+    assert (found.outcome, found.reasons[0].kind) == ("DOES NOT HOLD", "broken")
+
+
+def test_one_that_went_down_after_replays_that_it_bore_is_not_sure(folder: Path) -> None:
+    fallen(folder / "runs", "run4", "refused")
+    save(folder, step(1), step(2), step(4, calm=False, silence="refused", rest=120.0))
+    found = judge(read(folder), made=1.0)
+    assert (found.outcome, found.reasons[0].kind) == ("NOT PROVEN", "down")
+    assert "in second 8 of replay 3" in found.reasons[0].text
+
+
+def test_one_that_is_down_at_the_end_of_the_last_replay_does_not_hold_it(folder: Path) -> None:
+    """Not one request of the replay itself failed."""
+    save(folder, step(1), step(2), step(3, calm=False, silence="refused", rest=120.0))
+    found = judge(read(folder), made=1.0)
+    assert (found.outcome, found.reasons[0].kind) == ("NOT PROVEN", "down")
+
+
+def test_one_that_came_back_is_judged_by_its_figures(folder: Path) -> None:
+    fallen(folder / "runs", "run4", "refused", after=17)
+    save(folder, step(4, calm=False, rest=120.0))
+    assert "down" not in {reason.kind for reason in judge(read(folder), made=1.0).reasons}
+
+
 @pytest.mark.parametrize(
     ("file", "text", "says"),
     [

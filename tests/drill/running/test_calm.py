@@ -33,3 +33,19 @@ def test_a_request_that_fails_without_load_says_nothing() -> None:
     found = calm(Answered(0.01, 500), Answered(0.01, 404))
     assert found.known
     assert [found.look([Answered(None), Answered(0.01, 404)]) for _ in range(ROUNDS)][-1]
+
+
+def test_one_that_answers_nothing_while_it_is_waited_for_is_told_by_its_last_failure() -> None:
+    found = calm(Answered(0.01, 200))
+    found.begin()
+    found.answered(Answered(None, failure="closed"))
+    assert found.silence == ""  # the connection may have been of before
+    found.answered(Answered(None, failure="refused"))
+    found.answered(Answered(None))  # nothing was sent
+    assert (found.silence, found.back) == ("refused", False)
+    found.answered(Answered(0.01, 502))
+    assert found.silence == "502"
+    found.answered(Answered(9.0, 200))
+    assert (found.silence, found.back) == ("", True)
+    found.begin()
+    assert not found.back

@@ -50,10 +50,10 @@ class Shop:
         return sorted(self.folder.glob("drills/*/"), key=lambda path: path.stat().st_mtime_ns)
 
 
-def till(folder: Path, port: int) -> Process:
-    """Serve a shop until the context ends."""
+def till(folder: Path, port: int, falls: str = "") -> Process:
+    """Serve a shop until the context ends, or until so many were served."""
     command = ["-m", "uvicorn", "tests.support.till:app", "--port", str(port), "--log-level", "warning"]
-    process = Process(python(*command), folder / "app.out", {"TILL_SECONDS": "0.02"})
+    process = Process(python(*command), folder / "app.out", {"TILL_SECONDS": "0.02", "TILL_FALLS": falls})
     eventually(answers(port))
     return process
 
@@ -161,6 +161,20 @@ def test_a_clone_that_does_not_come_to_rest_ends_the_drill(shop: Shop) -> None:
     found = read_record(folder)
     assert [(step.kind, step.calm) for step in found.steps] == [("warm-up", False)]
     assert "did not come to rest" in found.reason
+
+
+def test_a_clone_that_goes_down_under_the_incident_and_stays_down_does_not_hold(shop: Shop) -> None:
+    """In the only repeat, after which nobody would have to wait for anything."""
+    before, frail = shop.drills(), Shop(shop.folder, free_port())
+    with till(shop.folder, frail.port, falls="100"):
+        more = ("--idle-target", "--sweep", "off", "--amplify", "3x", "--calm-within", "1s")
+        done = run(*frail.arguments(*more), env=PATIENT)
+    (folder,) = [path for path in shop.drills() if path not in before]
+    assert read_record(folder).steps[0].silence == "refused"
+    found = Verdict.model_validate_json((folder / "verdict.json").read_bytes())
+    assert (found.outcome, done.returncode) == ("DOES NOT HOLD", Exit.SLO_BREACHED), done.stdout
+    assert found.reasons[0].kind == "down"
+    assert "did not come back" in found.sentence
 
 
 def test_ctrl_c_ends_the_rest_between_two_steps(shop: Shop) -> None:
