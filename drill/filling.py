@@ -299,22 +299,25 @@ class _Finder:
 
     def __init__(self, routes: Sequence[Route], parts: Sequence[Sequence[Piece]]) -> None:
         self._plain: dict[tuple[str, str], tuple[int, ...]] = {}
-        self._patterns: dict[str, list[_Pattern]] = {}
+        self._patterns: dict[_Key, list[_Pattern]] = {}
         grouped: dict[tuple[str, str], list[int]] = {}
         for place, route in enumerate(routes):
             if route.path != OUTSIDE:
                 grouped.setdefault((route.method, route.path), []).append(place)
         ordered = sorted(grouped.items(), key=lambda item: _specific(parts[item[1][0]]))
-        for (method, path), places in ordered:
+        found: list[tuple[_Pattern, list[_Key]]] = []
+        for rank, ((method, path), places) in enumerate(ordered):
             if any(piece.parameter for piece in parts[places[0]]):
                 if (pattern := _compiled(parts[places[0]])) is not None:
-                    found = _Pattern(pattern, _first_part(parts[places[0]]), "?" in path, tuple(places))
-                    self._patterns.setdefault(method, []).append(found)
+                    made = _Pattern(pattern, (not method, rank), "?" in path, tuple(places))
+                    found.append((made, _keys(method, parts[places[0]])))
             else:
                 key = method, _plain(parts[places[0]])
                 self._plain[key] = (*self._plain.get(key, ()), *places)
-        self._firsts = {one.first for patterns in self._patterns.values() for one in patterns}
-        self._near: dict[tuple[str, str], list[_Pattern]] = {}
+        # A pattern is looked for by the one of its parts that the fewest others have, so few are tried on a path.
+        often = Counter(key for _, keys in found for key in keys)
+        for made, keys in found:
+            self._patterns.setdefault(min(keys, key=often.__getitem__), []).append(made)
         self._known: dict[tuple[str, str], tuple[int, ...]] = {}
 
     def find(self, method: str, path: str) -> tuple[int, ...]:
@@ -342,33 +345,46 @@ class _Finder:
         return ()
 
     def _likely(self, method: str, path: str) -> list["_Pattern"]:
-        """Give the patterns that begin as a path does, or with a parameter; the most specific first."""
-        first = _FIRST.match(path)
-        key = method, first[0] if first and first[0] in self._firsts else ""
-        if method not in self._patterns:
-            key = "", key[1]
-        if key not in self._near:
-            all_ = (*self._patterns.get(key[0], ()), *(self._patterns.get("", ()) if key[0] else ()))
-            self._near[key] = [one for one in all_ if one.first in {"", key[1]}]
-        return self._near[key]
+        """Give the patterns that may fit a path, those of its method first, and then the most specific."""
+        split = path.partition("?")[0].split("/")
+        parts = [(_NO_PART, ""), *enumerate(split)]
+        keys = ((one, count, *part) for one in {method, ""} for count in (len(split), _DEEP) for part in parts)
+        found = [pattern for key in keys for pattern in self._patterns.get(key, ())]
+        return sorted(found, key=lambda one: one.rank)
+
+
+_Key = tuple[str, int, int, str]
+"""What the paths have in common that a pattern may fit: method, number of parts between slashes (`_DEEP`: any), and
+one part with its place (`_NO_PART`: none)."""
+
+_DEEP, _NO_PART = -1, -1
 
 
 class _Pattern(NamedTuple):
     """A path with parameters."""
 
     pattern: Any
-    first: str
-    """What it begins with, up to its second slash: ``/product/``; empty if a parameter is in there."""
+    rank: tuple[bool, int]
     with_query: bool
     places: tuple[int, ...]
+
+
+def _keys(method: str, parts: Sequence[Piece]) -> list[_Key]:
+    """Give all keys that a pattern may be looked for by; what fits it has each of them."""
+    deep = next((place for place, piece in enumerate(parts) if piece.deep), None)
+    text = "".join("\0" if piece.parameter else piece.text for piece in parts[:deep])
+    split = text.partition("?")[0].split("/")
+    count = len(split) if deep is None else _DEEP
+    if deep is not None:
+        split.pop()  # the parameter's own part
+    plain = [(place, part) for place, part in enumerate(split) if "\0" not in part]
+    return [(method, count, *part) for part in plain or [(_NO_PART, "")]]
 
 
 _PATTERNS = re2.Options()
 _PATTERNS.encoding = re2.Options.Encoding.LATIN1
 _PATTERNS.dot_nl = True
 _PATTERNS.log_errors = False
-
-_FIRST = re.compile(r"/[^/?]*/")
 
 _REMEMBERED = 1 << 16
 _SHORT = 200
@@ -389,11 +405,6 @@ def _compiled(parts: Sequence[Piece]) -> Any:
         return re2.compile(b"".join(map(_as_pattern, parts)), _PATTERNS)
     except re2.error:
         return None
-
-
-def _first_part(parts: Sequence[Piece]) -> str:
-    first = _FIRST.match(parts[0].text) if not parts[0].parameter else None
-    return first[0] if first else ""
 
 
 def _as_pattern(piece: Piece) -> bytes:

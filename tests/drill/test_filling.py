@@ -208,3 +208,29 @@ def test_whatever_routes_and_examples_are_what_is_filled_is_what_was_asked(known
             assert one.request(place, random.Random(1)).path in asked
         elif one.how(place) == "plain":
             assert one.request(place, random.Random(1)).path == path
+
+
+routes_alike = st.lists(st.sampled_from(["a", "b", "{x}", "{y...}", "a{x}", "", "a?b={x}", "*"]), max_size=4).map(
+    lambda parts: "/" + "/".join(parts)
+)
+paths_alike = st.lists(st.sampled_from(["a", "b", "aa", "c", "", "a?b=1"]), max_size=4).map(
+    lambda parts: "/" + "/".join(parts)
+)
+
+
+@given(st.lists(routes_alike, unique=True, max_size=8), paths_alike)
+def test_a_request_finds_a_route_among_many_as_it_does_alone(known: list[str], path: str) -> None:
+    alone = {one for one in known if filled([route(one)], [record(NOON, path=path)]).seen(0)}
+    together = filled([route(one) for one in known], [record(NOON, path=path)])
+    found = {one for place, one in enumerate(known) if together.seen(place)}
+    assert found <= alone
+    assert bool(found) == bool(alone)
+
+
+def test_thousands_of_routes_that_begin_with_a_parameter_take_no_thousand_times_as_long() -> None:
+    """Each tried on each path would be 400 million tries."""
+    one = filled(
+        [route(f"/{{tenant}}/page{number}/{{id}}") for number in range(4000)],
+        [record(NOON, path=f"/t{number % 7}/page{number % 4000}/{number}") for number in range(100_000)],
+    )
+    assert [one.seen(place) for place in range(4000)] == [25] * 4000
