@@ -1,8 +1,9 @@
-"""Who holds a port: one supervisor at a time, and the workers that it may have left behind.
+"""Who holds a port: one supervisor at a time, and the workers that it may have left behind. And who has a state folder.
 
 Two files beside the lever: ``sidecar-PORT.lock`` is locked by the supervisor for as long as it lives, and says in words
 which one is in charge once its workers serve. ``sidecar-PORT.workers`` is locked (shared) by a supervisor and all its
-workers together, so that after a supervisor's end it tells whether any of them are left.
+workers together, so that after a supervisor's end it tells whether any of them are left. ``sidecar.lock`` is locked by
+the one supervisor whose lever is remembered there.
 """
 
 import asyncio
@@ -11,10 +12,11 @@ import fcntl
 import logging
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from rules.exits import UserError
+from rules.exits import Exit, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,8 @@ class Holding:
         except OSError:
             by = in_charge(self.path).partition(" ")[0] or "unknown"
             raise UserError(
-                f"port {self._port} is in use: a sidecar (pid {by}) serves it, with its state in {self.path.parent}"
+                f"port {self._port} is in use: a sidecar (pid {by}) serves it, with its state in {self.path.parent}",
+                Exit.FAILED,  # it may be free in a moment: whoever starts sidecars has to try again
             ) from None
         try:
             fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,6 +87,28 @@ class Holding:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         self._opened.callback(os.close, descriptor)
         return descriptor
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Have a state folder for oneself while the block lasts. Raises UserError if another sidecar has it.
+
+    Of two that shared it, each would write its lever into the same file: to reset one of them would be to forget, over
+    a restart, that the other is pulled.
+    """
+    with contextlib.ExitStack() as opened:
+        with contextlib.suppress(OSError):  # as with a port: no reason to keep real users waiting
+            lock = os.open(folder / "sidecar.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            opened.callback(os.close, lock)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"the state folder {folder} is in use by another sidecar, and remembers the lever of one only: "
+                    "name a folder of its own with --state",
+                    Exit.FAILED,
+                ) from None
+        yield
 
 
 async def taken_over(path: Path, name: str) -> None:

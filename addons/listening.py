@@ -1,11 +1,15 @@
-"""Sockets that several processes accept on: one set for each worker, all on the same address."""
+"""Sockets that several processes accept on: one set for each worker, all on the same address.
+
+An address that can't be had now may be had in a moment: it is no mistake in the settings, of which a service manager
+would believe that to start again mends nothing.
+"""
 
 import contextlib
 import errno
 import socket
 from typing import Any
 
-from rules.exits import UserError
+from rules.exits import Exit, UserError
 from rules.units import parse_address
 
 _Where = tuple[int, tuple[Any, ...]]
@@ -24,7 +28,7 @@ def bind(address: str, count: int, *, shared: bool = False) -> list[list[socket.
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise UserError(f"{address}: {_words(error)}") from None
+        raise UserError(f"{address}: {_words(error)}", Exit.FAILED) from None
     families: list[_Where] = list(dict.fromkeys((family, where[:2]) for family, _, _, _, where in found))
     with contextlib.ExitStack() as opened:
         try:
@@ -32,7 +36,7 @@ def bind(address: str, count: int, *, shared: bool = False) -> list[list[socket.
                 port = _probe(families)
             sets = [_bind_all(families, port, opened) for _ in range(count)]
         except OSError as error:
-            raise UserError(f"{address} can't be listened on: {_words(error)}") from None
+            raise UserError(f"{address} can't be listened on: {_words(error)}", Exit.FAILED) from None
         opened.pop_all()
     return sets
 
@@ -46,7 +50,7 @@ def bind_one(address: str) -> socket.socket:
         one.bind((host, port))
     except OSError as error:
         one.close()
-        raise UserError(f"the control port {address} can't be opened: {_words(error)}") from None
+        raise UserError(f"the control port {address} can't be opened: {_words(error)}", Exit.FAILED) from None
     return one
 
 

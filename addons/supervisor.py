@@ -25,7 +25,7 @@ from addons.aide import Annex, AnnexPlan
 from addons.books import Books
 from addons.credit import Credit
 from addons.crew import ROWS_PER_WORKER, Crew, aside
-from addons.holding import Holding
+from addons.holding import Holding, alone
 from addons.judging import why_not
 from addons.lever import LatchingLever
 from addons.listening import bind, bind_one
@@ -406,6 +406,7 @@ def _take_port(plan: Plan, opened: contextlib.ExitStack) -> tuple[list[list[sock
     for one in sockets:
         for part in one:
             opened.enter_context(part)
+    opened.enter_context(alone(plan.state))
     return sockets, holding
 
 
@@ -413,7 +414,7 @@ async def _open(port: "ControlPort", control: socket.socket, certificate: "Certi
     try:
         await port.start(control, certificate)
     except OSError as error:
-        raise UserError(f"the control port can't be opened: {error}") from None
+        raise UserError(f"the control port can't be opened: {error}", Exit.FAILED) from None
 
 
 def _tell(started: Callable[[Running], None], running: Running) -> None:

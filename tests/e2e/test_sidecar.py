@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from captures.reader import Capture
 from loadtag import keys
+from rules.exits import Exit
 from rules.wire import Grant, Lever
 from tests.support.client import Client
 from tests.support.processes import Process, answers, eventually, free_port, reamp, resident, run
@@ -368,7 +369,7 @@ def test_status_shows_the_state_and_a_wrong_port_is_told(served: Stack) -> None:
 def test_a_port_that_is_taken_is_told_without_a_traceback(served: Stack) -> None:
     for changes in ({"control": "127.0.0.1:0"}, {"listen": "127.0.0.1:0"}):
         again = run("sidecar", *served.options(**changes))
-        assert again.returncode == 104, again.stderr
+        assert again.returncode == Exit.FAILED, again.stderr
         assert "in use" in again.stderr
         assert "Traceback" not in again.stderr
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rules.exits import Exit
 from rules.wire import Lever, Worker
 from tests.support.client import Client
 from tests.support.crowd import Crowd
-from tests.support.processes import Process, alive, answers, eventually, gone, run
+from tests.support.processes import Process, alive, answers, eventually, free_port, gone, run
 from tests.support.stack import Stack
 
 TWO = {"workers": "2"}
@@ -312,11 +313,25 @@ async def test_the_lever_stops_all_workers_at_once(site: Stack) -> None:
             client.close()
 
 
+def test_a_state_folder_remembers_the_lever_of_one_sidecar(site: Stack) -> None:
+    """Two with ports of their own would write theirs into one file: a reset of one would let go of the other."""
+    with site.sidecar() as first:
+        other = {"listen": f"127.0.0.1:{free_port()}", "control": f"127.0.0.1:{free_port()}"}
+        second = run("sidecar", *site.options(**other))
+        assert second.returncode == Exit.FAILED
+        assert f"{site.folder / 'state'} is in use by another sidecar" in " ".join(second.stderr.split())
+        assert "--state" in second.stderr
+        first.signal(signal.SIGKILL)
+        first.wait()
+    with site.sidecar():  # and one that is dead holds nothing, though its workers may
+        assert httpx.get(site.url, trust_env=False).status_code == 200
+
+
 def test_a_port_that_somebody_else_holds_is_told(site: Stack) -> None:
     """Also where that is a sidecar with its state elsewhere."""
     with site.sidecar():
         other = {"state": str(site.folder / "elsewhere"), "control": "127.0.0.1:0"}
         again = run("sidecar", *site.options(**other))
-    assert again.returncode == 104
+    assert again.returncode == Exit.FAILED
     assert "in use" in again.stderr
     assert "Traceback" not in again.stderr
