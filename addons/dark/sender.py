@@ -5,6 +5,7 @@ It reads a copy from the socket only when it may send it (`bounds`), so it holds
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -12,9 +13,13 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp import StreamReader
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
 from yarl import URL
 
 from addons.books import Books
@@ -41,8 +46,30 @@ KEPT = 10.0
 LONGEST_FIELD = 64 << 10
 """Bytes of a header field of an answer."""
 
+INTERIM = 32
+"""Answers with a status of 1xx that may come before the one to a copy. aiohttp keeps all there are."""
+
 TOLD = 1.0
 """Seconds between two lines of the log about answers that differ."""
+
+
+class _Hearing(ResponseHandler):
+    """A connection that ends when the service announces an answer without end."""
+
+    _interim = 0
+
+    def set_response_params(self, **params: Any) -> None:
+        """Begin to read another answer."""
+        self._interim = 0
+        super().set_response_params(**params)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Take a head."""
+        self._interim += data[0].code < 200
+        if self._interim <= INTERIM:
+            super().feed_data(data, size)
+        elif self.transport is not None:
+            self.transport.abort()
 
 
 class Sender:
@@ -68,8 +95,11 @@ class Sender:
     def _new_session(self) -> aiohttp.ClientSession:
         # One made now: aiohttp's own is from when it was imported.
         trusting = ssl.create_default_context() if self._to.startswith("https:") else False
+        connector = aiohttp.TCPConnector(limit=self._settings.at_once, keepalive_timeout=KEPT, ssl=trusting)
+        hearing = functools.partial(_Hearing, loop=asyncio.get_running_loop())
+        connector._factory = cast("functools.partial[ResponseHandler]", hearing)  # noqa: SLF001 - no other way to it
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._settings.at_once, keepalive_timeout=KEPT, ssl=trusting),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),

@@ -13,7 +13,7 @@ import pytest
 from addons.dark.accounts import HANDED, SEEN, Accounts, Sums
 from addons.dark.comparison import checksum
 from addons.dark.copying import Copy, packed
-from addons.dark.sender import STALE_NS, Sender
+from addons.dark.sender import INTERIM, STALE_NS, Sender
 from addons.dark.settings import Settings
 from tests.support.origin import Connection, Origin, Script, answering, certificate, origin
 
@@ -159,6 +159,30 @@ async def test_an_answer_without_end_is_cut_off() -> None:
     async with sending(pour, timeout=0.3) as site:
         site.hand_over(a_copy())
         assert await site.settled() == {"timeout": 1}
+
+
+async def test_an_answer_that_is_announced_without_end_is_not_waited_for() -> None:
+    said = 0
+
+    async def announce(connection: Connection, here: Origin) -> None:
+        nonlocal said
+        here.requests.append(await connection.request())
+        while True:
+            await connection.say(b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n" * 100)
+            said += 100
+
+    async with sending(announce) as site:
+        site.hand_over(a_copy())
+        assert await site.settled() == {"failed": 1}
+        assert said < 100_000, "what it says is not read to its time-out"
+
+
+async def test_an_answer_may_be_announced() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n" * INTERIM
+    async with sending(answering(hints + HELLO)) as site:
+        for _ in range(3):
+            site.hand_over(a_copy())
+        assert await site.settled() == {"2xx": 3}
 
 
 async def test_nonsense_is_no_answer() -> None:
