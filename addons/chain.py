@@ -84,10 +84,10 @@ def worker_chain(books: Books, row: Row, shares: Mapping[str, int] | None = None
     """
     tap, given = books.shared.tap, shares or {}
     dark = learning = None
-    if "dark-outlet" in given:
-        dark = HandOver(books.shared, Accounts(given["dark-accounts"]), number, given["dark-outlet"])
     if TRACES in given:
         learning = Learning(Traces(given[TRACES], number))
+    if "dark-outlet" in given:
+        dark = HandOver(books.shared, Accounts(given["dark-accounts"]), number, given["dark-outlet"], learning)
     return Chain(
         Tag(supervised=not books.exclusive, tap=bool(tap)),
         Meter(row),

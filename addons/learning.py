@@ -4,6 +4,9 @@ It comes after all that may refuse a request, and after `capture`, whose records
 changed. A synthetic one that bears no trace begins one here, and so does one whose trace a real request may bear, too;
 where none can be had it is refused. Apps that pass a trace on, and know nothing of load tags, then say by it which of
 their calls are synthetic.
+
+Dark copies fare alike: those that come in, and are believed to be some, and those that go out (`Learning.apart`), which
+bear a user's trace otherwise.
 """
 
 import secrets
@@ -14,10 +17,11 @@ from typing import cast
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
-from addons.glance import TRACED, glance
+from addons.dark.mark import marked
+from addons.glance import DARK, TRACED, Fields, glance
 from addons.passage import KIND, REFUSED, RUN
 from addons.refusal import refuse
-from addons.traceheaders import LOW, STYLES, Style, find, strip, write
+from addons.traceheaders import LOW, STYLES, Style, came_of, find, strip, write
 from addons.traces import Learnt, Run, Traces
 from loadtag import headers
 
@@ -53,22 +57,38 @@ class Learning:
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Note the trace of a request."""
-        fields = flow.request.data.headers.fields
-        traced = glance(fields)[0] & TRACED
-        if flow.metadata.get(KIND) == "synthetic":
-            if REFUSED not in flow.metadata and flow.error is None:
-                self._learn(flow, find(fields) if traced else ())
-        elif traced:
+        fields, kind = flow.request.data.headers.fields, flow.metadata.get(KIND)
+        seen = glance(fields)[0]
+        if kind == "synthetic":
+            found = headers.find(fields)
+            if found is not None and found.token is not None:
+                self._learn(flow, Run(found.token, flow.metadata[RUN]))
+        elif seen & DARK and (name := marked(fields)):  # who may not say so has had it taken away
+            self._learn(flow, Run.of_copies(name))
+        elif seen & TRACED:
             now = int(time.monotonic())
             for key in find(fields):
-                self._traces.meet_real(key, now)
+                # What a dark service calls comes in without its mark, and is untrusted: it is no user's for that.
+                if kind == "real" or not self._is_dark(key, now):
+                    self._traces.meet_real(key, now)
 
-    def _learn(self, flow: http.HTTPFlow, keys: Sequence[int]) -> None:
-        fields = flow.request.headers.fields
-        found = headers.find(fields)
-        if found is None or found.token is None:
-            return  # it would not be synthetic
-        run, now = Run(found.token, flow.metadata[RUN]), int(time.monotonic())
+    def apart(self, fields: Fields, name: str) -> Fields | None:
+        """Give the fields of a request for its dark copy, with a trace of the copy's own; None: none can be had.
+
+        By its original's trace, what is called for the copy would be a user's.
+        """
+        begun = self._begin(Run.of_copies(name), int(time.monotonic()))
+        return None if begun is None else (*strip(fields), *begun, *came_of(fields, begun))
+
+    def _is_dark(self, key: int, now: int) -> bool:
+        found = self._traces.find(key, now)
+        return isinstance(found, Run) and found.dark
+
+    def _learn(self, flow: http.HTTPFlow, run: Run) -> None:
+        if REFUSED in flow.metadata or flow.error is not None:
+            return
+        fields, now = flow.request.headers.fields, int(time.monotonic())
+        keys = find(fields)
         learnt = {self._traces.learn(key, run, now) for key in keys}
         if learnt == {Learnt.LEARNT}:
             return

@@ -14,6 +14,9 @@ REFUSED = "reamp_refused"
 CALL = "reamp_call"
 """Of a call through the egress, see `addons.egress.marks`."""
 
+HELD_BACK = ("synthetic", "dark")
+"""What `CALL` says of calls that users have nothing to do with: they are marked, kept from third parties, sent once."""
+
 KEPT = "reamp_kept"
 """Of a call that the egress answers itself: how many bytes of its body are kept while it is read to its end."""
 """Why it was not the app that answered: `rules.wire.Withheld`; at a tap `COPIED`, or `EXCESS` beyond the credit."""

@@ -1,7 +1,7 @@
-"""Add-on of the egress: rules for what synthetic calls get that would leave the trust boundary.
+"""Add-on of the egress: rules for what synthetic calls, and dark copies' ones, get that would leave the trust boundary.
 
 It stands between `egress.calls.Calls`, which says whose call it is, and `egress.calls.Passage`, which passes it on. A
-call that is not known to be synthetic is not looked at. One that is known to be, and can't be judged, ends here.
+call that is not known to be either is not looked at. One that is known to be, and can't be judged, ends here.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from email.utils import formatdate
 from mitmproxy import http
 from mitmproxy.net.http.status_codes import RESPONSES
 
+from addons.egress.attribution import Attribution
 from addons.egress.calls import Calls
 from addons.egress.destinations import Destinations
-from addons.egress.marks import CALL, OUTCOME, PARTY
+from addons.egress.marks import CALL, HELD_BACK, OUTCOME, PARTY, mark
 from addons.parties.asked import MAX_ASKED, Asked
 from addons.parties.choice import Call, Chooser
 from addons.parties.policy import Policy
@@ -49,10 +50,11 @@ class ThirdParties:
         self._chooser: Chooser = policy.chooser()
         self._stand_in: StandIn = policy.stand_in()
         self._destinations, self._calls = destinations, calls
+        self._blocks_tunnels = policy.tunnels == "block"
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Decide what is done with a synthetic call, before anything of it goes out."""
-        if flow.metadata.get(CALL) != "synthetic" or flow.response is not None or flow.error is not None:
+        if flow.metadata.get(CALL) not in HELD_BACK or flow.response is not None or flow.error is not None:
             return
         try:
             chosen = self._chooser.choose(self._call(flow))
@@ -69,18 +71,20 @@ class ThirdParties:
                 flow.metadata[KEPT] = MAX_ASKED + 1
 
     def http_connect(self, flow: http.HTTPFlow) -> None:
-        """Block a synthetic tunnel if what goes through it might have to be."""
+        """Block a tunnel if what goes through it might have to be: a synthetic one, or any if the owner says so."""
         if flow.response is not None:
             return
         self._calls.requestheaders(flow)
-        if flow.metadata.get(CALL) != "synthetic":
-            return
+        if flow.metadata.get(CALL) not in HELD_BACK:
+            if not self._blocks_tunnels:
+                return
+            mark(flow, Attribution("unattributed", "tunnel"))
         try:
             call = self._call(flow)
             looked_into = self._destinations.looks_into(call.destination, call.port)
             passes = looked_into or self._chooser.tunnel(call).action == "pass"
         except Exception:
-            logger.exception("A synthetic tunnel could not be judged: it is blocked")
+            logger.exception("A tunnel could not be judged: it is blocked")
             passes = False
         if not passes:
             flow.metadata[OUTCOME] = "blocked"

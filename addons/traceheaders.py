@@ -65,6 +65,17 @@ def write(style: Style, trace: int, span: int, *, sampled: bool) -> list[tuple[b
     ]
 
 
+def came_of(fields: Fields, begun: Fields) -> list[tuple[bytes, bytes]]:
+    """Give the field that says in a trace that was begun in the place of another, which one that was.
+
+    Only W3C Trace Context has a place for that.
+    """
+    parents = (_PARENT.fullmatch(value.strip(b" \t")) for name, value in fields if spelled(name) == b"traceparent")
+    found = next((one[1].lower() for one in parents if one), None)
+    begins = any(name == b"traceparent" for name, _ in begun)
+    return [(b"tracestate", b"reamp=" + found)] if found and begins else []
+
+
 def strip(fields: Fields) -> list[tuple[bytes, bytes]]:
     """Remove every header that says of which trace a request is, and what goes with it."""
     return [(name, value) for name, value in fields if not _BELONGS.fullmatch(spelled(name))]

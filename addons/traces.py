@@ -71,11 +71,25 @@ _SLOT_AT, _GENERATION_AT = 32, 40
 _GENERATIONS = 1 << 22
 
 
+_DARK = "dark:"
+"""What the token of dark copies begins with: no load tag begins so."""
+
+
 class Run(NamedTuple):
     """Whose requests bear a trace."""
 
     token: str
     run_id: str
+
+    @classmethod
+    def of_copies(cls, name: str) -> "Run":
+        """Make that of dark copies, of the name that their mark says: they have no load tag."""
+        return cls(f"{_DARK}{name}", name)
+
+    @property
+    def dark(self) -> bool:
+        """Whether it is that of dark copies."""
+        return self.token.startswith(_DARK)
 
 
 class Learnt(Enum):

@@ -45,6 +45,8 @@ class DarkPlan:
     at_once: int
     per_second: Rate | None
     body_limit: Size
+    held_back: bool = False
+    """Whether there is an egress, which knows what is called for copies."""
     name: str = "dark"
     """That of the annex."""
 
@@ -83,12 +85,19 @@ class DarkPlan:
 
     def __str__(self) -> str:
         """Say it in a line, where a sidecar tells what it does."""
-        return f"copies of {self.share} of real requests go to {self.url}; to stop only them: reamp stop --dark"
+        calls = (
+            "what is called for them by the egress goes by the rules for third parties"
+            if self.held_back
+            else "beware: what the dark service calls, it calls for real (docs/dark.md)"
+        )
+        told = f"copies of {self.share} of real requests go to {self.url}; to stop only them: reamp stop --dark"
+        return f"{told}\n            {calls}"
 
     def options(self) -> dict[str, Any]:
         """Give what a worker has to know, as mitmproxy options."""
         return {
             "reamp_dark_share": str(self.share),
+            "reamp_dark_name": self.mark,
             "reamp_dark_allow": list(self.allow),
             "reamp_dark_body_limit": str(self.body_limit),
             "reamp_dark_compare": str(self.compare),

@@ -28,7 +28,8 @@ from addons.dark.accounts import (
 from addons.dark.choosing import Chooser
 from addons.dark.comparison import Aspect, Aspects, Checksum, checksum
 from addons.dark.copying import MESSAGE, Copy, packed
-from addons.glance import glance
+from addons.glance import Fields, glance
+from addons.learning import Learning
 from addons.passage import KIND, REFUSED
 from addons.streamed import Streamed
 from rules.units import Share, Size, UnitError
@@ -45,13 +46,18 @@ PAUSE_NS = 1_000_000
 class HandOver:
     """Decides when a request comes, and hands over when its answer has gone."""
 
-    def __init__(self, shared: Shared, accounts: Accounts, row: int, outlet: int) -> None:
-        """`outlet`: the descriptor of the socket to the aide. It stays open as long as this process lives."""
-        self._shared, self._accounts = shared, accounts
+    def __init__(
+        self, shared: Shared, accounts: Accounts, row: int, outlet: int, learning: Learning | None = None
+    ) -> None:
+        """`outlet`: the descriptor of the socket to the aide. It stays open as long as this process lives.
+
+        `learning`: where there is an egress, it has to know the copies' traces.
+        """
+        self._shared, self._accounts, self._learning = shared, accounts, learning
         self._cells = accounts.worker(row)
         self._send = socket.socket(fileno=outlet).send if outlet >= 0 else _nowhere
         self._chooser = Chooser(Share.parse("10%"))
-        self._limit = 0
+        self._limit, self._name = 0, ""
         self._hashes = False
         self._full_until = 0
         self._soon: Callable[..., object] | None = None
@@ -61,6 +67,7 @@ class HandOver:
         loader.add_option("reamp_dark_share", str, "10%", "Share of real requests that are copied.")
         loader.add_option("reamp_dark_allow", Sequence[str], [], "Methods to copy beside GET, HEAD and OPTIONS.")
         loader.add_option("reamp_dark_body_limit", str, "64KiB", "Requests with longer bodies are not copied.")
+        loader.add_option("reamp_dark_name", str, "dark", "What the mark of the copies says.")
         loader.add_option("reamp_dark_compare", str, "", "What of the answers is compared: status,size,body-hash.")
 
     def configure(self, updated: set[str]) -> None:
@@ -70,6 +77,7 @@ class HandOver:
             share = Share.parse(options.reamp_dark_share)
             self._chooser = Chooser(share, options.reamp_dark_allow)
             self._limit = min(MESSAGE, Size.parse(options.reamp_dark_body_limit))
+            self._name = options.reamp_dark_name
             self._hashes = Aspect.BODY_HASH in Aspects.parse(options.reamp_dark_compare)
         except (UnitError, ValueError) as error:
             raise exceptions.OptionsError(f"reamp dark options: {error}") from error
@@ -168,7 +176,7 @@ class HandOver:
                 request.method,
                 request.path,
                 host,
-                fields,
+                self._apart(fields),
                 body,
                 answer.status_code,
                 size,
@@ -185,6 +193,18 @@ class HandOver:
             self._cells[HANDED] -= 1
             raise
         return HANDED
+
+    def _apart(self, fields: Fields) -> Fields:
+        """Give them with a trace of the copy's own, if an egress goes by that.
+
+        Raises BlockingIOError if there is no room to note it now.
+        """
+        if self._learning is None:
+            return fields
+        found = self._learning.apart(fields, self._name)
+        if found is None:
+            raise BlockingIOError
+        return found
 
 
 def _nowhere(_: bytes, __: int) -> int:

@@ -22,6 +22,15 @@ def is_mark(name: bytes) -> bool:
     return len(name) == len(HEADER) and name.lower().replace(b"_", b"-") == HEADER
 
 
+def marked(fields: Iterable[Field]) -> str | None:
+    """Give what the mark says; None: there is none. One that says nothing sensible is a mark all the same."""
+    for name, value in fields:
+        if is_mark(name):
+            said = value.decode("ascii", "replace")
+            return said if NAME.fullmatch(said) else "dark"
+    return None
+
+
 def unmarked(fields: Iterable[Field]) -> list[Field]:
     """Take every mark away; all other fields stay as they are."""
     return [field for field in fields if not is_mark(field[0])]

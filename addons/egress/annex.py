@@ -60,7 +60,13 @@ class EgressPlan:
         """Say in words what it does."""
         into = ", ".join(self.intercepted) or "no host"
         lines = [f"http://{self.listen} (HTTP_PROXY for the app); looks into tunnels to {into}", f"{self.policy}"]
-        if unseen := self._unseen():
+        if self.policy.tunnels == "block":
+            lines.append("all other tunnels to third parties are blocked, users' as well")
+        elif "*" not in self.intercepted:
+            lines.append(
+                "all other tunnels pass as they are, with what is synthetic in them (--egress-tunnels block: none does)"
+            )
+        if self.policy.tunnels == "pass" and (unseen := self._unseen()):
             lines.append(
                 f"beware: TLS to {', '.join(unseen)} is not looked into, so synthetic calls in it are left alone and"
                 " no rule holds for them: add --egress-intercept"

@@ -1,7 +1,7 @@
-"""Whose call it is: a synthetic request's, or one to be left alone. Pure.
+"""Whose call it is: a synthetic request's, a dark copy's, or one to be left alone. Pure.
 
-A call's own tag decides before its trace does: the app, or the library in it, knows better than we do. Whatever is not
-known to be synthetic is left alone: it may be a real user's.
+A call's own tag, or mark, decides before its trace does: the app, or the library in it, knows better than we do.
+Whatever is not known to be synthetic or dark is left alone: it may be a real user's.
 """
 
 from collections.abc import Iterable
@@ -9,16 +9,19 @@ from typing import Literal, NamedTuple
 
 from addons.traces import Found, Run
 
-CallKind = Literal["synthetic", "real", "unattributed"]
+CallKind = Literal["synthetic", "dark", "real", "unattributed"]
 """Of what sort of request a call is part. Real ones are only those that are known to be."""
 
 By = Literal["tag", "trace", "contested", "unknown", "nothing", "tunnel", "fault"]
-"""By what that was told: its own load tag; its trace; a trace that requests of both kinds bear; a trace of which
-nothing is known; no trace at all; a tunnel that is not looked into; a fault of ours, by which it was not found out."""
+"""By what that was told: its own load tag, or mark of a dark copy; its trace; a trace that requests of both kinds bear;
+a trace of which nothing is known; no trace at all; a tunnel that is not looked into; a fault of ours, by which it was
+not found out."""
 
 JUDGEMENTS: tuple[tuple[CallKind, By], ...] = (
     ("synthetic", "tag"),
     ("synthetic", "trace"),
+    ("dark", "tag"),
+    ("dark", "trace"),
     ("real", "trace"),
     ("real", "contested"),
     ("unattributed", "unknown"),
@@ -35,27 +38,29 @@ class Attribution(NamedTuple):
     kind: CallKind
     by: By
     run: Run | None = None
-    """Of a synthetic one."""
+    """Of a synthetic one; of a dark one that of the copies."""
 
 
 def attribute(own: Run | None, traces: Iterable[Run | Found]) -> Attribution:
     """Say whose call it is.
 
-    `own`: what its own tag says, if that was made with a key that is known. `traces`: what is known of each trace that
-    it bears, mostly one.
+    `own`: what its own tag says, if that was made with a key that is known, or its mark, if that is believed.
+    `traces`: what is known of each trace that it bears, mostly one.
     """
     if own is not None:
-        return Attribution("synthetic", "tag", own)
+        return Attribution(_kind(own), "tag", own)
     found = list(traces)
     if Found.CONTESTED in found:
         return Attribution("real", "contested")
     if Found.REAL in found:
         return Attribution("real", "trace")
-    runs = {one for one in found if isinstance(one, Run)}
-    if len(runs) == 1:
-        return Attribution("synthetic", "trace", runs.pop())
     # Of two runs neither is right, but whoever bears both their traces is no user.
-    return Attribution("synthetic", "trace", min(runs)) if runs else Attribution("unattributed", _why(found))
+    run = min((one for one in found if isinstance(one, Run)), default=None)
+    return Attribution(_kind(run), "trace", run) if run else Attribution("unattributed", _why(found))
+
+
+def _kind(run: Run) -> CallKind:
+    return "dark" if run.dark else "synthetic"
 
 
 def _why(found: list[Run | Found]) -> By:

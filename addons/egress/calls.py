@@ -1,7 +1,7 @@
 """Add-ons: whose call it is (`Calls`, first in the chain), and how it goes on (`Passage`, last).
 
-A fault of ours leaves a call alone. Only one that is known to be synthetic and can't be tagged is refused: untagged it
-would be taken for a user's.
+A fault of ours leaves a call alone. Only one that is known to be synthetic (or a dark copy's) and can't be tagged is
+refused: untagged it would be taken for a user's.
 """
 
 import logging
@@ -10,10 +10,11 @@ import time
 from mitmproxy import http
 
 import loadtag
+from addons.dark.mark import HEADER, marked, unmarked
 from addons.egress.attribution import Attribution, attribute
 from addons.egress.destinations import Destinations
-from addons.egress.marks import CALL, OUTCOME, PARTY, TOKEN, attribution_of, mark
-from addons.glance import TRACE, glance
+from addons.egress.marks import CALL, HELD_BACK, OUTCOME, PARTY, TOKEN, attribution_of, mark
+from addons.glance import DARK, TRACE, glance
 from addons.passage import RUN, has_open_end, is_long
 from addons.tag import Tag
 from addons.tallies import Tallies
@@ -52,17 +53,19 @@ class Calls(Tag):
         fields = request.data.headers.fields
         keys = find_traces(fields)
         now = int(time.monotonic())
-        own = None
-        found = headers.find(fields) if glance(fields)[0] & TRACE else None
+        own, valid, seen = None, False, glance(fields)[0]
+        found = headers.find(fields) if seen & TRACE else None
         if found is not None:
             own, valid = self._own(found.token)
             if own is None:
                 request.headers.fields = tuple(headers.strip(fields))
                 self._tallies.add("forged")
-            elif valid:
-                # Whoever continues this trace without knowing the tag is known from now on.
-                for key in keys:
-                    self._traces.learn(key, own, now)
+        if own is None and self._trusts_dark and seen & DARK and (name := marked(fields)):
+            own, valid = Run.of_copies(name), True
+        if own is not None and valid:
+            # Whoever continues this trace without knowing the tag is known from now on.
+            for key in keys:
+                self._traces.learn(key, own, now)
         return attribute(own, [] if own else [self._traces.find(key, now) for key in keys])
 
     def _own(self, token: str | None) -> tuple[Run | None, bool]:
@@ -96,7 +99,7 @@ class Passage:
         try:
             self._send(flow)
         except Exception:
-            if flow.metadata.get(CALL) != "synthetic":
+            if flow.metadata.get(CALL) not in HELD_BACK:
                 logger.exception("A call is passed on as it came")
             else:
                 logger.exception("A synthetic call could not be tagged: it is refused")
@@ -108,11 +111,13 @@ class Passage:
     def _send(self, flow: http.HTTPFlow) -> None:
         request, metadata = flow.request, flow.metadata
         fields = request.headers.fields
-        if metadata.get(CALL) == "synthetic":
-            if metadata.get(PARTY) == "third":
-                request.headers.fields = tuple(headers.strip(fields))
-            else:
-                request.headers.fields = tuple(headers.put(fields, metadata[TOKEN], metadata[RUN]))
+        kind = metadata.get(CALL)
+        if kind in HELD_BACK and metadata.get(PARTY) == "third":
+            request.headers.fields = tuple(headers.strip(unmarked(fields)))
+        elif kind == "dark":
+            request.headers.fields = (*unmarked(fields), (HEADER, metadata[RUN].encode()))
+        elif kind == "synthetic":
+            request.headers.fields = tuple(headers.put(fields, metadata[TOKEN], metadata[RUN]))
         if any(len(name) in (16, 19) and name.lower() in _TO_US for name, _ in fields):
             kept = (field for field in request.headers.fields if field[0].lower() not in _TO_US)
             request.headers.fields = tuple(kept)

@@ -14,13 +14,15 @@ from addons.passage import RUN
 from addons.traces import Run
 
 CALL = passage.CALL
-"""`attribution.CallKind`: ``synthetic``, ``real`` or ``unattributed``. Only the first ones may be touched."""
+"""`attribution.CallKind`. Only those in `HELD_BACK` may be touched."""
+
+HELD_BACK = passage.HELD_BACK
 
 BY = "reamp_call_by"
 """`attribution.By`."""
 
 TOKEN = "reamp_call_token"  # noqa: S105 - its name
-"""Of a synthetic call: the token of its load tag. Its run is `addons.passage.RUN`."""
+"""Of a synthetic call: the token of its load tag. Its run is `addons.passage.RUN`, a dark one's what its mark says."""
 
 PARTY = "reamp_call_party"
 """``third``: the call leaves the trust boundary, and no tag goes with it. Anything else: it stays inside."""

@@ -36,9 +36,9 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from addons.fastlane.exchange import ONCE, SAFE
+from addons.fastlane.exchange import SAFE
 from addons.internals import handler
-from addons.passage import CALL, KEPT
+from addons.passage import CALL, HELD_BACK, KEPT
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """How a client begins HTTP/2 (RFC 9113, 3.4). No other protocol begins so."""
@@ -180,7 +180,7 @@ class _Stream(layers.http.HttpStream):
             and request.data.method in SAFE
             and not request.stream
             and not request.raw_content
-            and self.flow.metadata.get(CALL) not in ONCE
+            and self.flow.metadata.get(CALL) not in HELD_BACK
         )
 
     def handle_connect_regular(self) -> CommandGenerator[None]:

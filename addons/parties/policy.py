@@ -22,6 +22,8 @@ class Policy(BaseModel):
     inside: tuple[str, ...] = (DEFAULT,)
     third_parties: tuple[PartyRule, ...] = ()
     default_third_party: Literal["pass", "block"] = "block"
+    tunnels: Literal["pass", "block"] = "pass"
+    """What becomes of tunnels to third parties that are not looked into: nobody knows whose calls are in them."""
 
     @field_validator("inside")
     @classmethod

@@ -149,7 +149,7 @@ def _problem(status: int, about: str, title: str, detail: str, mark: bytes) -> R
 def refusal(host: str, why: str) -> Rendered:
     """Answer a call that is blocked without a word on how."""
     host = host[:253].encode("utf-8", "replace").decode()  # who knows what stood there
-    detail = f"This call to {host} is part of a load test, so it did not go out. {why}"
+    detail = f"This call to {host} is, or may be, part of a load test or of a dark copy, so it did not go out. {why}"
     return _problem(403, "blocked", "Blocked in a load test", detail, b"block")
 
 

@@ -230,6 +230,8 @@ def _ms(seconds: float | None) -> str:
 def _add_egress(table: Table, egress: EgressState) -> None:
     table.add_row("egress", f"{egress.listen}, {'carries calls' if egress.serves else '[red]carries no calls[/red]'}")
     for kind, counts in egress.calls.items():
+        if kind == "dark" and not any(counts.values()):
+            continue  # few have dark copies
         by = ", ".join(f"{count} by {what}" for what, count in counts.items() if count)
         table.add_row(f"  {kind} calls", f"{sum(counts.values())}{f' ({by})' if by else ''}")
     if any(egress.answered.values()):

@@ -30,6 +30,9 @@ class EgressSettings(BaseModel):
     egress_open: bool = Field(False, description="let other machines use the egress")
     egress_map: tuple[str, ...] = Field((), description="NAME=URL: where calls for a name go")
     egress_intercept: tuple[str, ...] = Field((), description="hosts whose tunnels are looked into")
+    egress_tunnels: Literal["pass", "block"] = Field(
+        "pass", description="what becomes of tunnels to third parties that are not looked into, users' included"
+    )
     egress_ca: Path | None = Field(
         None, description="PEM file of authorities to trust beside the public ones, in tunnels that are looked into"
     )
@@ -104,7 +107,10 @@ class EgressSettings(BaseModel):
     def policy(self) -> Policy:
         """Give what synthetic calls may do."""
         return Policy(
-            inside=self.inside, third_parties=self.third_parties, default_third_party=self.default_third_party
+            inside=self.inside,
+            third_parties=self.third_parties,
+            default_third_party=self.default_third_party,
+            tunnels=self.egress_tunnels,
         )
 
     @model_validator(mode="after")
@@ -133,8 +139,13 @@ class EgressSettings(BaseModel):
                 raise ValueError(f"--egress-map: {target.authority} is the sidecar itself: calls would go in circles")
         return self
 
-    def egress_plan(self, state: Path, control: str, options: dict[str, Any]) -> "EgressPlan | None":
-        """Give what the supervisor has to know. `options`: the worker's, of which some are the egress's, too."""
+    def egress_plan(
+        self, state: Path, control: str, options: dict[str, Any], *, believes: bool = False
+    ) -> "EgressPlan | None":
+        """Give what the supervisor has to know. `options`: the worker's, of which some are the egress's, too.
+
+        `believes`: whether a call may bear the mark of a dark copy, since some are served behind this sidecar.
+        """
         if not self.egress:
             return None
         from addons.egress.annex import EgressPlan
@@ -148,7 +159,7 @@ class EgressSettings(BaseModel):
             intercepted=self.egress_intercept,
             control=control,
             trust=self.egress_ca,
-            judging={name: options[name] for name in names},
+            judging={**{name: options[name] for name in names}, "reamp_trust_dark": believes},
             styles=self.egress_trace,
             sampled=self.egress_trace_sampled,
             policy=self.policy(),

@@ -304,6 +304,7 @@ class SidecarSettings(EgressSettings):
             at_once=self.dark_at_once,
             per_second=self.dark_rate,
             body_limit=self.dark_body_limit,
+            held_back=bool(self.egress),
         )
         plan.check_apart(self.upstream, self.listen)
         return plan
@@ -844,6 +845,16 @@ def sidecar(
             rich_help_panel=_CALLS,
         ),
     ] = None,
+    egress_tunnels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="pass|block",
+            help="What becomes of tunnels to third parties that are not looked into. Nobody knows whose calls are in "
+            "them: block refuses users' as well. (docs/egress.md)",
+            show_default="pass",
+            rich_help_panel=_CALLS,
+        ),
+    ] = None,
     egress_ca: Annotated[
         Path | None,
         typer.Option(
@@ -992,6 +1003,7 @@ def sidecar(
         "egress_open": egress_open,
         "egress_map": egress_map,
         "egress_intercept": egress_intercept,
+        "egress_tunnels": egress_tunnels,
         "egress_ca": egress_ca,
         "egress_trace": egress_trace,
         "egress_trace_sampled": egress_trace_sampled,
@@ -1031,7 +1043,8 @@ def _plan(flags: dict[str, Any], config: Path | None, *, no_capture: bool) -> "P
     if no_capture:
         settings = settings.model_copy(update={"captures": None})
     options = settings.options()
-    egress = settings.egress_plan(settings.state, settings.control, options)
+    believes = settings.trust_dark or settings.dark is not None
+    egress = settings.egress_plan(settings.state, settings.control, options, believes=believes)
     annexes = (settings.dark_plan(), egress)
     return Plan(
         upstream=settings.upstream,

@@ -140,3 +140,49 @@ def test_a_run_that_can_not_be_noted_now_is_refused_for_now(
     again = request("synthetic", traceparent=PARENT)
     learning.addon.requestheaders(again)
     assert (again.response, key_of(again)) == (None, KEY)
+
+
+COPIES = Run.of_copies("next")
+
+
+def test_a_dark_copy_that_is_believed_to_be_one_is_known_by_its_trace_like_a_synthetic_request(
+    learning: SimpleNamespace,
+) -> None:
+    flow = request("untrusted", x_reamp_dark="next", traceparent=PARENT)
+    before = flow.request.headers.fields
+    learning.addon.requestheaders(flow)
+    assert flow.request.headers.fields == before
+    assert known(learning.traces, KEY) == COPIES
+    # The trace of a user is none of it.
+    learning.addon.requestheaders(request("real", traceparent=PARENT))
+    assert known(learning.traces, KEY) is Found.CONTESTED
+    other = request("untrusted", x_reamp_dark="next", traceparent=PARENT)
+    learning.addon.requestheaders(other)
+    assert key_of(other) != KEY
+    assert known(learning.traces, key_of(other)) == COPIES
+
+
+def test_a_copy_that_goes_out_gets_a_trace_of_its_own(learning: SimpleNamespace) -> None:
+    fields = ((b"host", b"x"), (b"TraceParent", PARENT.encode()), (b"tracestate", b"a=b"), (b"b3", b"1" * 16))
+    learning.traces.meet_real(KEY, int(time.monotonic()))
+    host, parent, state = learning.addon.apart(fields, "next")
+    assert host == fields[0]
+    (key,) = find([parent])
+    assert known(learning.traces, key) == COPIES
+    assert state == (b"tracestate", b"reamp=4bf92f3577b34da6a3ce929d0e0e4736"), "which says whose copy it is"
+    assert [name for name, _ in learning.addon.apart(fields[:1], "next")] == [b"host", b"traceparent"]
+    assert known(learning.traces, KEY) is Found.REAL
+
+
+def test_what_a_dark_service_asks_the_app_is_no_users_for_that(learning: SimpleNamespace) -> None:
+    """It came with the mark, which was taken away: the app's own calls for it are the copy's all the same."""
+    _, parent = learning.addon.apart(((b"host", b"x"),), "next")
+    learning.addon.requestheaders(request("untrusted", traceparent=parent[1].decode()))
+    assert known(learning.traces, *find([parent])) == COPIES
+
+
+def test_a_copy_for_which_no_trace_can_be_had_is_none(learning: SimpleNamespace) -> None:
+    now = int(time.monotonic())
+    for key in range(200_000):
+        learning.traces.meet_real(key, now)
+    assert learning.addon.apart(((b"host", b"x"),), "next") is None

@@ -118,9 +118,11 @@ class Harness:
         intercepted: tuple[str, ...] = (),
         mapped: tuple[str, ...] = (),
         without: bool = False,
+        tunnels: str = "pass",
     ) -> AsyncIterator[Egress]:
         """Run one. `without`: the same without rules for third parties."""
-        policy = Policy.model_validate({"inside": inside, "third_parties": rules, "default_third_party": default})
+        said = {"inside": inside, "third_parties": rules, "default_third_party": default, "tunnels": tunnels}
+        policy = Policy.model_validate(said)
         traces, tallies = Traces.create(), Tallies.create(COUNTED)
         destinations = Destinations(mapped, intercepted)
         calls = Calls(traces, tallies)
@@ -451,16 +453,34 @@ async def test_what_can_not_be_judged_or_answered_is_blocked_and_real_calls_go_o
             assert out.counted["synthetic/tag/blocked"] == 1
 
 
-async def test_a_synthetic_tunnel_passes_only_if_all_in_it_would(egress: Harness, keys: Keys) -> None:
-    async def connect(out: Egress, port: int, fields: dict[str, str]) -> bytes:
-        reader, writer = await asyncio.open_connection("127.0.0.1", out.port)
-        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        writer.write(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{lines}\r\n".encode())
-        async with asyncio.timeout(10):
-            head = await reader.readuntil(b"\r\n\r\n")
-        writer.close()
-        return head.split(b"\r\n")[0].split(b" ")[1]
+async def connect(out: Egress, port: int, fields: dict[str, str]) -> bytes:
+    """Ask for a tunnel, and give the status."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", out.port)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    writer.write(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{lines}\r\n".encode())
+    async with asyncio.timeout(10):
+        head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    return head.split(b"\r\n")[0].split(b" ")[1]
 
+
+async def test_tunnels_that_nobody_sees_into_can_be_blocked_whosever_they_are(egress: Harness) -> None:
+    async with provider() as real:
+        async with egress(CHARGE, tunnels="block") as out:
+            assert await connect(out, real.port, {}) == b"403"
+            assert out.counted == {"unattributed/tunnel/blocked": 1}
+            assert real.connections == 0
+        passing: list[dict[str, Any]] = [
+            {"inside": ("127.0.0.1",)},
+            {"default": "pass"},
+            {"intercepted": ("127.0.0.1",)},
+        ]
+        for changes in passing:
+            async with egress(tunnels="block", **changes) as out:
+                assert await connect(out, real.port, {}) == b"200", changes
+
+
+async def test_a_synthetic_tunnel_passes_only_if_all_in_it_would(egress: Harness, keys: Keys) -> None:
     async with provider() as real:
         async with egress(CHARGE) as out:
             assert await connect(out, real.port, keys.tagged) == b"403"

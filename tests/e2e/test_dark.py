@@ -20,9 +20,10 @@ from loadtag import keys
 from reamp import cli
 from rules.wire import SIGNAL_TIMEOUT, Dark
 from tests.support.client import Client
-from tests.support.dark import Mode, Service
+from tests.support.dark import Got, Mode, Service
 from tests.support.origin import certificate
 from tests.support.processes import Process, eventually, free_port, reamp, resident
+from tests.support.provider import provider
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.timeout(120)
@@ -152,6 +153,91 @@ def test_real_requests_arrive_marked_and_nothing_else_does(tmp_path: Path, lane:
 
             asyncio.run(arrive())
             assert here.app.seen[-1].headers["x-reamp-dark"] == "next"
+
+
+TRACES = ("traceparent", "b3")
+
+HELD_BACK = """sidecar:
+  inside: [localhost]
+  third_parties:
+    - {match: 127.0.0.1/v1/charges, method: POST, action: stub, body: {id: "ch_{{ id }}"}}
+"""
+
+
+async def charged(egress: int, provider: int, order: int, got: Got) -> str:
+    """Call the provider as what serves a request would that passes on its trace, and nothing else."""
+    fields = {name: value for name, value in got.headers.items() if name in TRACES}
+    async with httpx.AsyncClient(proxy=f"http://127.0.0.1:{egress}", trust_env=False) as client:
+        url = f"http://127.0.0.1:{provider}/v1/charges"
+        return str((await client.post(url, data={"order": str(order)}, headers=fields)).json()["id"])
+
+
+async def test_what_is_called_for_copies_is_held_back_and_what_is_for_their_originals_is_not(tmp_path: Path) -> None:
+    egress = free_port()
+    config = tmp_path / "reamp.yaml"
+    traced = [
+        {"traceparent": f"00-{n:032x}-{n:016x}-01"} if n % 2 else {"b3": f"{n:032x}-{n:016x}-1"} for n in range(1, 9)
+    ]
+    async with provider() as real:
+        config.write_text(HELD_BACK)
+        flags = ["--config", str(config), "--dark-allow", "POST"]
+        with (
+            site(tmp_path) as here,
+            here.sidecar(*flags, **{"dark-share": "100%", "egress": f"127.0.0.1:{egress}"}) as process,
+        ):
+            async with httpx.AsyncClient(base_url=here.stack.url, trust_env=False) as users:
+                for fields in traced:
+                    assert (await users.post("/buy", headers=fields)).status_code == 200
+            await asyncio.to_thread(here.settled)
+            assert (len(here.app.seen), len(here.dark.seen)) == (8, 8)
+            for number, (original, copy) in enumerate(zip(here.app.seen, here.dark.seen, strict=True)):
+                assert {name: original.headers[name] for name in TRACES if name in original.headers} == traced[number]
+                assert (await charged(egress, real.port, number, original)).startswith("real_")
+                assert (await charged(egress, real.port, number, copy)).startswith("ch_")
+                # What they call of ours knows a copy by its mark.
+                url, parent = f"http://localhost:{real.port}/", copy.headers["traceparent"]
+                async with httpx.AsyncClient(proxy=f"http://127.0.0.1:{egress}", trust_env=False) as client:
+                    await client.get(url, headers={"traceparent": parent})
+                assert b"x-reamp-dark: dark" in real.heads[-1]
+            assert [order for order in real.orders if order] == [str(number) for number in range(8)]
+            assert not [head for head in real.heads if b"v1/charges" in head and b"dark" in head]
+            assert here.dark.seen[0].headers["tracestate"] == f"reamp={1:032x}", "it can be told whose copy it was"
+            state = here.stack.state().egress
+            assert state is not None
+            assert {kind: {by: n for by, n in counts.items() if n} for kind, counts in state.calls.items()} == {
+                "synthetic": {},
+                "dark": {"trace": 16},
+                "real": {"trace": 8},
+                "unattributed": {},
+            }
+            assert state.answered == {"blocked": 0, "stubbed": 8}
+            assert "dark calls" in here.cli("status")
+            assert "what is called for them by the egress goes by the rules for third parties" in process.output
+            assert "all other tunnels pass as they are" in process.output
+
+
+async def test_before_a_dark_service_the_egress_holds_back_what_is_called_for_copies(tmp_path: Path) -> None:
+    egress = free_port()
+    config = tmp_path / "reamp.yaml"
+    parent = {"traceparent": f"00-{1:032x}-{1:016x}-01"}
+    async with provider() as real:
+        config.write_text(HELD_BACK)
+        with Service() as service:
+            private, _ = keys.generate(tmp_path, "load")
+            behind = Stack(tmp_path, service.url, tmp_path / "none", keys.load_private(private))
+            options = behind.options(captures="none", egress=f"127.0.0.1:{egress}", config=str(config))
+            with Process(reamp("sidecar", *options, "--trust-dark"), tmp_path / "sidecar.out") as process:
+                process.ready(behind.control_port)
+                async with httpx.AsyncClient(base_url=behind.url, trust_env=False) as client:
+                    await client.post("/buy", headers={"x-reamp-dark": "next", **parent})
+                    await client.post("/buy", headers={"x-reamp-dark": "next"})
+                    await client.post("/buy", headers={"traceparent": f"00-{2:032x}-{2:016x}-01"})
+                copy, untraced, user = service.seen
+                assert copy.headers["traceparent"] == parent["traceparent"], "a trace that no user bears stays"
+                assert (await charged(egress, real.port, 0, copy)).startswith("ch_")
+                assert (await charged(egress, real.port, 1, untraced)).startswith("ch_")
+                assert (await charged(egress, real.port, 2, user)).startswith("real_")
+        assert real.orders == ["2"]
 
 
 @pytest.fixture(scope="module")

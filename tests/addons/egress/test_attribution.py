@@ -22,6 +22,14 @@ def test_a_trace_says_whose_call_it_is() -> None:
     assert attribute(None, []) == ("unattributed", "nothing", None)
 
 
+def test_what_is_called_for_a_dark_copy_is_neither_a_users_nor_synthetic() -> None:
+    copies = Run.of_copies("next")
+    assert attribute(copies, [Found.REAL]) == ("dark", "tag", copies)
+    assert attribute(None, [copies]) == ("dark", "trace", copies)
+    assert attribute(None, [copies, Found.REAL]) == ("real", "trace", None)
+    assert not A.dark
+
+
 @given(st.lists(st.sampled_from([A, B, *Found])))
 def test_at_any_doubt_it_is_no_synthetic_call(traces: list[Run | Found]) -> None:
     found = attribute(None, traces)

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 from mitmproxy import http
-from mitmproxy.test import tflow
+from mitmproxy.test import taddons, tflow
 
+from addons.dark.mark import is_mark
 from addons.egress.attribution import Attribution
 from addons.egress.calls import Calls, Passage
 from addons.egress.destinations import Destinations
@@ -127,3 +128,34 @@ def test_a_name_of_the_map_is_sent_on_and_keeps_its_name_before_an_address(
         *("synthetic", "trace"),
         *BEARING,
     )
+
+
+@pytest.mark.parametrize("believed", [True, False])
+def test_the_mark_of_a_dark_copy_counts_only_where_there_are_some(tallies: Tallies, believed: bool) -> None:
+    traces = Traces.create(sets=1 << 4, cells=1 << 10)
+    calls, flow = Calls(traces, tallies), call(**TRACED, X_Reamp_Dark="next")
+    before = flow.request.headers.fields
+    with taddons.context(calls) as context:
+        context.configure(calls, reamp_trust_dark=believed)
+        calls.requestheaders(flow)
+        follows = call(**TRACED)
+        calls.requestheaders(follows)
+    assert flow.request.headers.fields == before
+    copies = Run.of_copies("next")
+    known = Attribution("dark", "tag", copies), Attribution("dark", "trace", copies)
+    unknown = Attribution("unattributed", "unknown"), Attribution("unattributed", "unknown")
+    assert (attribution_of(flow), attribution_of(follows)) == (known if believed else unknown)
+    traces.close()
+
+
+@pytest.mark.parametrize(("party", "sent"), [("", ["next"]), ("third", [])])
+def test_what_is_called_for_a_dark_copy_bears_its_mark_inside_and_nowhere_else(
+    tallies: Tallies, party: str, sent: list[str]
+) -> None:
+    flow = call(X_Reamp_Dark="other")
+    mark(flow, Attribution("dark", "trace", Run.of_copies("next")))
+    flow.metadata[PARTY] = party
+    Passage(Destinations(), tallies).requestheaders(flow)
+    marks = [value.decode() for name, value in flow.request.headers.fields if is_mark(name)]
+    assert marks == sent
+    assert "baggage" not in flow.request.headers
