@@ -9,14 +9,14 @@ from pathlib import Path
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
-from addons.access import Tokens, objection
 from addons.books import Books
-from addons.certificate import Certificate
-from addons.controlport import ControlPort, Facts
+from addons.controlport.access import Tokens, objection
+from addons.controlport.certificate import Certificate
+from addons.controlport.port import ControlPort, Facts
 from addons.internals.modes import as_reverse
-from addons.lever import LatchingLever
+from addons.lever.latch import LatchingLever
+from addons.lever.stopsignal import announced
 from addons.ruling import check
-from addons.stopsignal import announced
 from addons.tag import Tag
 from captures.undumped import undumped
 from rules.exits import UserError

@@ -10,8 +10,8 @@ import typer
 from prometheus_client.core import Metric
 
 from addons.books import Books
+from addons.controlport.exposition import Exposition
 from addons.egress.annex import EgressPlan
-from addons.exposition import Exposition
 from reamp.cli import application
 from replayer.accounts import Accounts
 from replayer.latency import Recorder

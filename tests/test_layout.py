@@ -23,31 +23,22 @@ ROOMS = {
 
 WATCHED = {*ROOMS, "mitmproxy"}
 
-FOLDERS = (
-    "addons.dark",
-    "addons.fastlane",
-    "addons.internals",
-    "addons.parties",
-    "captures.exchange",
-    "drill.fairness",
-    "drill.judging",
-    "drill.running",
-    "drill.sources",
-    "drill.reporting",
-    "loadtag.integrations",
-    "replayer.announcing",
-    "replayer.lanes",
-    "replayer.preflight",
-    "replayer.reporting",
-    "replayer.safety",
-    "replayer.transport",
-)
-"""Folders inside a room that have a map of their own."""
-
 
 def sources(room: str) -> list[Path]:
     folder = ROOT / ("loadtag/src/loadtag" if room == "loadtag" else room)
     return sorted(folder.rglob("*.py"))
+
+
+FOLDERS = sorted(
+    {
+        ".".join(path.parent.relative_to(ROOT).parts).removeprefix("loadtag.src.")
+        for room in ROOMS
+        for path in sources(room)
+        if path.name == "__init__.py" and "commands" not in path.parts
+    }
+    - ROOMS.keys()
+)
+"""Folders inside a room, each with a map of its own. Commands have none: `reamp --help` tells what they are."""
 
 
 def imported(path: Path) -> set[str]:

@@ -17,8 +17,8 @@ from typing import NamedTuple, Self
 
 from addons.books import BOUNDS
 from addons.dark.comparison import Aspect
+from addons.processes.tallies import ROWS
 from addons.shared import Inherited, anonymous
-from addons.tallies import ROWS
 from rules.latency import CELLS, longest, place
 
 NOT_COPIED = ("excluded", "sampled_out", "unanswered", "too_long", "stopped", "shed")

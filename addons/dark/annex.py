@@ -10,16 +10,16 @@ from urllib.parse import SplitResult, urlsplit
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from addons.aide import Aide
 from addons.books import BOUNDS
-from addons.crew import ROWS_PER_WORKER
 from addons.dark.accounts import NOT_COPIED, OUTCOMES, SENT, Accounts, Sums, running
 from addons.dark.choosing import Chooser
 from addons.dark.comparison import Aspects
 from addons.dark.copying import MESSAGE
 from addons.dark.mark import NAME
 from addons.dark.settings import Settings
-from addons.lever import LatchingLever
+from addons.lever.latch import LatchingLever
+from addons.processes.aide import Aide
+from addons.processes.crew import ROWS_PER_WORKER
 from rules.exits import UserError
 from rules.units import MILLION, Duration, Rate, Share, Size, parse_address
 from rules.wire import Dark, DarkTimes

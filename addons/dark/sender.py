@@ -28,8 +28,8 @@ from addons.dark.bounds import Bounds
 from addons.dark.comparison import Answer, Aspect, Aspects, Checksum, differing, words
 from addons.dark.copying import MESSAGE, Asked, Copy, asked, unpacked
 from addons.dark.settings import Settings
-from addons.ear import Ear
-from addons.orders import Errand, Report
+from addons.processes.ear import Ear
+from addons.processes.orders import Errand, Report
 from rules.exits import Exit, leave
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,10 @@ A call meets, in this order:
   looked into. Pure.
 - `tunnels`: the add-on that obeys that, and what is put where mitmproxy asks which protocol comes next.
 - `attribution`: whose call it is, of what its headers and its trace say. Pure.
-- `calls`: the add-on that attributes it, and the one that tags it, passes it on and counts it; add-ons in between, such
-  as rules for third parties, find what is known in `marks`.
+- `calls`: the add-on that attributes it, and the one that tags it, passes it on and counts it; add-ons in between find
+  what is known in `marks`.
+- `thirdparties`: the add-on in between, for synthetic calls that would leave the trust boundary (`addons.parties` has
+  their rules).
 
 `serving` is the process and puts the chain together, `carrier` runs it, `annex` is what the supervisor holds for it,
 and `naming` what the two have in common.

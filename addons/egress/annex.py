@@ -12,14 +12,14 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from addons.aide import Aide
 from addons.egress.attribution import JUDGEMENTS
 from addons.egress.destinations import Destinations
 from addons.egress.naming import ANSWERED, COUNTED, DOORS, MEMORY, OUTCOMES
-from addons.holding import Holding
-from addons.listening import bind
 from addons.parties.policy import Policy
-from addons.tallies import Tallies
+from addons.processes.aide import Aide
+from addons.processes.holding import Holding
+from addons.processes.listening import bind
+from addons.processes.tallies import Tallies
 from addons.traces import Traces
 from rules.units import parse_address
 from rules.wire import EgressState

@@ -16,8 +16,8 @@ from addons.egress.destinations import Destinations
 from addons.egress.marks import CALL, HELD_BACK, OUTCOME, PARTY, TOKEN, attribution_of, mark
 from addons.glance import DARK, TRACE, glance
 from addons.passage import RUN, has_open_end, is_long
+from addons.processes.tallies import Tallies
 from addons.tag import Tag
-from addons.tallies import Tallies
 from addons.traceheaders import find as find_traces
 from addons.traces import Run, Traces
 from loadtag import headers

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from addons.doors import Doors
 from addons.egress.calls import Passage
 from addons.egress.destinations import Destinations
-from addons.embedding import Embedded
+from addons.embedded.master import Embedded
 from addons.internals.outward import EgressMode, Protocols
 from addons.internals.targets import read_targets_quickly
+from addons.processes.doors import Doors
 
 CORE_OPTIONS: dict[str, Any] = {
     "mode": [EgressMode.type_name],

@@ -14,8 +14,8 @@ COUNTED = (
     "forged",
     "refused",
 )
-"""What the egress counts, see `addons.tallies`: calls by kind, by what that was told, and by outcome; forged tags that
-were taken away; connections that would have come back to the sidecar."""
+"""What the egress counts, see `addons.processes.tallies`: calls by kind, by what that was told, and by outcome; forged
+tags that were taken away; connections that would have come back to the sidecar."""
 
 DOORS = "egress-door-"
 """What is inherited by this name and a number are the sockets to accept on."""

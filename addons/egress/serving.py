@@ -24,19 +24,19 @@ from typing import Any
 import certifi
 from pydantic import BaseModel, ConfigDict
 
-from addons.doors import Doors
-from addons.ear import Ear
 from addons.egress.calls import Calls, Passage
 from addons.egress.carrier import Carrier
 from addons.egress.destinations import Destinations
 from addons.egress.naming import COUNTED, DOORS, MEMORY
+from addons.egress.thirdparties import ThirdParties
 from addons.egress.tunnels import Tunnels
-from addons.holding import taken_over
 from addons.internals.loop import new_event_loop
-from addons.orders import Errand, Report
 from addons.parties.policy import Policy
-from addons.tallies import Tallies
-from addons.thirdparties import ThirdParties
+from addons.processes.doors import Doors
+from addons.processes.ear import Ear
+from addons.processes.holding import taken_over
+from addons.processes.orders import Errand, Report
+from addons.processes.tallies import Tallies
 from addons.traces import WRITERS, Traces
 from rules.exits import Exit, UserError, leave
 

@@ -8,7 +8,7 @@ from mitmproxy import http
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from addons.egress.destinations import Destinations
-from addons.tallies import Tallies
+from addons.processes.tallies import Tallies
 
 
 class Tunnels:

@@ -13,8 +13,8 @@ from mitmproxy.proxy import layers, mode_servers, mode_specs
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import Layer
 
-from addons.doors import Doors
 from addons.internals.handler import Handler
+from addons.processes.doors import Doors
 
 BACKLOG = 1024
 """Connections that may wait to be accepted: while a worker is replaced, they do."""

@@ -11,5 +11,5 @@ Read in this order:
 - `standin`: the answers of all rules, and the memory that gives one idempotency key one answer.
 - `policy`: all of it as one value, from the settings to the process that goes by it.
 
-`addons.thirdparties` is the add-on that uses them. Whatever is not certain of a synthetic call ends it here.
+`addons.egress.thirdparties` is the add-on that uses them. Whatever is not certain of a synthetic call ends it here.
 """

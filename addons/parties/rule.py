@@ -22,7 +22,7 @@ MAX_BODY = 1 << 20
 MAX_RULES = 200
 
 MAX_SIZE = 256 * 1024
-"""Characters of all rules: they go to the egress's process in one line (`addons.orders.MAX_LINE`)."""
+"""Characters of all rules: they go to the egress's process in one line (`addons.processes.orders.MAX_LINE`)."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
 _BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")

@@ -30,9 +30,9 @@ from rules.slo import Rule
 from rules.units import MILLION, Duration, Rate, Share, Size, parse_address
 
 if TYPE_CHECKING:
-    from addons.access import Tokens
+    from addons.controlport.access import Tokens
     from addons.dark.annex import DarkPlan
-    from addons.supervisor import Plan, Running
+    from addons.processes.supervisor import Plan, Running
 
 _USERS, _CONTROL, _EXTRA = "Users and app", "Control port and lever", "Synthetic traffic"
 _DARK = "Dark copies"
@@ -225,13 +225,13 @@ class SidecarSettings(EgressSettings):
 
     def tokens(self) -> "Tokens":
         """Give what requests to the control port from other machines have to bear."""
-        from addons.access import Tokens
+        from addons.controlport.access import Tokens
 
         return Tokens(self.control_token.get_secret_value(), self.admin_token.get_secret_value())
 
     @model_validator(mode="after")
     def _is_safe_to_reach(self) -> Self:
-        from addons.access import objection
+        from addons.controlport.access import objection
 
         if self.control_key is not None and self.control_cert is None:
             raise ValueError("--control-key: name the certificate it belongs to as well, with --control-cert")
@@ -1030,14 +1030,14 @@ def sidecar(
     # One line for each connection is noise on a busy proxy; what is ours, and everybody's warnings, stay.
     for name in ("mitmproxy", "uvicorn", "httpx", "hpack", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    from addons.supervisor import supervise
+    from addons.processes.supervisor import supervise
 
     asyncio.run(supervise(plan, read_again, lambda running: _announce(console, plan, running)))
 
 
 def _plan(flags: dict[str, Any], config: Path | None, *, no_capture: bool) -> "Plan":
     """Read the settings. Raises UserError."""
-    from addons.supervisor import Plan
+    from addons.processes.supervisor import Plan
 
     settings = effective(SidecarSettings, "sidecar", flags, config)
     if no_capture:

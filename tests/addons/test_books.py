@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from addons import reckoning
 from addons.books import KINDS, OUTCOMES, REASON, Books, Row
-from addons.controlport import ControlPort, Facts
-from addons.exposition import Exposition
-from addons.lever import LatchingLever
+from addons.controlport.exposition import Exposition
+from addons.controlport.port import ControlPort, Facts
+from addons.lever.latch import LatchingLever
 from captures.accounting import Counts, observed, settle
 from captures.worker import Worker as DiskWorker
 from loadtag import PublicKey, Revoked, Signer, Validity, Verifier
@@ -67,7 +67,7 @@ def test_any_reason_can_be_shown(reason: str) -> None:
 
 
 def test_the_process_that_serves_the_control_port_needs_no_proxy() -> None:
-    code = "import sys, addons.controlport, addons.lever; print('mitmproxy' in sys.modules)"
+    code = "import sys, addons.controlport.port, addons.lever.latch; print('mitmproxy' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout == "False\n"
 
@@ -217,7 +217,7 @@ async def test_the_control_port_tells_the_sum_of_all_workers() -> None:
 async def test_a_disk_that_hangs_holds_up_neither_the_lever_nor_whoever_moves_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("addons.controlport.PATIENCE", 0.05)
+    monkeypatch.setattr("addons.controlport.port.PATIENCE", 0.05)
     books, free, file = Books.alone(), threading.Event(), tmp_path / "lever.json"
     lever = LatchingLever(file, books.shared)
     port = ControlPort(books, lever, Verifier([], ""), Facts())

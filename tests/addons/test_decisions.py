@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from addons.granting import Granter, Subscription
-from addons.lever import LatchingLever
+from addons.controlport.granting import Granter, Subscription
+from addons.lever.latch import LatchingLever
 from addons.window import NOTES, SlidingSignal, Totals
 from rules.credit import CREDIT, Bucket
 from rules.latency import CELLS, place

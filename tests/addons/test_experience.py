@@ -14,10 +14,10 @@ from mitmproxy import http
 from mitmproxy.test import tflow
 
 from addons import reckoning
-from addons.access import Tokens
 from addons.books import KINDS, OUTCOMES, Books
-from addons.controlport import MAX_SUBSCRIBERS, ControlPort, Facts
-from addons.lever import LatchingLever
+from addons.controlport.access import Tokens
+from addons.controlport.port import MAX_SUBSCRIBERS, ControlPort, Facts
+from addons.lever.latch import LatchingLever
 from addons.meter import Meter
 from addons.passage import KIND, REFUSED
 from addons.recounting import TOLD, Recount

@@ -12,7 +12,7 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.master import Master
 
-from addons.embedded import CORE_OPTIONS
+from addons.embedded.sidecar import CORE_OPTIONS
 from addons.internals.quickening import carried, quicken
 from addons.lanes import Lanes
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from addons.books import Books
 from addons.dark import accounts as module
 from addons.dark.accounts import HANDED, NOT_COPIED, OUTCOMES, SEEN, Accounts, running
-from addons.tallies import ROWS
+from addons.processes.tallies import ROWS
 from rules.latency import longest, place
 
 

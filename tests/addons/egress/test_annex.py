@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from addons.egress.annex import Egress, EgressPlan
-from addons.holding import Holding
+from addons.processes.holding import Holding
 from rules.exits import UserError
 from tests.support.processes import free_port
 

@@ -13,7 +13,7 @@ from addons.egress.destinations import Destinations
 from addons.egress.marks import BY, CALL, OUTCOME, PARTY, TOKEN, attribution_of, mark
 from addons.egress.naming import COUNTED
 from addons.passage import RUN
-from addons.tallies import Tallies
+from addons.processes.tallies import Tallies
 from addons.traces import Found, Run, Traces
 from loadtag import headers
 

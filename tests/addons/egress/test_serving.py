@@ -8,8 +8,8 @@ import pytest
 
 from addons.egress.naming import COUNTED
 from addons.egress.serving import Settings, authorities, chain
-from addons.orders import Errand
-from addons.tallies import Tallies
+from addons.processes.orders import Errand
+from addons.processes.tallies import Tallies
 from addons.traces import Traces
 from rules.exits import UserError
 

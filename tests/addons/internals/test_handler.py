@@ -23,11 +23,11 @@ from mitmproxy.tcp import TCPFlow
 from mitmproxy.test import taddons
 from mitmproxy.utils import asyncio_utils
 
-from addons.doors import Doors
 from addons.internals.dispatch import hooks_of
 from addons.internals.handler import MAX_JOINED, Handler
 from addons.internals.modes import SidecarInstance, SidecarMode, as_reverse, as_sidecar, serve_through
 from addons.internals.quickening import carried
+from addons.processes.doors import Doors
 
 
 class Seen:

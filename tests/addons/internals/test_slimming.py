@@ -8,8 +8,8 @@ from tests.support.processes import ROOT
 TOLD = """
 from addons.internals.slimming import slim
 print(slim(), "flask" in sys.modules)
-import addons.worker
-print(addons.worker.Sidecar.__name__)
+import addons.processes.worker
+print(addons.processes.worker.Sidecar.__name__)
 """
 
 REFUSING = """

@@ -20,25 +20,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import loadtag
-from addons.access import Tokens
-from addons.aide import Annex, AnnexPlan
 from addons.books import Books
+from addons.controlport.access import Tokens
+from addons.controlport.judging import why_not
 from addons.credit import Credit
-from addons.crew import ROWS_PER_WORKER, Crew, aside
-from addons.holding import Holding, alone
-from addons.judging import why_not
-from addons.lever import LatchingLever
-from addons.listening import bind, bind_one
+from addons.lever.latch import LatchingLever
+from addons.lever.stopsignal import obeyed
+from addons.processes.aide import Annex, AnnexPlan
+from addons.processes.crew import ROWS_PER_WORKER, Crew, aside
+from addons.processes.holding import Holding, alone
+from addons.processes.listening import bind, bind_one
 from addons.revoking import Revocations
-from addons.stopsignal import obeyed
 from rules.exits import Exit, UserError
 from rules.slo import Rule
 from rules.units import Share, parse_address
 from rules.wire import Lever
 
 if TYPE_CHECKING:
-    from addons.certificate import Certificate
-    from addons.controlport import ControlPort, Facts
+    from addons.controlport.certificate import Certificate
+    from addons.controlport.port import ControlPort, Facts
 
 logger = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ class _Supervisor:
         try:
             await self._crew.hire()
             # While the workers load, which takes them longer.
-            from addons.controlport import ControlPort  # noqa: PLC0415
+            from addons.controlport.port import ControlPort  # noqa: PLC0415
 
             verifier = self._judge()
             self._certificate = _certificate(self._plan)
@@ -441,13 +441,13 @@ def _verifier(plan: Plan, revoked: loadtag.Revoked | None) -> loadtag.Verifier:
 
 
 def _certificate(plan: Plan) -> "Certificate | None":
-    from addons.certificate import Certificate  # noqa: PLC0415 - only when the workers are on their way
+    from addons.controlport.certificate import Certificate  # noqa: PLC0415 - only when the workers are on their way
 
     return Certificate(plan.control_cert, plan.control_key) if plan.control_cert else None
 
 
 def _facts(plan: Plan) -> "Facts":
-    from addons.controlport import Facts  # noqa: PLC0415 - only when the workers are on their way
+    from addons.controlport.port import Facts  # noqa: PLC0415 - only when the workers are on their way
 
     return Facts(
         upstream="" if plan.tap else f"reverse:{plan.upstream}",

@@ -6,10 +6,10 @@ from typing import Any
 from mitmproxy.addons.next_layer import NextLayer
 
 from addons.chain import Chain
-from addons.doors import Doors
-from addons.embedding import Embedded
+from addons.embedded.master import Embedded
 from addons.internals.quickening import carried
 from addons.lanes import Lanes
+from addons.processes.doors import Doors
 
 CORE_OPTIONS: dict[str, Any] = {
     "keep_host_header": True,  # the app sees the host that its users typed

@@ -1,4 +1,4 @@
-"""One worker: ``python -m addons.worker``, started by the supervisor and by nobody else.
+"""One worker: ``python -m addons.processes.worker``, started by the supervisor and by nobody else.
 
 It is told what to do on stdin and answers on stdout (`orders`). When stdin ends, the supervisor is gone, and with it
 the control port and the hand on the lever: from then on no synthetic request passes, and real ones go on until somebody
@@ -23,12 +23,12 @@ from pathlib import Path
 
 from addons.books import BEAT, Books, Row
 from addons.chain import Chain, worker_chain
-from addons.doors import Doors
-from addons.ear import Ear
-from addons.embedded import Sidecar
-from addons.holding import taken_over
+from addons.embedded.sidecar import Sidecar
 from addons.internals.loop import new_event_loop
-from addons.orders import Assignment, Report
+from addons.processes.doors import Doors
+from addons.processes.ear import Ear
+from addons.processes.holding import taken_over
+from addons.processes.orders import Assignment, Report
 from rules.exits import Exit, UserError, leave
 
 logger = logging.getLogger(__name__)

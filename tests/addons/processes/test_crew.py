@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from addons import child
-from addons import crew as crews
 from addons.books import Books, Row
-from addons.crew import ROWS_PER_WORKER, Crew, Hand
-from addons.holding import Holding
-from addons.listening import bind
-from addons.orders import Assignment
+from addons.processes import child
+from addons.processes import crew as crews
+from addons.processes.crew import ROWS_PER_WORKER, Crew, Hand
+from addons.processes.holding import Holding
+from addons.processes.listening import bind
+from addons.processes.orders import Assignment
 from captures.accounting import settle
 from rules.exits import UserError
 from rules.units import Size
@@ -162,7 +162,7 @@ async def test_without_a_free_row_a_replacement_waits_for_one(
     agency: Agency, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await agency.begin()
-    monkeypatch.setattr("addons.posts.FIRST_DELAY", 0.01)
+    monkeypatch.setattr("addons.processes.posts.FIRST_DELAY", 0.01)
     rows, agency.crew._free[:] = agency.crew._free[:], []
     monkeypatch.setattr(crews, "_on_disk", lambda *_: time.sleep(0.2))
     agency.hired[0].die()

@@ -12,13 +12,13 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from addons.access import Tokens
-from addons.aide import Annex
 from addons.books import KINDS, OUTCOMES, Books
-from addons.controlport import ControlPort, Facts
+from addons.controlport.access import Tokens
+from addons.controlport.port import ControlPort, Facts
 from addons.dark.accounts import HANDED, SEEN
 from addons.egress.annex import EgressPlan
-from addons.lever import LatchingLever
+from addons.lever.latch import LatchingLever
+from addons.processes.aide import Annex
 from loadtag import Verifier
 from tests.support.chromium import launched
 from tests.support.dark import dark_plan

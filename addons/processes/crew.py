@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from addons.books import BEAT, Books, Row
-from addons.child import AT_ONCE, END_WITHIN, Child, gone, how, start
-from addons.holding import Holding
-from addons.orders import Assignment, Order, Report
-from addons.posts import Restarts, cover
+from addons.processes.child import AT_ONCE, END_WITHIN, Child, gone, how, start
+from addons.processes.holding import Holding
+from addons.processes.orders import Assignment, Order, Report
+from addons.processes.posts import Restarts, cover
 from captures.worker import Worker as Thread
 from rules.exits import Exit, UserError
 from rules.wire import Worker, WorkerState
@@ -45,7 +45,7 @@ class Hand(Child):
     @classmethod
     async def hire(cls, assignment: Assignment, inherited: Sequence[int], row: Row, restarts: int) -> "Hand":
         """Start a process."""
-        hand = cls(await start("addons.worker", inherited), row, restarts)
+        hand = cls(await start("addons.processes.worker", inherited), row, restarts)
         hand.attends = [assignment.post]
         hand.say(assignment.line())
         return hand

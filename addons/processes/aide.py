@@ -14,11 +14,11 @@ from typing import Any, Protocol
 from prometheus_client.core import Metric
 from pydantic import BaseModel
 
-from addons.child import AT_ONCE, END_WITHIN, Child, gone, how, start
-from addons.ear import PULSE
-from addons.orders import Errand, Report
-from addons.posts import Restarts
-from addons.tallies import ROWS
+from addons.processes.child import AT_ONCE, END_WITHIN, Child, gone, how, start
+from addons.processes.ear import PULSE
+from addons.processes.orders import Errand, Report
+from addons.processes.posts import Restarts
+from addons.processes.tallies import ROWS
 from rules.exits import UserError
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from signal import Signals
 
 from pydantic import ValidationError
 
-from addons.orders import DRAIN, MAX_LINE, RETIRE, Order, Report
+from addons.processes.orders import DRAIN, MAX_LINE, RETIRE, Order, Report
 from rules.exits import Exit, UserError
 from rules.wire import SECRETS
 

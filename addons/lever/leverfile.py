@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from addons.people import user
+from addons.lever.people import user
 from rules.wire import Lever
 
 EVERY = 0.005

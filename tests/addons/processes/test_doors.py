@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 
-from addons.doors import Doors
+from addons.processes.doors import Doors
 
 
 async def _serve(one: socket.socket) -> asyncio.Server:

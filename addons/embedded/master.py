@@ -15,12 +15,12 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.master import Master
 
-from addons.doors import Doors
-from addons.farewell import Farewell
+from addons.embedded.farewell import Farewell
+from addons.embedded.starting import Started, StartErrors
 from addons.internals.modes import serve_through
 from addons.internals.quickening import quicken
-from addons.orders import DRAIN, RETIRE
-from addons.starting import Started, StartErrors
+from addons.processes.doors import Doors
+from addons.processes.orders import DRAIN, RETIRE
 from rules.exits import UserError
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Self
 
-from addons.orders import MAX_LINE, Order, Report
+from addons.processes.orders import MAX_LINE, Order, Report
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from addons.access import Tokens
 from addons.books import Books
-from addons.controlport import ControlPort
-from addons.crew import Crew
-from addons.holding import Holding
-from addons.supervisor import Plan, Running, _Supervisor
+from addons.controlport.access import Tokens
+from addons.controlport.port import ControlPort
+from addons.processes.crew import Crew
+from addons.processes.holding import Holding
+from addons.processes.supervisor import Plan, Running, _Supervisor
 from rules.exits import UserError
 from rules.units import Share
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from addons.holding import Holding, in_charge
-from addons.listening import bind, bind_one
+from addons.processes.holding import Holding, in_charge
+from addons.processes.listening import bind, bind_one
 from rules.exits import UserError
 from rules.units import UnitError
 

@@ -7,7 +7,7 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from addons.access import is_loopback
+from addons.controlport.access import is_loopback
 
 MAX_CONNECTIONS = 256
 """Connections at once. What is more is answered with 503 or closed: it must not take the descriptors that the owner

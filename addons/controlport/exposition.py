@@ -13,9 +13,9 @@ from typing import get_args
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from addons import reckoning
-from addons.aide import Annex
 from addons.books import BOUNDS, KINDS, Books
 from addons.credit import Credit
+from addons.processes.aide import Annex
 from rules.units import MILLION
 from rules.wire import Judged, Worker, WorkerState
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from addons.access import Tokens
-from addons.attempts import PER_ADDRESS
 from addons.books import Books
-from addons.certificate import Certificate
-from addons.controlport import ControlPort, Facts
-from addons.lever import LatchingLever
-from addons.leverfile import LeverFile
-from addons.stopsignal import Pull, announced, obeyed
+from addons.controlport.access import Tokens
+from addons.controlport.attempts import PER_ADDRESS
+from addons.controlport.certificate import Certificate
+from addons.controlport.port import ControlPort, Facts
+from addons.lever.latch import LatchingLever
+from addons.lever.leverfile import LeverFile
+from addons.lever.stopsignal import Pull, announced, obeyed
 from loadtag import Verifier
 from rules.exits import UserError
 from tests.captures.making import eventually
@@ -186,8 +186,8 @@ async def test_a_file_that_cannot_be_looked_for_counts_as_there(port: ControlPor
 async def test_a_file_system_that_hangs_pulls_and_holds_nobody_up(
     port: ControlPort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("addons.leverfile.HANGS", 0.3)
-    monkeypatch.setattr("addons.leverfile.ANSWER", 0.2)
+    monkeypatch.setattr("addons.lever.leverfile.HANGS", 0.3)
+    monkeypatch.setattr("addons.lever.leverfile.ANSWER", 0.2)
     await port.watch(tmp_path / "stop")
     assert not port.books.shared.engaged
     hanging = asyncio.Event()
@@ -319,12 +319,12 @@ async def test_who_says_nothing_or_too_much_is_not_waited_for(
     assert b"200 OK" in await spoken(served, head + b"connection: close\r\n\r\n")
     assert (await spoken(served, head + b"x: " + b"y" * 70_000 + b"\r\n\r\n")).startswith(b"HTTP/1.1 400")
     assert (await spoken(served, b"GET /" + b"y" * 70_000 + b" HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 400")
-    monkeypatch.setattr("addons.visitors.FIRST_WORD", 0.1)
+    monkeypatch.setattr("addons.controlport.visitors.FIRST_WORD", 0.1)
     assert await spoken(served, b"") == b""
     assert await spoken(served, head) == b""
     again = await spoken(served, head + b"\r\n" + head)  # neither is a second request that never ends
     assert again.count(b"200 OK") == 1
-    monkeypatch.setattr("addons.controlport.PATIENCE", 0.1)
+    monkeypatch.setattr("addons.controlport.port.PATIENCE", 0.1)
     cut = b"POST /v1/lever HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\nconnection: close\r\n"
     assert b"400 Bad Request" in await spoken(served, cut + b'content-length: 100\r\n\r\n{"engaged": true')
     assert not served.lever.engaged
@@ -333,7 +333,7 @@ async def test_who_says_nothing_or_too_much_is_not_waited_for(
 async def test_a_handshake_that_never_comes_holds_nothing_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("addons.controlport.HANDSHAKE", 0.2)
+    monkeypatch.setattr("addons.controlport.port.HANDSHAKE", 0.2)
     _, _ = certificate(tmp_path, "127.0.0.1")
     (tmp_path / "server.pem").chmod(0o600)
     port = port_with(tmp_path / "lever.json", TOKENS)
@@ -345,7 +345,7 @@ async def test_a_handshake_that_never_comes_holds_nothing_for_long(
 
 
 async def test_who_takes_nothing_any_more_keeps_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("addons.controlport.UNREAD", 0.3)
+    monkeypatch.setattr("addons.controlport.port.UNREAD", 0.3)
     monkeypatch.setattr("addons.watchman.EXPERIENCE_INTERVAL", 0.001)
     port = port_with(tmp_path / "lever.json", TOKENS)
     await port.start("127.0.0.1:0")
@@ -363,10 +363,10 @@ async def test_who_takes_nothing_any_more_keeps_no_place(tmp_path: Path, monkeyp
 async def test_however_many_come_from_elsewhere_this_machine_can_stop(
     served: ControlPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("addons.visitors.MAX_CONNECTIONS", 4)
-    monkeypatch.setattr("addons.visitors.RESERVED", 4)
+    monkeypatch.setattr("addons.controlport.visitors.MAX_CONNECTIONS", 4)
+    monkeypatch.setattr("addons.controlport.visitors.RESERVED", 4)
     near = iter([False] * 6 + [True] * 10)
-    monkeypatch.setattr("addons.visitors.is_loopback", lambda _address: next(near))
+    monkeypatch.setattr("addons.controlport.visitors.is_loopback", lambda _address: next(near))
     host, _, number = served.address.rpartition(":")
     crowd = [await asyncio.open_connection(host, int(number)) for _ in range(6)]
     async with asyncio.timeout(10):  # the two that are too many are closed, the others may wait

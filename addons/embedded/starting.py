@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from addons.doors import Doors
+from addons.processes.doors import Doors
 from rules.exits import UserError
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from addons.posts import FORGIVEN_AFTER, LONGEST_DELAY, Restarts, cover
+from addons.processes.posts import FORGIVEN_AFTER, LONGEST_DELAY, Restarts, cover
 
 
 def test_the_first_death_is_an_accident_and_the_pauses_then_double_up_to_a_bound() -> None:

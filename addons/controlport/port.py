@@ -26,20 +26,20 @@ from starlette.routing import Route
 
 import loadtag
 from addons import reckoning
-from addons.access import Act, Asker, Tokens, no_change, refusal
-from addons.aide import Annex
-from addons.attempts import Attempts
 from addons.books import Books
-from addons.certificate import Certificate
+from addons.controlport.access import Act, Asker, Tokens, no_change, refusal
+from addons.controlport.attempts import Attempts
+from addons.controlport.certificate import Certificate
+from addons.controlport.exposition import Exposition
+from addons.controlport.granting import Granter
+from addons.controlport.judging import judge, why_not
+from addons.controlport.overrun import Overrun
+from addons.controlport.statuspage import page
+from addons.controlport.visitors import MAX_CONNECTIONS, Visitor
 from addons.credit import Credit
-from addons.exposition import Exposition
-from addons.granting import Granter
-from addons.judging import judge, why_not
-from addons.lever import LatchingLever
-from addons.leverfile import LeverFile
-from addons.overrun import Overrun
-from addons.statuspage import page
-from addons.visitors import MAX_CONNECTIONS, Visitor
+from addons.lever.latch import LatchingLever
+from addons.lever.leverfile import LeverFile
+from addons.processes.aide import Annex
 from addons.watchman import Watchman
 from addons.window import SlidingSignal, Totals
 from captures.worker import Worker as DiskWorker

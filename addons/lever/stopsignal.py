@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-from addons.people import user
+from addons.lever.people import user
 
 NUMBER = signal.SIGUSR1
 

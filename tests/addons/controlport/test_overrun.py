@@ -5,7 +5,7 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from addons.overrun import LATE_NS, SOME, WINDOW_NS, Overrun
+from addons.controlport.overrun import LATE_NS, SOME, WINDOW_NS, Overrun
 from rules.experience import SECOND_NS
 
 STEP = SECOND_NS // 2

@@ -25,12 +25,12 @@ from mitmproxy.proxy.layers.http._http1 import Http1Client
 from addons.egress.calls import Calls, Passage
 from addons.egress.destinations import Destinations
 from addons.egress.naming import COUNTED
+from addons.egress.thirdparties import ThirdParties
 from addons.egress.tunnels import Tunnels
 from addons.internals.outward import EgressMode, Protocols
 from addons.internals.quickening import quicken
 from addons.parties.policy import Policy
-from addons.tallies import Tallies
-from addons.thirdparties import ThirdParties
+from addons.processes.tallies import Tallies
 from addons.traces import Traces
 from loadtag import headers
 from loadtag.keys import generate, load_private
@@ -440,7 +440,7 @@ async def test_what_can_not_be_judged_or_answered_is_blocked_and_real_calls_go_o
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("a fault")
 
-    places = ("parties.choice.Chooser.choose", "parties.standin.StandIn.answer", "thirdparties._response")
+    places = ("parties.choice.Chooser.choose", "parties.standin.StandIn.answer", "egress.thirdparties._response")
     for name in (f"addons.{place}" for place in places):
         async with provider() as real, egress(CHARGE) as out, out.client() as client:
             with monkeypatch.context() as patch:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from addons.access import Act, Asker, Tokens, no_change, objection, refusal
-from addons.attempts import Attempts
+from addons.controlport.access import Act, Asker, Tokens, no_change, objection, refusal
+from addons.controlport.attempts import Attempts
 
 CONTROL, ADMIN = "look-and-stop-0123456789", "reset-too-0123456789"
 TOKENS = Tokens(CONTROL, ADMIN)

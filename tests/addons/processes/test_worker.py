@@ -5,14 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from addons import worker
-from addons.doors import Doors
-from addons.ear import Ear
-from addons.orders import Assignment, Order
+from addons.processes import worker
+from addons.processes.doors import Doors
+from addons.processes.ear import Ear
+from addons.processes.orders import Assignment, Order
 
 if TYPE_CHECKING:
     from addons.chain import Chain
-    from addons.embedded import Sidecar
+    from addons.embedded.sidecar import Sidecar
 
 
 class _Full(Doors):

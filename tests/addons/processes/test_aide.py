@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from addons import aide as aides
-from addons.aide import Aide
-from addons.tallies import ROWS, Tallies
+from addons.processes import aide as aides
+from addons.processes.aide import Aide
+from addons.processes.tallies import ROWS, Tallies
 from rules.exits import UserError
 
 HELPER = """
 import asyncio, sys
-from addons.ear import Ear
-from addons.orders import Errand, Report
-from addons.tallies import Tallies
+from addons.processes.ear import Ear
+from addons.processes.orders import Errand, Report
+from addons.processes.tallies import Tallies
 
 async def work():
     ear = await Ear.begin()
@@ -45,7 +45,7 @@ sys.exit(asyncio.run(work()))
 @pytest.fixture
 async def tallies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tallies]:
     (tmp_path / "some_aide.py").write_text(HELPER)
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{root}")
     made = Tallies.create(["begun", "told"])
     yield made
