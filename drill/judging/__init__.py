@@ -7,7 +7,7 @@ Read in this order:
 - `figures`: the incident's own figures. `reading`: a drill's folder becomes evidence. Edge.
 - `bootstrap`: how far a share can be from the one that was measured. `criteria`: what has to hold, held against it.
 - `rows`: each route, all together, and the small ones. `saturation`: requests that pile up. `down`: a
-  target that goes down for good.
+  target that goes down for good. `turned`: one that turns users away.
 - `headroom`: how much it bears, and what gives way first.
 - `objections`: what stands against a verdict, however good or bad the figures are. `conditions`: what it depends on.
 - `judging`: the decision.

@@ -42,6 +42,8 @@ class Past:
     """Seconds that its answers took together."""
     told: "Told | None" = None
     """Where a source tells of routes and not of requests."""
+    turned: Mapping[int, int] = field(default_factory=dict)
+    """Statuses of 4xx by how often, where outcomes are known of each record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class Played:
     sent: Mapping[Name, int] = field(default_factory=dict)
     left_out: Mapping[Name, int] = field(default_factory=dict)
     """Not sent because they change things."""
+    turned: Mapping[Name, Mapping[int, int]] = field(default_factory=dict)
+    """Answers of 4xx: statuses by how often."""
     own: Mapping[Name, float] = field(default_factory=dict)
     """Seconds that a request took in the quietest moment that was seen."""
     course: tuple[Instant, ...] = ()
@@ -148,6 +152,7 @@ class Played:
             service=_merged(self.service, names),
             sent=_summed(self.sent, names),
             left_out=_summed(self.left_out, names),
+            turned=_added(self.turned, names),
             own=_least(self.own, names),
         )
 
@@ -239,6 +244,13 @@ def _summed(given: Mapping[Name, int], names: Mapping[Name, Name]) -> dict[Name,
     return dict(found)
 
 
+def _added(given: Mapping[Name, Mapping[int, int]], names: Mapping[Name, Name]) -> dict[Name, Counter[int]]:
+    found: dict[Name, Counter[int]] = {}
+    for name, counts in given.items():
+        found.setdefault(names.get(name, name), Counter()).update(counts)
+    return found
+
+
 def _least(given: Mapping[Name, float], names: Mapping[Name, Name]) -> dict[Name, float]:
     found: dict[Name, float] = {}
     for name, value in given.items():
@@ -254,4 +266,5 @@ def _both(a: Past, b: Past) -> Past:
         together((a.blocks, b.blocks)),
         None if a.time is None or b.time is None else a.time + b.time,
         (a if a.count >= b.count else b).told,
+        Counter(a.turned) + Counter(b.turned),
     )

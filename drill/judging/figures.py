@@ -21,6 +21,7 @@ class _Gathered:
         self.known = [0] * BLOCKS
         self.failed = [0] * BLOCKS
         self.total_ns = 0
+        self.turned: Counter[int] = Counter()
 
     def blocks(self) -> Blocks:
         found = zip(self.times, self.known, self.failed, strict=True)
@@ -56,6 +57,8 @@ def past(story: Story, records: Iterable[Record]) -> tuple[dict[Name, Past], tup
         failed = record.status == 0 or record.status >= 500
         into.known[place] += 1
         into.failed[place] += failed
+        if 400 <= record.status < 500:
+            into.turned[record.status] += 1
         done[point] += 1
         failures[point] += failed
         if record.duration_ns > 0:
@@ -70,7 +73,7 @@ def past(story: Story, records: Iterable[Record]) -> tuple[dict[Name, Past], tup
     names = [(route.method, route.template) for route in routes.all]
     timed = any(each.total_ns for each in gathered)
     found = {
-        name: Past(each.count, each.blocks(), each.total_ns / 1e9 if timed else None)
+        name: Past(each.count, each.blocks(), each.total_ns / 1e9 if timed else None, turned=each.turned)
         for name, each in zip(names, gathered, strict=True)
     }
     return _with_told(found, story), points

@@ -9,6 +9,7 @@ from drill.judging.evidence import BLOCKS, EMPTY, Evidence, Played, together
 from drill.judging.figures import p95
 from drill.judging.rows import Line, lines, work
 from drill.judging.saturation import pile
+from drill.judging.turned import turned_away
 from drill.judging.verdict import GaveWay, Headroom, Judgement, Rung
 from replayer.comparison import Block
 from replayer.reporting.figures import share as share_text
@@ -54,6 +55,9 @@ def tried(
         else:
             judged = lines(evidence, played, factor, expressions, baseline)
             here, why = _judgement(judged, played), ""
+            away = turned_away(evidence, played, judged[0].names)
+            if here == "holds" and away is not None:
+                here, why = "unclear", f"{share_text(away.share)} were turned away, most with {away.status}"
             if here == "holds" and judgement != "holds" and factor > evidence.record.amplify:
                 here, why = "unclear", f"all requests together hold, but {evidence.record.amplify} is not proven"
             found.append(_tried(factor, played, judged, here, why or _why(judged, played, here)))

@@ -174,6 +174,7 @@ def _against_good(
                 settle="Run it again with more --repeat: whether that was a slow spell, the others tell.",
             )
         )
+    reasons += objections.turned(evidence, played, judged)
     reasons += objections.sender(played)
     reasons += objections.mix(evidence, played, judged)
     reasons += objections.saturated(piles)

@@ -12,6 +12,7 @@ from drill.judging.down import Down, down
 from drill.judging.evidence import Evidence, Played
 from drill.judging.rows import Line
 from drill.judging.saturation import Pile
+from drill.judging.turned import turned_away
 from drill.judging.verdict import Judgement, Reason, Rung
 from replayer.reporting.figures import share as share_text
 from replayer.reporting.figures import time as time_text
@@ -172,6 +173,41 @@ def _rates(whole: Sequence[Played], lines: Sequence[Line], *, left: bool) -> lis
                 )
             ]
     return []
+
+
+def turned(evidence: Evidence, played: Sequence[Played], lines: Sequence[Line]) -> list[Reason]:
+    """Tell of which routes users were turned away: whoever sends them away bears any load."""
+    changed = set() if evidence.fairness is None else {f.route for f in evidence.fairness.findings if f.on_purpose}
+    found = []
+    for line in lines:
+        # A route that production always answered with 404 shows only where its own answers are known.
+        judged = line.scope == "all" or (line.scope == "one" and evidence.story.outcomes == "records")
+        away = turned_away(evidence, played, line.names) if judged and line.row.name not in changed else None
+        if away is None:
+            continue
+        known = (
+            "what production answered is not known" if away.before is None else f"production {share_text(away.before)}"
+        )
+        found.append(
+            Reason(
+                kind="clone",
+                route=line.row.name if line.row.method else None,
+                text=f"The clone turned {share_text(away.share)} of {line.row.name} away, most with {away.status}; "
+                f"{known}: that costs it nothing, and nobody was served.",
+                settle=_ADMITTED.get(away.status, _ADMITTED[404]),
+            )
+        )
+    # All together are told of only if no route shows it.
+    return found[1:] if len(found) > 1 and found[0].route is None else found
+
+
+_LOGIN = "Send it what the clone takes for a valid session: --token-from, --set-header."
+_ADMITTED = {
+    401: _LOGIN,
+    403: _LOGIN,
+    404: "See what the clone answers and why: data that are missing, forms and sessions of last night, --rewrite.",
+    429: "Take the clone's limit of requests off for the drill; if the fix is that limit, it serves so many fewer.",
+}
 
 
 def clone(findings: Sequence[Finding], asked: bool, verdict: str) -> list[Reason]:

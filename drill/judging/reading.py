@@ -115,6 +115,7 @@ def _played(runs: Path, step: Step, begin_ns: int, interval: float, points: int)
         service=gathered.blocks(gathered.service),
         sent=dict(gathered.sent),
         left_out=dict(gathered.left_out),
+        turned=gathered.turned,
         own=gathered.own,
         course=tuple(_instant(second) for second in course if cut is None or second.end <= cut),
         points=_points(folder, course, begin, interval, points),
@@ -140,6 +141,7 @@ class _Gathered:
         self.failed: dict[Name, list[int]] = {}
         self.sent: Counter[Name] = Counter()
         self.left_out: Counter[Name] = Counter()
+        self.turned: dict[Name, Counter[int]] = {}
         self.own: dict[Name, float] = {}
 
     def add(self, stretch: Stretch) -> None:
@@ -162,6 +164,8 @@ class _Gathered:
         self.requests[name][place] += sum(stretch.statuses.values()) + errors
         self.failed[name][place] += errors + sum(n for status, n in stretch.statuses.items() if status >= 500)
         self.sent[name] += stretch.sent
+        turned = {status: count for status, count in stretch.statuses.items() if 400 <= status < 500}
+        self.turned.setdefault(name, Counter()).update(turned)
         middle = _median(stretch.service)
         if middle is not None:
             self.own[name] = min(middle, self.own.get(name, middle))

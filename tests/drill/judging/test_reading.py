@@ -32,7 +32,7 @@ def step(number: int, **more: object) -> Step:
     return Step.model_validate({**plain, **more})
 
 
-def played(runs: Path, name: str, *, slow: float = 0.05, failing: int = 0) -> None:
+def played(runs: Path, name: str, *, slow: float = 0.05, failing: int = 0, turned: int = 0) -> None:
     """Write a run's books: each second 50 requests, of which every fifth is on /slow."""
     folder = Folder(runs, name, Plan(recording=Path("incident.reamp"), to="http://127.0.0.1:1", idle_target=True))
     for second in range(SECONDS):
@@ -40,7 +40,8 @@ def played(runs: Path, name: str, *, slow: float = 0.05, failing: int = 0) -> No
         for path, count, took in (("/", 40, 0.01), ("/slow", 10, slow)):
             micros = {round(took * 1e6): count}
             bad = failing if path == "/slow" else 0
-            statuses = Counter({200: count - bad, 503: bad})
+            away = turned if path == "/slow" else 0
+            statuses = Counter({200: count - bad - away, 503: bad, 429: away})
             route = Route("GET", path, count, count, 0, statuses, latency=Counter(micros), service=Counter(micros))
             route.recorded = Recorded()
             folder.route(packed(route, float(second), second + 1.0))
@@ -132,6 +133,42 @@ def test_sweeps_lie_where_they_were_played(folder: Path) -> None:
     assert (swept.begin, swept.seconds, swept.factor) == (5.0, 10.0, Factor.parse("2x"))
     assert swept.points[0].seconds == 0
     assert swept.points[5].requests == 50
+
+
+def test_a_clone_that_turns_users_away_does_not_serve_them(folder: Path) -> None:
+    """A limit of requests, for example, which the check does not meet: that asks one at a time."""
+    for number in (4, 5, 6):
+        played(folder / "runs", f"run{number}", turned=9)
+    save(folder, *(step(number) for number in (4, 5, 6)))
+    found = judge(read(folder), made=1.0)
+    assert (found.outcome, [reason.kind for reason in found.reasons]) == ("NOT PROVEN", ["clone"])
+    assert found.reasons[0].route == "GET /slow"
+    assert "turned 90.0% of GET /slow away, most with 429; production 0%" in found.reasons[0].text
+    assert "limit" in found.reasons[0].settle
+
+
+@pytest.mark.parametrize("then", [404, 0])
+def test_one_that_turns_as_many_away_as_production_did_is_fair(folder: Path, then: int) -> None:
+    outcomes = "records" if then else "routes"
+    told = Story(source="capture", told="a Friday", begin_ns=BEGIN, end_ns=END, times="kept", outcomes=outcomes)
+    told = told.model_copy(update={"statuses": {} if then else {"2XX": 800, "4XX": 200}})
+    records = (
+        record(n / RATE, "/slow" if n % 5 == 0 else "/", status=then if n % 5 == 0 else 200 * bool(then))
+        for n in range(SECONDS * RATE)
+    )
+    write_incident(folder / "incident.reamp", told, records, force=True)
+    for number in (4, 5, 6):
+        played(folder / "runs", f"run{number}", turned=10)
+    save(folder, *(step(number) for number in (4, 5, 6)))
+    assert judge(read(folder), made=1.0).outcome == "HOLDS"
+
+
+def test_louder_where_users_are_turned_away_nothing_is_shown(folder: Path) -> None:
+    played(folder / "runs", "run4", turned=10)
+    swept = step(4, kind="sweep", factor="1.5x")
+    save(folder, *(step(number) for number in (1, 2, 3)), swept)
+    found = judge(read(folder), made=1.0)
+    assert (found.outcome, found.headroom and str(found.headroom.factor)) == ("HOLDS", "1x")
 
 
 def fallen(runs: Path, name: str, kind: str, *, after: int = 8, failing: int = 0) -> None:
