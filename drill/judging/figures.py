@@ -8,7 +8,9 @@ from drill.judging.evidence import BLOCKS, Blocks, Past, Point, Told, interval_o
 from drill.judging.verdict import Known
 from drill.story import Story
 from replayer.comparison import Block
+from replayer.encoding import AS_RECORDED
 from replayer.latency import quantiles_of, rank
+from replayer.rewriting import Rewriting
 from replayer.routes import Name, Routes, rounded
 
 
@@ -28,10 +30,13 @@ class _Gathered:
         return tuple(Block(dict(times), known, failed) for times, known, failed in found)
 
 
-def past(story: Story, records: Iterable[Record]) -> tuple[dict[Name, Past], tuple[Point, ...]]:
+def past(
+    story: Story, records: Iterable[Record], rewriting: Rewriting = AS_RECORDED
+) -> tuple[dict[Name, Past], tuple[Point, ...]]:
     """Add an incident up: by route, under the names that paths show by themselves, and over time.
 
-    A duration of 0 is one that nobody knows, as in an access log without times.
+    Paths are those that are sent in a drill, so that a route has one name then and now. A duration of 0 is one that
+    nobody knows, as in an access log without times.
     """
     seconds = story.seconds
     interval = interval_of(seconds)
@@ -43,7 +48,7 @@ def past(story: Story, records: Iterable[Record]) -> tuple[dict[Name, Past], tup
     tells = story.outcomes == "records"
     length = max(1, story.end_ns - story.begin_ns)
     for record in records:
-        number = routes.number(record.method, record.path)
+        number = routes.number(record.method, _sent(record.path, rewriting))
         if number == len(gathered):
             gathered.append(_Gathered())
         into = gathered[number]
@@ -76,15 +81,20 @@ def past(story: Story, records: Iterable[Record]) -> tuple[dict[Name, Past], tup
         name: Past(each.count, each.blocks(), each.total_ns / 1e9 if timed else None, turned=each.turned)
         for name, each in zip(names, gathered, strict=True)
     }
-    return _with_told(found, story), points
+    return _with_told(found, story, rewriting), points
 
 
-def _with_told(found: dict[Name, Past], story: Story) -> dict[Name, Past]:
+def _sent(path: str, rewriting: Rewriting) -> str:
+    """Give what is sent in the place of a path; itself, if it is not sent."""
+    return (rewriting.path(path) or path) if rewriting.paths else path
+
+
+def _with_told(found: dict[Name, Past], story: Story, rewriting: Rewriting) -> dict[Name, Past]:
     """Add what a source tells of routes only."""
     if story.outcomes != "routes":
         return found
     for route in story.routes:
-        name = (route.method, route.template)
+        name = (route.method, _sent(route.template, rewriting))
         counted = found.get(name)
         found[name] = Past(
             counted.count if counted else 0,

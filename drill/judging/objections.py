@@ -119,21 +119,21 @@ def mix(evidence: Evidence, played: Sequence[Played], lines: Sequence[Line]) -> 
         return []
     outside = evidence.story.outside
     missing = outside.share if outside is not None and outside.filled == "left-out" else 0.0
-    names = {name for line in lines for name in line.names}
-    known = 1 - missing
-    apart = missing + sum(
-        max(
-            0.0,
-            known * (evidence.past[name].count if name in evidence.past else 0) / evidence.requests
-            - sum(each.sent.get(name, 0) for each in whole) / sent,
-        )
-        for name in names
-    )
+    more = {
+        name: sum(each.sent.get(name, 0) for each in whole) / sent
+        - (1 - missing) * (evidence.past[name].count if name in evidence.past else 0) / evidence.requests
+        for name in sorted({name for line in lines for name in line.names})
+    }
+    apart = missing + sum(max(0.0, -each) for each in more.values())
     left = sum(sum(each.left_out.values()) for each in whole)
     found = []
     if apart > MIX:
         text = f"{share_text(apart)} of the requests were other ones than in the incident, and {MIX:.0%} would do"
-        settle = "See which routes differ in the table."
+        least, most = min(more, key=more.__getitem__), max(more, key=more.__getitem__)
+        settle = (
+            f"See which routes differ in the table: most of all {' '.join(least)} is lacking, and there is more of "
+            f"{' '.join(most)}."
+        )
         if missing > MIX:
             text += f": {share_text(missing)} are of routes that the source does not name"
             settle = "Fill them with --fill-from a capture or a log, or scale the known ones with --scale-to-total."

@@ -23,6 +23,7 @@ from replayer.latency import histogram, quantiles
 from replayer.reporting.findings import seconds, stretches
 from replayer.reporting.histograms import read as histograms
 from replayer.reporting.recovery import report_of
+from replayer.rewriting import PathRule, Rewriting
 from replayer.routes import Name
 from replayer.series import Second, Stretch
 from rules.exits import UserError
@@ -40,7 +41,7 @@ def read(folder: Path, identities: Identities = NOBODY) -> Evidence:
     incident = read_incident(folder / "incident.reamp", identities)
     story = incident.story
     try:
-        found, points = past(story, incident.capture.records())
+        found, points = past(story, incident.capture.records(), _rewriting(record))
     except CaptureError as error:
         raise UserError(str(error)) from None
     interval = interval_of(story.seconds)
@@ -52,6 +53,16 @@ def read(folder: Path, identities: Identities = NOBODY) -> Evidence:
         if step.over and (each := _played(folder / "runs", step, story.begin_ns, interval, len(points))) is not None
     )
     return Evidence(record, story, found, played, interval, points, fairness)
+
+
+def _rewriting(record: DrillRecord) -> Rewriting:
+    """Give the rules for paths by which a drill was sent. Raises UserError."""
+    sending = record.plan.get("sending")
+    texts = sending.get("rewrite") if isinstance(sending, dict) else None
+    try:
+        return Rewriting(paths=tuple(map(PathRule.parse, texts or ())))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"drill.json is not the record of a drill: its plan's rewrite: {error}") from None
 
 
 def read_verdict(folder: Path) -> Verdict:

@@ -47,8 +47,9 @@ def unreached(report: Report) -> bool:
 
 
 def failing(seconds: Iterable[Second]) -> bool:
-    """Whether anything failed at the end of a run: the clone may have gone down."""
-    return any(lost(second) for second in deque(seconds, maxlen=1))
+    """Whether requests failed at the end of a run, or none was answered: the clone may have gone down."""
+    busy = (second for second in seconds if second.wanted or answered(second) or lost(second))
+    return any(lost(second) or not answered(second) for second in deque(busy, maxlen=1))
 
 
 def answered(second: Second) -> int:

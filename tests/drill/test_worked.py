@@ -31,7 +31,6 @@ DOCUMENT = (ROOT / "docs" / "incident-drill.md").read_text()
 EXAMPLES = ("From a reamp capture", "From Upsun", "From plain nginx logs")
 
 SHORT = {
-    "REAMP_DRILL_REPEAT": "2",
     "REAMP_DRILL_SWEEP": "off",
     "REAMP_DRILL_COOL_DOWN": "100ms",
     "REAMP_DRILL_SLO": "error_ratio<1%,p(95)<10s",

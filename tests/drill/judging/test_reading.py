@@ -135,6 +135,29 @@ def test_sweeps_lie_where_they_were_played(folder: Path) -> None:
     assert swept.points[5].requests == 50
 
 
+def test_routes_have_the_names_under_which_they_are_sent(folder: Path) -> None:
+    """Where paths are rewritten, what was asked then is held against what was sent for it."""
+    told = Story(source="capture", told="a Friday", begin_ns=BEGIN, end_ns=END, times="kept", outcomes="records")
+    records = (record(n / RATE, "/old/slow" if n % 5 == 0 else "/") for n in range(SECONDS * RATE))
+    write_incident(folder / "incident.reamp", told, records, force=True)
+    steps = [step(number) for number in (1, 2, 3)]
+    save(folder, *steps)
+    found = judge(read(folder), made=1.0)
+    assert (found.outcome, found.reasons[0].kind) == ("NOT PROVEN", "mix")
+    assert "GET /old/slow is lacking, and there is more of GET /slow" in found.reasons[0].settle
+    save(folder, *steps, plan={"sending": {"rewrite": ["^/old => "]}})
+    found = judge(read(folder), made=1.0)
+    assert found.outcome == "HOLDS", found.reasons
+    assert {row.name for row in found.routes} == {"GET /", "GET /slow"}
+
+
+@pytest.mark.parametrize("rewrite", [["("], [3], 7])
+def test_rules_for_paths_that_do_not_read_are_told(folder: Path, rewrite: object) -> None:
+    save(folder, step(1), plan={"sending": {"rewrite": rewrite}})
+    with pytest.raises(UserError, match="rewrite"):
+        read(folder)
+
+
 def test_a_clone_that_turns_users_away_does_not_serve_them(folder: Path) -> None:
     """A limit of requests, for example, which the check does not meet: that asks one at a time."""
     for number in (4, 5, 6):

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from drill.running.outcome import outcome
+from drill.running.outcome import failing, outcome
 from replayer.accounts import Accounts
 from replayer.latency import Quantiles
 from replayer.report import Report
 from replayer.routes import Route
+from replayer.series import Second
 from rules.slo import Rule
 
 RULES = [Rule.parse("synthetic.p(95)<300ms"), Rule.parse("synthetic.error_ratio<1%")]
@@ -78,3 +79,19 @@ def test_how_a_run_ended_counts(ended: dict[str, object], found: str) -> None:
 def test_a_clone_that_breaks_while_the_sender_can_not_keep_up_broke() -> None:
     late = report(valid=False, invalid_because=["requests were shed: connections"])
     assert outcome(late, [route("/a", {900: 1000})], RULES).found == "broke"
+
+
+@pytest.mark.parametrize(
+    ("last", "fails"),
+    [
+        ([{"wanted": 50, "statuses": {200: 50}}], False),
+        ([{"wanted": 50, "statuses": {200: 49, 503: 1}}], True),
+        ([{"wanted": 50, "statuses": {200: 9}, "shed": {"backoff": 41}}], True),
+        ([{"wanted": 50, "in_flight": 50}], True),  # it hangs
+        ([{"wanted": 50, "statuses": {200: 9}, "errors": {"reset": 1}}, {}], True),  # a sliver after the end
+        ([{"wanted": 50, "errors": {"reset": 1}}, {"wanted": 50, "statuses": {404: 50}}], False),
+        ([], False),
+    ],
+)
+def test_what_failed_at_the_end_of_a_run(last: list[dict[str, Any]], fails: bool) -> None:
+    assert failing(Second.model_validate({"start": 0, "end": 1, **each}) for each in last) == fails
