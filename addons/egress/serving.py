@@ -160,7 +160,9 @@ def authorities(settings: Settings) -> dict[str, str]:
             new.write_bytes(Path(certifi.where()).read_bytes() + b"\n" + Path(settings.trust).read_bytes())
             new.replace(both)
     except OSError as error:
-        if not settings.replaces:
+        # A full disk is no mistake in the settings, and the app's calls have nothing to do with it.
+        disk = both.exists() and error.filename != settings.trust
+        if not (settings.replaces or disk):
             raise UserError(f"the certificates of the egress can't be kept in {folder}: {error}") from None
         logger.warning("The certificates in %s stay as they are: %s", folder, error)
     trusted = {"ssl_verify_upstream_trusted_ca": str(both)} if settings.trust and both.exists() else {}

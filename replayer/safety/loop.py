@@ -284,6 +284,9 @@ def told(judgement: Judgement, rule: Rule) -> Judgement:
         words.append(f"limit {tell(judgement.limit)}")
     if judgement.baseline is not None:
         words.append(f"baseline {tell(judgement.baseline)}")
+    used = load(rule.expression, judgement.worst, judgement.limit)
+    if judgement.verdict == "held" and used is not None and used > 1:
+        words.append(f"beyond it for less than {rule.for_}" + (f", or in the first {rule.grace}" if rule.grace else ""))
     last = judgement.words
     if judgement.verdict == "not judged" and not last:
         enough = f", {rule.min_samples:,} requests in {rule.window}" if rule.min_samples > 1 else ""

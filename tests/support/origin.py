@@ -6,7 +6,6 @@ import ipaddress
 import socket
 import ssl
 import struct
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -93,8 +92,8 @@ async def origin(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIter
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        if sys.version_info >= (3, 13):
-            server.abort_clients()
+        if abort := getattr(server, "abort_clients", None):  # neither uvloop's server has it nor that of Python 3.12
+            abort()
         await asyncio.sleep(0)
 
 

@@ -1,6 +1,7 @@
 """What the egress's process is put together from, and that one in the place of another does without files that went."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,6 +50,10 @@ def test_authorities_stay_as_they_were_if_theirs_has_gone(settings: Callable[...
     assert authorities(settings(trust=str(own), replaces=True)).keys() == {"confdir"}
     own.write_text("-----BEGIN CERTIFICATE-----\nours\n")
     first = authorities(settings(trust=str(own)))
+    in_the_way = Path(first["confdir"]) / f"trusted.{os.getpid()}.new"
+    in_the_way.mkdir()
+    assert authorities(settings(trust=str(own))) == first, "a disk that takes nothing keeps no call waiting"
+    in_the_way.rmdir()
     own.unlink()
     assert authorities(settings(trust=str(own), replaces=True)) == first
     trusted = Path(first["ssl_verify_upstream_trusted_ca"]).read_text()

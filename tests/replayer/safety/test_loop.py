@@ -70,6 +70,19 @@ def test_why_a_rule_was_not_judged_is_said() -> None:
     assert second.words == "there was never enough to judge (0s of grace, 10 requests in 5s)"
 
 
+def test_how_a_rule_held_whose_worst_value_is_beyond_its_limit_is_said() -> None:
+    loop, (told,) = looped("p(95)<500ms window=5s for=3s grace=0s")
+    loop.begin(0)
+    run(loop, range(3))
+    told.value = 0.75
+    run(loop, range(3, 5))
+    told.value = 0.1
+    run(loop, range(5, 8))
+    (judgement,) = loop.judgements()
+    assert judgement.verdict == "held"
+    assert judgement.told == "worst 750ms, beyond it for less than 3s"
+
+
 def test_back_off_takes_away_and_gives_back_and_says_why() -> None:
     loop, (told,) = looped(f"p(95)<500ms {QUICK} action=back-off")
     loop.begin(0)
