@@ -115,18 +115,22 @@ def read_incident(path: Path, identities: Identities = NOBODY) -> Incident:
             found = error.errors()[0]
             where = ".".join(map(str, found["loc"]))
             raise UserError(f"{path}: what it tells of the incident does not read: {where}: {found['msg']}") from None
+    return Incident(path, story_of(capture, str(path), f"all of {path.name}", left_out(capture)), capture)
+
+
+def story_of(capture: Capture, name: str, told: str, notes: Iterable[str]) -> Story:
+    """Tell of all of a capture, as it was recorded. Raises UserError if it is empty."""
     if capture.first_ns is None or capture.last_ns is None:
-        raise UserError(f"{path}: it holds no requests")
-    story = Story(
+        raise UserError(f"{name}: it holds no requests")
+    return Story(
         source="capture",
-        told=f"all of {path.name}",
+        told=told,
         begin_ns=capture.first_ns,
         end_ns=capture.last_ns + 1,
         times="kept",
         outcomes="records",
-        notes=tuple(left_out(capture)),
+        notes=tuple(notes),
     )
-    return Incident(path, story, capture)
 
 
 def _foreign(path: Path) -> bool:

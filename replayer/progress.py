@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from captures.rendering import printable
+from replayer.accounts import Accounts
 from replayer.comparison import Change
 from replayer.differences import Differences
 from replayer.latency import Quantiles
@@ -109,7 +110,7 @@ def one_line(snapshot: Snapshot) -> str:
         parts += [f"p95 {_ms(snapshot.p95)}"]
     if snapshot.gain is not None:
         parts += [f"gain {snapshot.gain:.0%}"]
-    parts += [f"errors {accounts.errors.total()}", f"withheld {accounts.withheld.total()}"]
+    parts += [f"failed {_failed(accounts)}", f"withheld {accounts.withheld.total()}"]
     parts += [f"{_clock(snapshot.left)} left", printable(snapshot.note)]
     return "  ".join(part for part in parts if part)
 
@@ -128,12 +129,17 @@ def _panel(snapshot: Snapshot) -> Table:
     table.add_row("p95", f"real {_ms(snapshot.real_p95)}   extra {_ms(snapshot.p95)}")
     if snapshot.gain is not None:
         table.add_row("gain", f"{snapshot.gain:.0%} of what is wanted")
-    failed = accounts.errors.total()
+    failed = _failed(accounts)
     counts = f"sent {accounts.sent}   withheld {accounts.withheld.total()}   in flight {snapshot.in_flight}"
-    table.add_row("so far", Text.assemble(counts, "   ", (f"errors {failed}", "red" if failed else "")))
+    table.add_row("so far", Text.assemble(counts, "   ", (f"failed {failed}", "red" if failed else "")))
     if snapshot.note:
         table.add_row("", Text(printable(snapshot.note), "red"))
     return table
+
+
+def _failed(accounts: Accounts) -> int:
+    """Count what rules take for failures: no answer, or one with 5xx."""
+    return accounts.errors.total() + sum(count for status, count in accounts.statuses.items() if status >= 500)
 
 
 def summary(report: Report) -> Table:

@@ -92,7 +92,7 @@ def went_down(fell: Down, number: int) -> str:
     """Say how it went down in a replay."""
     return (
         f"The clone went down in second {fell.second} of replay {number} and did not come back: {fell.lost} requests "
-        f"since then found nobody, nor did those that were sent without load afterwards ({fell.why})"
+        f"were lost from then on, and so were those that it was sent afterwards, without load ({fell.why})"
     )
 
 

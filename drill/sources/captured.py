@@ -11,7 +11,7 @@ from captures.gaps import Coverage
 from captures.lineage import joined, left_out
 from captures.reader import Capture
 from captures.records import Record
-from drill.incident import read_incident, write_incident
+from drill.incident import read_incident, story_of, write_incident
 from drill.sources.course import FINEST_NS, Course
 from drill.sources.missing import missing
 from drill.sources.peak import Peak, around, described, find
@@ -48,17 +48,8 @@ def take(files: Sequence[Path], wanted: Wanted, output: Path) -> Story:
         capture.unlock()
     except CaptureError as error:
         raise UserError(str(error), error.code) from None
-    if capture.first_ns is None or capture.last_ns is None:
-        raise UserError(f"{', '.join(map(str, files))}: it holds no requests")
-    story = Story(
-        source="capture",
-        told=f"the capture {_named(files)}",
-        begin_ns=capture.first_ns,
-        end_ns=capture.last_ns + 1,
-        times="kept",
-        outcomes="records",
-        notes=(*twice, *_not_all(capture)),
-    )
+    told = f"the capture {_named(files)}"
+    story = story_of(capture, ", ".join(map(str, files)), told, (*twice, *_not_all(capture)))
     return part(capture, story, wanted, output)
 
 

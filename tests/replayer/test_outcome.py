@@ -422,6 +422,7 @@ def ended_report() -> Report:
 def test_one_line_and_summary_say_what_is_wrong() -> None:
     snapshot = Observer(Unbounded()).observe(GOOD, 61, 1.0, 9, 0.002, {"http://gone"})
     assert one_line(snapshot).startswith("1:01  ")
+    assert "  failed 1  " in one_line(snapshot)
     assert one_line(snapshot).endswith("no signal from http://gone: nothing is sent")
     console = Console(file=io.StringIO(), width=160)
     console.print(summary(report(valid=False, invalid_because=["the sender lagged"], exit_code=93)))
