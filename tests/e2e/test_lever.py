@@ -13,6 +13,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -355,3 +356,33 @@ def test_no_secret_is_an_option_of_mitmproxys(monkeypatch: pytest.MonkeyPatch) -
     shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert "reamp_control_cert" in shown
     assert not [secret for secret in (CONTROL, ADMIN) if secret in shown]
+
+
+LOADING = """
+import os, signal, sys, types
+cli = types.ModuleType("reamp.cli")
+
+def loaded():
+    for number in (signal.SIGUSR1, signal.SIGHUP):
+        os.kill(os.getpid(), number)
+    print("held back:", *(one.name for one in signal.sigpending()))
+
+cli.main = loaded
+sys.modules["reamp.cli"] = cli
+sys.argv = ["reamp", "sidecar"]
+from reamp.__main__ import main
+main()
+"""
+
+
+def test_a_sidecar_that_is_still_loading_is_ended_by_no_signal_that_it_obeys_later_on(site: Stack) -> None:
+    done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "held back: SIGUSR1\n"), done.stderr
+    # And the lever is pulled by what was held back.
+    held = "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1}); os.kill(os.getpid(), signal.SIGUSR1)"
+    early = f"import os, signal, sys; {held}; os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", early, *reamp("sidecar", *site.options())]
+    with Process(command, site.folder / "early.out") as process:
+        process.ready(site.control_port)
+        assert lever(site).engaged
+        assert lever(site).reason == "signal SIGUSR1"
