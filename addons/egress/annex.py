@@ -61,10 +61,11 @@ class EgressPlan:
         into = ", ".join(self.intercepted) or "no host"
         lines = [f"http://{self.listen} (HTTP_PROXY for the app); looks into tunnels to {into}", f"{self.policy}"]
         if self.policy.tunnels == "block":
-            lines.append("all other tunnels to third parties are blocked, users' as well")
-        elif "*" not in self.intercepted:
+            lines.append("other tunnels to third parties pass only if every call in them could; users' as well")
+        elif self.policy.default_third_party == "block" and "*" not in self.intercepted:
             lines.append(
-                "all other tunnels pass as they are, with what is synthetic in them (--egress-tunnels block: none does)"
+                "beware: other tunnels pass as they are, with what is synthetic in them; to have those to third parties"
+                " refused, users' as well: --egress-tunnels block"
             )
         if self.policy.tunnels == "pass" and (unseen := self._unseen()):
             lines.append(

@@ -213,7 +213,7 @@ async def test_what_is_called_for_copies_is_held_back_and_what_is_for_their_orig
             assert state.answered == {"blocked": 0, "stubbed": 8}
             assert "dark calls" in here.cli("status")
             assert "what is called for them by the egress goes by the rules for third parties" in process.output
-            assert "all other tunnels pass as they are" in process.output
+            assert "beware: other tunnels pass as they are" in process.output
 
 
 async def test_before_a_dark_service_the_egress_holds_back_what_is_called_for_copies(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from addons.parties.policy import Policy
 from reamp.commands.sidecar import SidecarSettings
 from reamp.settings import effective
 from rules.exits import UserError
@@ -47,6 +48,25 @@ def test_all_of_it_reaches_those_who_go_by_it(tmp_path: Path) -> None:
     assert "looks into tunnels to *.example.com" in str(plan)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "beware: other tunnels pass as they are, with what is synthetic in them"),
+        ({"egress_tunnels": "block"}, "other tunnels to third parties pass only if every call in them could"),
+        ({"egress_intercept": ["*"]}, None),
+        ({"default_third_party": "pass"}, None),
+    ],
+)
+def test_what_becomes_of_tunnels_is_said_and_reaches_who_goes_by_it(changes: dict[str, Any], said: str | None) -> None:
+    settings = read(**HERE, **changes)
+    plan = settings.egress_plan(settings.state, settings.control, settings.options())
+    assert plan is not None
+    assert (said or "no rule") in str(plan)
+    assert ("other tunnels" in str(plan)) == bool(said)
+    wanted = changes.get("egress_tunnels", "pass")
+    assert Policy.model_validate_json(plan.settings()["policy"]).tunnels == wanted
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.8.9.1"])
 def test_this_machine_alone_needs_no_word(host: str) -> None:
     assert read(**APP, egress=f"{host}:8902").egress
@@ -63,6 +83,7 @@ def test_for_others_it_is_open_only_if_that_is_said(host: str) -> None:
     ("settings", "words"),
     [
         ({"egress": "8902"}, "is not an address"),
+        ({"egress_tunnels": "deny"}, "--egress-tunnels: Input should be 'pass' or 'block'"),
         ({"control": "127.0.0.1:0"}, "--control: give it a port, with --egress"),
         ({"listen": "0.0.0.0:8902"}, "--egress 127.0.0.1:8902: --listen has that port already"),
         ({"control": "127.0.0.1:8902"}, "--egress 127.0.0.1:8902: --control has that port already"),
