@@ -122,7 +122,7 @@ def told(files: Sequence[Taken]) -> Iterator[str]:
         skipped.update(one.notes.skipped)
     yield from dict.fromkeys(line for one in files for line in one.notes.said)
     for what, count in lost.most_common():
-        yield f"of {count:,} requests is lost: {what}"
+        yield f"lost of {count:,} requests: {what}"
     for what, count in skipped.most_common():
         yield f"left out are {count:,}: {what}"
     if bad := sum(one.notes.bad_count for one in files):

@@ -232,7 +232,7 @@ def test_what_several_files_lost_is_added_up(tmp_path: Path) -> None:
     for name in ("access.log", "access.log.1"):
         (tmp_path / name).write_text(combined(records[:10]) + "what is this\n")
     story, _ = taken(tmp_path, [tmp_path / "access.log", tmp_path / "access.log.1"])
-    assert "of 20 requests is lost: duration: the log tells none, it counts as 0" in story.notes
+    assert "lost of 20 requests: duration: the log tells none, it counts as 0" in story.notes
     told = (
         "2 entries did not read and are left out (access.log line 11, access.log.1 line 11; captures import tells why)"
     )
