@@ -68,18 +68,18 @@ def test_a_private_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_ends_in_order_when_its_key_does_and_was_warned_of_it(tmp_path: Path) -> None:
     """By both lanes at once. The run is prepared first, however long that takes, and then given a key with an end."""
-    private, _ = keys.generate(tmp_path, "load")
     write(tmp_path / "recordings", [record(i * 0.01, "/") for i in range(300)])
 
-    told = {"recording": tmp_path / "recordings", "key": private, "idle_target": True, "loop": True, "duration": "40s"}
-
-    async def run(to: str) -> tuple[int, list[Report], list[list[tuple[str, str]]]]:
+    async def run(to: str, seconds: int) -> tuple[int, list[Report], list[list[tuple[str, str]]]]:
+        folder = tmp_path / str(seconds)
+        private, _ = keys.generate(folder, "load")
+        told = {"recording": tmp_path / "recordings", "key": private, "idle_target": True, "loop": True, "to": to}
         plans = [
-            Plan.model_validate({**told, "to": to, "lane": lane, "runs": tmp_path / lane})
+            Plan.model_validate({**told, "duration": "40s", "lane": lane, "runs": folder / lane})
             for lane in ("native", "python")
         ]
         found = [(asked, await prepare(asked)) for asked in plans]
-        ends = int(time.time()) + 3
+        ends = int(time.time()) + seconds
         private.write_text(f"Not-After: {write_moment(ends)}\n{private.read_text()}")
         signer = keys.load_private(private)
         found = [(asked, prepared._replace(signer=signer)) for asked, prepared in found]
@@ -88,8 +88,12 @@ def test_a_run_ends_in_order_when_its_key_does_and_was_warned_of_it(tmp_path: Pa
         return ends, await asyncio.gather(*(run.run() for run in runs)), lines
 
     with shop(tmp_path) as (app, log):
-        ends, reports, lines = asyncio.run(run(app))
-        arrived = [int(line.split()[0]) / 1e9 for line in whole_lines(log)]
+        for seconds in (3, 6, 9):  # a busy machine takes long to begin
+            begin = log.stat().st_size
+            ends, reports, lines = asyncio.run(run(app, seconds))
+            arrived = [int(line.split()[0]) / 1e9 for line in whole_lines(log, begin)]
+            if all(report.accounts.answered for report in reports):
+                break
     assert 0 < len(arrived) < 2000
     assert max(arrived) < ends
     for said in lines:
@@ -100,5 +104,5 @@ def test_a_run_ends_in_order_when_its_key_does_and_was_warned_of_it(tmp_path: Pa
         assert report.accounts.answered
         assert "was good until" in report.reason
     for lane in ("native", "python"):
-        (journal,) = (tmp_path / lane).glob("*/journal.jsonl")
+        (journal,) = (tmp_path / str(seconds) / lane).glob("*/journal.jsonl")
         assert "key over" in journal.read_text()
