@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import uvloop
@@ -19,6 +19,7 @@ import uvloop
 from loadtag import keys
 from replayer.encoding import Request
 from replayer.folder import read_report
+from replayer.report import Report
 from replayer.transport import Target, connections
 from rules.exits import Exit
 from tests.support.authority import Authority
@@ -255,7 +256,7 @@ def test_the_schedule_is_kept_for_everybody_else(tmp_path: Path, lane: str) -> N
 
 
 GAP, PAUSE = 0.01, 1.5
-"""Seconds between two requests, and between two of the same misbehaviour: longer than the longest time-out."""
+"""Seconds between two requests, and between two of the same misbehaviour, in longest time-outs."""
 
 SECURED = [case for case in TLS if "http2" not in case.options]
 FRAMED = [case for case in (*BEFORE_2, *STREAMS, *HEADS_2, *FRAMES) if case.size < GIB]
@@ -266,6 +267,21 @@ KINDS = {
 }
 
 
+class Ran(NamedTuple):
+    """What came of one run to many hosts that misbehave and one that does not."""
+
+    report: Report
+    found: Counter[str]
+    """How often each outcome came, but those of the good host and of hosts that behave afterwards."""
+    sockets: list[int]
+    """How many were open at the first request and at the last one."""
+    connections: int
+    """To the good host."""
+    most: int
+    """Bytes of memory."""
+
+
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_over_tls_and_http2_has_each_outcome_and_keeps_its_schedule(
     tmp_path: Path, authority: Authority, kind: str
@@ -274,9 +290,33 @@ def test_a_run_over_tls_and_http2_has_each_outcome_and_keeps_its_schedule(
 
     Afterwards each host but those that speak no HTTP/2 is asked again, and answers.
     """
+    cases, _ = KINDS[kind]
+    allowed = [str(outcome) for case in cases for outcome in case.outcomes]
+    for patience in (1, 2, 5):  # on a busy machine a host may take long to misbehave: then the time-out comes first
+        report, found, sockets, connections, most = ran(tmp_path / str(patience), authority, kind, patience)
+        assert report.accounts.reconciles()
+        assert report.accounts.shed.total() == report.accounts.unanswered == 0
+        if accords(found, allowed):
+            break
+    assert accords(found, allowed), found
+    # Whoever waited for one that hangs would be late by half a second, again and again.
+    assert report.lag.p99 is not None
+    assert report.lag.p99 < 0.25
+    first, last = sockets
+    assert last - first < len(well(cases)) + connections  # those to hosts that behave now may stay
+    assert most < 256 << 20
+
+
+def well(cases: list[Case]) -> list[Case]:
+    """Those whose hosts answer afterwards."""
+    return [case for case in cases if "alpn" not in case.outcomes]
+
+
+def ran(folder: Path, authority: Authority, kind: str, patience: int) -> Ran:
+    """Have a run meet each misbehaviour of a kind. `patience`: its longest time-out, in seconds."""
     cases, options = KINDS[kind]
     tls, http2 = "tls" in kind, "http2" in kind
-    calm = [case for case in cases if "alpn" not in case.outcomes]
+    calm = well(cases)
     sockets: list[int] = []
     opened = Path("/proc/self/fd")
     most = good = good_connections = 0
@@ -309,57 +349,49 @@ def test_a_run_over_tls_and_http2_has_each_outcome_and_keeps_its_schedule(
                 at = hostile(case, authority, beneath=tls and not case.tls)
                 ports.append((await stack.enter_async_context(at)).port)
             each = list(zip(cases, ports, strict=True))
-            await asyncio.to_thread(record_all, tmp_path / "recordings", here.port, each, calm)
+            await asyncio.to_thread(record_all, folder / "recordings", here.port, each, calm, PAUSE * patience)
             scheme = "https" if tls else "http"
             arguments = [argument for port in ports for argument in ("--resolve", f"127.0.0.1:{port}:127.0.0.1")]
             replay = await asyncio.create_subprocess_exec(
-                *reamp("replay", str(tmp_path / "recordings"), "--to", f"{scheme}://127.0.0.1:{here.port}"),
-                *("--idle-target", "--key", str(tmp_path / "load.key"), "--runs", str(tmp_path / "runs")),
+                *reamp("replay", str(folder / "recordings"), "--to", f"{scheme}://127.0.0.1:{here.port}"),
+                *("--idle-target", "--key", str(folder / "load.key"), "--runs", str(folder / "runs")),
                 *("--host", "recorded", "--allow", "POST *", "--ca", str(authority.trust), "--max-lag", "5s"),
-                *("--connect-timeout", "1s", "--first-byte-timeout", "500ms", "--timeout", "1s"),
+                *("--connect-timeout", f"{patience}s", "--first-byte-timeout", f"{500 * patience}ms"),
+                *("--timeout", f"{patience}s"),
                 *arguments,
                 *options,
                 stdout=asyncio.subprocess.DEVNULL,
             )
             opened = Path(f"/proc/{replay.pid}/fd")
-            async with asyncio.timeout(45):
+            async with asyncio.timeout(40 + 10 * patience):
                 while replay.returncode is None:
                     most = max(most, peak(replay.pid))
                     await asyncio.sleep(0.02)
             good_connections = here.connections
             return replay.returncode
 
-    keys.generate(tmp_path, "load")
+    keys.generate(folder, "load")
     code = uvloop.run(main())
     assert code in (Exit.DONE, Exit.INVALID)  # invalid where the machine is too busy
-    (folder,) = (tmp_path / "runs").iterdir()
-    report = read_report(folder)
-    accounts = report.accounts
-    assert accounts.reconciles()
-    assert accounts.shed.total() == accounts.unanswered == 0
-    found = Counter({str(kind): count for kind, count in (accounts.statuses + accounts.errors).items()})
+    (made,) = (folder / "runs").iterdir()
+    report = read_report(made)
+    found = Counter({str(kind): count for kind, count in (report.accounts.statuses + report.accounts.errors).items()})
     found.subtract({"200": good + len(calm)})
-    assert accords(+found, [str(outcome) for case in cases for outcome in case.outcomes]), +found
-    # Whoever waited for one that hangs would be late by half a second, again and again.
-    assert report.lag.p99 is not None
-    assert report.lag.p99 < 0.25
-    first, last = sockets
-    assert last - first < len(calm) + good_connections  # those to hosts that behave now may stay
-    assert most < 256 << 20
+    return Ran(report, +found, sockets, good_connections, most)
 
 
-def record_all(folder: Path, port: int, cases: list[tuple[Case, int]], calm: list[Case]) -> None:
+def record_all(folder: Path, port: int, cases: list[tuple[Case, int]], calm: list[Case], pause: float) -> None:
     """Record what each case takes, one after the other, and between them what goes to the good host at `port`."""
     rounds = max(len(case.outcomes) for case, _ in cases) + 1
     items = [(0.0, "/first", port, "GET", 0)]
     for number in range(rounds):
-        begin = 0.5 + number * PAUSE
+        begin = 0.5 + number * pause
         last = number + 1 == rounds
         for place, (case, there) in enumerate(cases):
             if (last and case in calm) or number < len(case.outcomes):
                 method, body = ("GET", 0) if last else (case.method, case.body)
                 items.append((begin + place * GAP, f"/{place}", there, method, body))
-    end = 0.5 + rounds * PAUSE + len(cases) * GAP
+    end = 0.5 + rounds * pause + len(cases) * GAP
     items += [(GAP / 2 + n * GAP, "/good", port, "GET", 0) for n in range(int(end / GAP))]
     items.append((end + 0.1, "/last", port, "GET", 0))
     write(
