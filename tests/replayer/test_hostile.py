@@ -9,7 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -270,6 +270,7 @@ KINDS = {
 class Ran(NamedTuple):
     """What came of one run to many hosts that misbehave and one that does not."""
 
+    code: int
     report: Report
     found: Counter[str]
     """How often each outcome came, but those of the good host and of hosts that behave afterwards."""
@@ -290,21 +291,26 @@ def test_a_run_over_tls_and_http2_has_each_outcome_and_keeps_its_schedule(
 
     Afterwards each host but those that speak no HTTP/2 is asked again, and answers.
     """
-    cases, _ = KINDS[kind]
-    allowed = [str(outcome) for case in cases for outcome in case.outcomes]
-    for patience in (1, 2, 5):  # on a busy machine a host may take long to misbehave: then the time-out comes first
-        report, found, sockets, connections, most = ran(tmp_path / str(patience), authority, kind, patience)
-        assert report.accounts.reconciles()
-        assert report.accounts.shed.total() == report.accounts.unanswered == 0
-        if accords(found, allowed):
+    for patience in (1, 2, 4):  # on a busy machine a host may take long to misbehave: then the time-out comes first
+        seen = ran(tmp_path / str(patience), authority, kind, patience)
+        with suppress(AssertionError):
+            check(seen, kind)
             break
-    assert accords(found, allowed), found
+    check(seen, kind)
+
+
+def check(seen: Ran, kind: str) -> None:
+    cases, accounts = KINDS[kind][0], seen.report.accounts
+    assert seen.code in (Exit.DONE, Exit.INVALID)  # invalid where the machine is too busy
+    assert accounts.reconciles()
+    assert accounts.shed.total() == accounts.unanswered == 0
+    assert accords(seen.found, [str(outcome) for case in cases for outcome in case.outcomes]), seen.found
     # Whoever waited for one that hangs would be late by half a second, again and again.
-    assert report.lag.p99 is not None
-    assert report.lag.p99 < 0.25
-    first, last = sockets
-    assert last - first < len(well(cases)) + connections  # those to hosts that behave now may stay
-    assert most < 256 << 20
+    assert seen.report.lag.p99 is not None
+    assert seen.report.lag.p99 < 0.25
+    first, last = seen.sockets
+    assert last - first < len(well(cases)) + seen.connections  # those to hosts that behave now may stay
+    assert seen.most < 256 << 20
 
 
 def well(cases: list[Case]) -> list[Case]:
@@ -372,12 +378,11 @@ def ran(folder: Path, authority: Authority, kind: str, patience: int) -> Ran:
 
     keys.generate(folder, "load")
     code = uvloop.run(main())
-    assert code in (Exit.DONE, Exit.INVALID)  # invalid where the machine is too busy
     (made,) = (folder / "runs").iterdir()
     report = read_report(made)
     found = Counter({str(kind): count for kind, count in (report.accounts.statuses + report.accounts.errors).items()})
     found.subtract({"200": good + len(calm)})
-    return Ran(report, +found, sockets, good_connections, most)
+    return Ran(code, report, +found, sockets, good_connections, most)
 
 
 def record_all(folder: Path, port: int, cases: list[tuple[Case, int]], calm: list[Case], pause: float) -> None:
