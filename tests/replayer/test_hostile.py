@@ -117,7 +117,7 @@ async def meet(case: Case, authority: Authority) -> tuple[list[int | str], int |
     before = most = memory()
     async with hostile(case, authority) as here:
         tls = authority.trusting(*(["h2"] if "http2" in case.options else [])) if case.tls else None
-        settings = {"connect_timeout": 5.0, "timeout": 20.0, "max_connections": 4, **case.options}
+        settings = {"connect_timeout": 5.0, "timeout": 50.0, "max_connections": 4, **case.options}
         pool = connections(Target("127.0.0.1", here.port, tls, **settings), outcomes, time.monotonic_ns)
 
         async def send(sent: Request) -> int | str:
@@ -133,12 +133,14 @@ async def meet(case: Case, authority: Authority) -> tuple[list[int | str], int |
             assert (pool.in_flight, pool.waiting) == (0, 0)
             return outcomes.seen.get_nowait()
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(55):
             found = []
             for _ in case.outcomes:
                 found.append(await send(request(case.method, case.body)))
                 await asyncio.sleep(0.02)  # for what the origin does once it has answered
             calm = await send(request("GET", 0)) if "alpn" not in case.outcomes else 200
+            if calm != 200 and here.connections <= case.attacks:  # it was sent before the connection was ended for it
+                calm = await send(request("GET", 0))
             while pool.connections > 1:  # the one that served well may stay
                 await asyncio.sleep(0.002)
         assert not case.size or outcomes.answers[0].size >= case.size
@@ -294,20 +296,20 @@ def test_a_run_over_tls_and_http2_has_each_outcome_and_keeps_its_schedule(
     for patience in (1, 2, 4):  # on a busy machine a host may take long to misbehave: then the time-out comes first
         seen = ran(tmp_path / str(patience), authority, kind, patience)
         with suppress(AssertionError):
-            check(seen, kind)
+            check(seen, kind, patience)
             break
-    check(seen, kind)
+    check(seen, kind, patience)
 
 
-def check(seen: Ran, kind: str) -> None:
+def check(seen: Ran, kind: str, patience: int) -> None:
     cases, accounts = KINDS[kind][0], seen.report.accounts
     assert seen.code in (Exit.DONE, Exit.INVALID)  # invalid where the machine is too busy
     assert accounts.reconciles()
     assert accounts.shed.total() == accounts.unanswered == 0
     assert accords(seen.found, [str(outcome) for case in cases for outcome in case.outcomes]), seen.found
-    # Whoever waited for one that hangs would be late by half a second, again and again.
+    # Whoever waited for one that hangs would be late by its time-out, again and again: half a second, or more.
     assert seen.report.lag.p99 is not None
-    assert seen.report.lag.p99 < 0.25
+    assert seen.report.lag.p99 < 0.25 * patience
     first, last = seen.sockets
     assert last - first < len(well(cases)) + seen.connections  # those to hosts that behave now may stay
     assert seen.most < 256 << 20
