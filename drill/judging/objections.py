@@ -193,7 +193,7 @@ def turned(evidence: Evidence, played: Sequence[Played], lines: Sequence[Line]) 
                 kind="clone",
                 route=line.row.name if line.row.method else None,
                 text=f"The clone turned {share_text(away.share)} of {line.row.name} away, most with {away.status}; "
-                f"{known}: that costs it nothing, and nobody was served.",
+                f"{known}: that costs it nothing, and those users were not served.",
                 settle=_ADMITTED.get(away.status, _ADMITTED[404]),
             )
         )
