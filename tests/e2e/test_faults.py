@@ -211,7 +211,7 @@ def test_the_disk_of_the_run_is_full(shared: Scene, disks: tuple[Disk, Disk, str
     shared.watch(1.5)
     told = fault.goes_on(1)
     assert replay.wait() == Exit.FAILED
-    assert "No space left on device" in " ".join(replay.output.split())
+    assert "No space left on device" in " ".join(replay.output.replace("│", " ").split())
     fault.over()
     matrix(fault.row(told, "goes on to its end; exit 1: its books were not written"))
 
