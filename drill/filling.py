@@ -161,12 +161,9 @@ class Filling:
         self._draw = random.Random(f"{seed}\nexamples")
         self._finder = _Finder(routes, self._pieces)
         self._outside = next((place for place, route in enumerate(routes) if route.path == OUTSIDE), None)
-        self.learned = 0
-        """Examples seen, whether they fit a route or not."""
 
     def learn(self, record: Record) -> None:
         """Take an example in. One that fits no route is an example of what is outside."""
-        self.learned += 1
         places = self._finder.find(record.method, record.path)
         if len(places) > 1 and any(self._routes[place].authority == record.authority for place in places):
             places = tuple(place for place in places if self._routes[place].authority == record.authority)

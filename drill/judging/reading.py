@@ -15,7 +15,6 @@ from drill.fairness.fairness import Fairness
 from drill.incident import read_incident
 from drill.judging.evidence import BLOCKS, Blocks, Evidence, Instant, Played, Point, interval_of
 from drill.judging.figures import past
-from drill.judging.verdict import Verdict
 from drill.running.outcome import ASTRAY, answered, lost, unreached
 from drill.running.record import DrillRecord, Step
 from replayer.comparison import Block
@@ -63,12 +62,6 @@ def _rewriting(record: DrillRecord) -> Rewriting:
         return Rewriting(paths=tuple(map(PathRule.parse, texts or ())))
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"drill.json is not the record of a drill: its plan's rewrite: {error}") from None
-
-
-def read_verdict(folder: Path) -> Verdict:
-    """Read a verdict again. Raises UserError."""
-    path = folder / "verdict.json" if folder.is_dir() else folder
-    return _model(path, Verdict, "the verdict of a drill")
 
 
 def _model[M: BaseModel](path: Path, model: type[M], what: str) -> M:

@@ -8,13 +8,6 @@ from drill.judging.verdict import Estimate, Judgement, Known, Reason, Row, Verdi
 from replayer.reporting.figures import share, time
 from rules.units import Duration
 
-MEANING = {
-    "HOLDS": "the fix holds",
-    "DOES NOT HOLD": "the fix does not hold",
-    "NOT PROVEN": "the data carries neither",
-}
-"""Each outcome in the words of a sentence."""
-
 _SUBJECT = re.compile(r"\bsynthetic\.(?=p\(|(?:avg|med|min|max|error_ratio|rate)\b)")
 
 _LAST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
