@@ -380,7 +380,6 @@ def test_a_port_that_is_taken_is_told_without_a_traceback(served: Stack) -> None
         ({"upstream": "localhost:8000"}, "write it like http"),
         ({"max-extra": "25"}, "write it like 25%"),
         ({"listen": "8080"}, "write it like 127.0.0.1"),
-        ({"public-key": "nowhere.pub"}, "reamp keygen"),
         ({"untrusted": "perhaps"}, "strip"),
         ({"flush": "soon"}, "write it like"),
     ],
