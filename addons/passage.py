@@ -11,6 +11,8 @@ from addons.glance import CODING, glance
 KIND = "reamp_kind"
 RUN = "reamp_run"
 REFUSED = "reamp_refused"
+"""Why it was not the app that answered: `rules.wire.Withheld`; at a tap `COPIED`, or `EXCESS` beyond the credit."""
+
 CALL = "reamp_call"
 """Of a call through the egress, see `addons.egress.marks`."""
 
@@ -19,13 +21,11 @@ HELD_BACK = ("synthetic", "dark")
 
 KEPT = "reamp_kept"
 """Of a call that the egress answers itself: how many bytes of its body are kept while it is read to its end."""
-"""Why it was not the app that answered: `rules.wire.Withheld`; at a tap `COPIED`, or `EXCESS` beyond the credit."""
 
 BODY_SIZE = "reamp_body_size"
 """Of a copy without its whole body: how many bytes that has."""
 
 COPIED, EXCESS = "copied", "excess"
-
 
 STREAM_ABOVE = 64 * 1024
 """Bytes of a body from which it is passed on as it comes instead of whole."""
