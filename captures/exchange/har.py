@@ -2,7 +2,8 @@
 
 One JSON document, however large: it is read in pieces, and no more of it is held than one entry. Times in a HAR are
 those of the client: a request leaves it after ``blocked + dns + connect`` (`ssl` is part of `connect`), and that is
-what counts as its arrival here. See http://www.softwareishard.com/blog/har-12-spec/.
+what counts as its arrival here. See http://www.softwareishard.com/blog/har-12-spec/. mitmproxy's are those of the
+proxy: a request starts when it arrives there, and `connect` is of the connection to the server, made at any time.
 """
 
 import json
@@ -42,6 +43,11 @@ _VERSIONS = {
     "http/3.0": "HTTP/3.0",
 }
 
+_LEAVING = ("blocked", "dns", "connect")
+"""What a client spends on an entry before its request leaves."""
+_PROXIES = frozenset({"mitmproxy"})
+"""Creators whose entries start when the request arrives."""
+
 LOSES = {
     "arrival_ns": "time that ISO 8601 cannot say (after the year 9999)",
     "scheme": "scheme that is neither http nor https",
@@ -64,13 +70,13 @@ def looks_like(start: bytes) -> bool:
 
 def read(file: BinaryIO, options: ReadOptions, notes: Notes) -> Iterator[Record]:
     """Read requests. Raises CaptureError if the document is no JSON or no HAR; what came before was given."""
-    for number, entry in enumerate(_entries(file, notes), 1):
+    for number, (creator, entry) in enumerate(_entries(file, notes), 1):
         where = f"entry {number}"
         if isinstance(entry, str):
             notes.broken(where, entry)
             continue
         try:
-            record = _record(entry, options, notes)
+            record = _record(entry, options, notes, () if creator in _PROXIES else _LEAVING)
         except KeyError as error:
             notes.broken(where, f"it has no {error.args[0]!r}")
         except (ValueError, OverflowError) as error:
@@ -107,13 +113,15 @@ def write(records: Iterable[Record], file: BinaryIO, options: WriteOptions, note
 # --- reading ---
 
 
-def _entries(file: BinaryIO, notes: Notes) -> Iterator[dict[str, Any] | str]:
-    """Give entries, or what is wrong with one, without ever holding more than one."""
-    assembly, pages, seen_log = _Assembly(), 0, False
+def _entries(file: BinaryIO, notes: Notes) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Give entries, or what is wrong with one, each with its creator's name, without ever holding more than one."""
+    assembly, creator, pages, seen_log = _Assembly(), "", 0, False
     for prefix, event, value in _events(file):
         if prefix == _ENTRY or prefix.startswith(_ENTRY + "."):
             if done := assembly.add(prefix, event, value):
-                yield done
+                yield creator, done
+        elif prefix == "log.creator.name" and isinstance(value, str):
+            creator = value
         elif prefix == "log.entries" and event == "start_array":
             seen_log = True
         elif prefix == "log.pages.item" and event == "start_map":
@@ -191,8 +199,13 @@ class _Assembly:
             self._builder.event(event, value)
 
 
-def _record(entry: Mapping[str, Any], options: ReadOptions, notes: Notes) -> Record | None:
-    """Read one entry; None for one that was never sent. Raises whatever a wrong field leads to."""
+def _record(
+    entry: Mapping[str, Any], options: ReadOptions, notes: Notes, leaving: tuple[str, ...] = _LEAVING
+) -> Record | None:
+    """Read one entry; None for one that was never sent. Raises whatever a wrong field leads to.
+
+    `leaving` names the timings that passed between the entry's start and its request's.
+    """
     request, response = entry["request"], entry.get("response") or {}
     address = _words(request["url"])
     if not re.match(r"(?:http|ws)s?:", address, re.IGNORECASE):
@@ -208,7 +221,7 @@ def _record(entry: Mapping[str, Any], options: ReadOptions, notes: Notes) -> Rec
         if not name.startswith(":")
     )
     arrival, timings = _time(_words(entry["startedDateTime"])), entry.get("timings") or {}
-    arrival += sum(_nanoseconds(timings.get(name)) for name in ("blocked", "dns", "connect"))
+    arrival += sum(_nanoseconds(timings.get(name)) for name in leaving)
     body, size = _body(request, notes)
     status = _whole(response.get("status"))
     ttfb = _nanoseconds(timings.get("send")) + _nanoseconds(timings.get("wait"))

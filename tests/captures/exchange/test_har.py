@@ -54,9 +54,10 @@ def entry(**changes: Any) -> dict[str, Any]:
     return made
 
 
-def document(*entries: Any) -> bytes:
+def document(*entries: Any, creator: str = "WebInspector") -> bytes:
     pages = [{"id": "page_1", "title": "Shop", "startedDateTime": "2026-11-21T12:00:00Z", "pageTimings": {}}]
-    return json.dumps({"log": {"version": "1.2", "creator": {}, "pages": pages, "entries": entries}}).encode()
+    log = {"version": "1.2", "creator": {"name": creator}, "pages": pages, "entries": entries}
+    return json.dumps({"log": log}).encode()
 
 
 def test_an_entry_as_a_browser_writes_it() -> None:
@@ -68,6 +69,14 @@ def test_an_entry_as_a_browser_writes_it() -> None:
     assert (one.ttfb_ns, one.duration_ns) == (2_500_000, 4_500_000)
     assert (one.status, one.response_size) == (201, 500)
     assert notes.lost == {"pages of a HAR, with the times of their loading": 1}
+
+
+def test_what_a_proxy_wrote_starts_when_it_arrived_however_long_the_server_took_to_connect_to() -> None:
+    first = entry(startedDateTime="2026-11-21T12:00:00.000Z", timings={"connect": 40, "send": 1, "wait": 42})
+    second = entry(startedDateTime="2026-11-21T12:00:00.020Z", timings={"connect": -1, "send": 1, "wait": 2})
+    (one, other), _ = read("har", document(first, second, creator="mitmproxy"))
+    assert (one.arrival_ns, one.ttfb_ns) == (NOON, 43 * MS)
+    assert (other.arrival_ns, other.ttfb_ns) == (NOON + 20 * MS, 3 * MS)
 
 
 @pytest.mark.parametrize(
