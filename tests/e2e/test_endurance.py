@@ -8,10 +8,11 @@ from tests.support.endurance.course import run
 from tests.support.lanes import Lane
 
 
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("workers", "lane"), [(1, "fast"), (2, "fast"), (1, "full")])
 def test_nothing_is_lost_mixed_up_or_done_twice(tmp_path: Path, workers: int, lane: Lane) -> None:
-    requests = 20_000 if lane == "fast" else 6_000
-    result = run(tmp_path, requests, workers, lane, restarts=4, limit=50)
+    requests = 20_000 if lane == "fast" else 4_000
+    result = run(tmp_path, requests, workers, lane, restarts=4, limit=120)
     assert result.faults() == []
     assert result.restarts == 4
     assert result.ended["answered"] > requests * 0.9

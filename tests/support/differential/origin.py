@@ -74,11 +74,18 @@ class RecordingOrigin:
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
-        server.close()
-        for transport in list(self._transports):
-            transport.abort()
-        self._loop.run_until_complete(asyncio.sleep(0))  # for what closing has left to do
+        self._loop.run_until_complete(self._end(server))
         self._loop.close()
+
+    async def _end(self, server: asyncio.Server) -> None:
+        """Leave no connection open, not even one that was accepted a moment ago and has no protocol yet."""
+        server.close()
+        accepting = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*accepting, return_exceptions=True)
+        while self._transports:
+            for transport in list(self._transports):
+                transport.abort()
+            await asyncio.sleep(0)
 
 
 class _Connection(asyncio.Protocol):
