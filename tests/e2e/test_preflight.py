@@ -75,11 +75,7 @@ class Place(Stack):
         for one in reversed(CHECKS):
             wanted |= set(one.needs) if one.name in wanted else set()
         checks = [one for one in CHECKS if one.name in wanted]
-        for _ in range(3):
-            found = asyncio.run(preflight(plan, run_id, signer, selection, tell, checks))
-            if not any(one.check == "canary" and "no answer within" in one.evidence for one in found.findings):
-                break  # a busy machine may take longer for one than a preflight waits
-        return found
+        return asyncio.run(preflight(plan, run_id, signer, selection, tell, checks))
 
     def arguments(self, command: str, *more: str, **changes: Any) -> list[str]:
         plan = self.plan(**changes)
@@ -145,12 +141,9 @@ def said(found: Checklist, check: str) -> str:
 
 
 def test_all_is_well(place: Place) -> None:
-    for _ in range(3):
-        before = place.state()
-        found = place.check(slo=["p(95)<30s min_samples=20"])
-        assert set(outcomes(found).values()) == {"ok"}, [one for one in found.findings if one.outcome != "ok"]
-        if found.seconds < 5:  # a busy machine may take longer
-            break
+    before = place.state()
+    found = place.check(slo=["p(95)<30s min_samples=20"])
+    assert set(outcomes(found).values()) == {"ok"}, [one for one in found.findings if one.outcome != "ok"]
     assert found.requests <= 40
     assert found.seconds < 5
     assert found.canary.startswith("/item/")
@@ -389,10 +382,7 @@ def test_what_proves_nothing_is_not_taken_for_a_proof(place: Place) -> None:
 def test_an_instance_without_a_sidecar_is_found_by_lever_and_ceiling(place: Place) -> None:
     front = int(place.app.rpartition(":")[2])
     with Relay(place.listen, front) as balancer:
-        for _ in range(3):
-            found = place.check("lever", "ceiling", to=f"http://127.0.0.1:{balancer.port}", **NOTHING)
-            if "ceiling" in failures(found):  # on a busy machine real users earn as much meanwhile as got past
-                break
+        found = place.check("lever", "ceiling", to=f"http://127.0.0.1:{balancer.port}", **NOTHING)
     assert set(failures(found)) == {"lever", "ceiling"}, found
     assert "more passed than real users earned" in said(found, "ceiling")
     assert "the lever does not hold" in said(found, "lever")
