@@ -17,6 +17,7 @@ from pathlib import Path
 from captures.worker import Worker
 from loadtag import Revoked
 from loadtag.validity import NOBODY, read_revoked
+from rules.files import read_small
 
 logger = logging.getLogger(__name__)
 
@@ -175,13 +176,9 @@ def _look(path: Path, last: bytes | None, found: Revoked | None) -> tuple[bytes,
 
 def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE + 1)
+        return read_small(path, MAX_FILE, "too large for a list of revocations")
     except OSError as error:
         raise ListError(f"{path}: {error.strerror}") from None
-    if len(content) > MAX_FILE:
-        raise ListError(f"{path} is too large for a list of revocations")
-    return content
 
 
 def _parsed(path: Path, content: bytes) -> Revoked:

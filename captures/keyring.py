@@ -7,7 +7,6 @@ implementation. A data key goes into a header as an age file of 32 bytes, in age
 import base64
 import binascii
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyrage
 from captures import sealing
 from captures.errors import CaptureError
 from captures.sealing import Encryption, Seal
+from rules.files import read_small
 
 _SSH = ("ssh-ed25519", "ssh-rsa")
 _SECRET = "AGE-SECRET-KEY-"  # noqa: S105 - what a secret key begins with, so that none is ever shown
@@ -208,10 +208,6 @@ def _identity(line: str, path: Path) -> Identity:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE + 1)
+        return read_small(path, _MAX_FILE, "too large to be a file of keys")
     except OSError as error:
-        raise CaptureError(f"{path}: {os.strerror(error.errno or 0)}") from None
-    if len(data) > _MAX_FILE:
-        raise CaptureError(f"{path} is too large to be a file of keys")
-    return data
+        raise CaptureError(f"{path}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""What both ends of the wire must agree on. Pure: no clock, no socket, no file.
+"""What both ends of the wire must agree on, or would write twice. Pure but for `files`: no clock, no socket.
 
 Read in this order:
 
@@ -7,6 +7,7 @@ Read in this order:
   the replayer fills its own from what sidecars grant.
 - `clocks`: whether somebody set the clock on the wall, by which load tags are judged.
 - `exits`: how a command and a process end, and the one exception for a user's mistake.
+- `files`: reads a small file that somebody named, and never more of it than a bound. Edge.
 - `latency`: the cells in which times are counted, so that counts of both ends can be added.
 - `experience`: what requests get, as counts that can be merged over time and over sidecars.
 - `slo`: the rules that people make about that: what must hold, over which window, and what if it does not.

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from addons.parties.places import ListedError, Place
+from rules.files import read_small
 from rules.units import Duration, Share, UnitError
 
 Action = Literal["pass", "block", "stub"]
@@ -114,13 +115,9 @@ class Answer(BaseModel):
 def read(file: Path) -> bytes:
     """Read a body. Raises UnitError."""
     try:
-        with file.open("rb") as opened:
-            content = opened.read(MAX_BODY + 1)
+        return read_small(file, MAX_BODY, f"larger than {MAX_BODY:,} bytes: an answer has at most so many")
     except OSError as error:
-        raise UnitError(f"{file}: {error.strerror or error}") from None
-    if len(content) > MAX_BODY:
-        raise UnitError(f"{file} is larger than {MAX_BODY:,} bytes: an answer has at most so many")
-    return content
+        raise UnitError(f"{file}: {error.strerror}") from None
 
 
 class PartyRule(Answer):

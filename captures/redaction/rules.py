@@ -3,7 +3,6 @@
 Pure but for `load_rules`.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from captures.errors import CaptureError
 from captures.redaction import names
 from captures.redaction.patterns import DEFAULT, LONGEST_PATTERN, Pattern, compiled
+from rules.files import read_small
 
 LARGEST_FILE = 64 << 10
 """Bytes of a rule file."""
@@ -148,12 +148,9 @@ DEFAULTS = Rules()
 def load_rules(path: Path) -> Rules:
     """Read a rule file. Raises CaptureError that names the line."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(LARGEST_FILE + 1)
+        raw = read_small(path, LARGEST_FILE, f"more than {LARGEST_FILE >> 10} KiB")
     except OSError as error:
-        raise CaptureError(f"redaction rules {path}: {os.strerror(error.errno or 0)}") from None
-    if len(raw) > LARGEST_FILE:
-        raise CaptureError(f"redaction rules {path}: more than {LARGEST_FILE >> 10} KiB")
+        raise CaptureError(f"redaction rules {path}: {error.strerror}") from None
     return parse_rules(raw, str(path))
 
 

@@ -1,7 +1,6 @@
 """The comparison from beginning to end: reads the incident, asks the clone, and says what that means. Edge."""
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from itertools import batched
@@ -28,6 +27,7 @@ from replayer.tagging import Tag, misdirected
 from replayer.targets import destinations, refusals
 from replayer.terms import agree
 from rules.exits import UserError
+from rules.files import read_small
 
 AT_A_TIME = 1000
 """Records that are read before others get their turn."""
@@ -57,7 +57,7 @@ def resources(said: Stated, prefix: str = "") -> Resources | None:
     except ResourceError as error:
         raise UserError(f"--{prefix}resources: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
-        why = os.strerror(error.errno or 0) if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UserError(f"--{prefix}resources {said.file}: {why}") from None
     update = {name: value for name, value in (("cpu", cpu), ("memory", amount)) if value is not None}
     return found.model_copy(update={**update, "parts": ()} if update else {})
@@ -101,15 +101,11 @@ def _read(path: Path, cpu: float | None) -> Resources:
 
 def _text(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_FILE + 1)
+        return read_small(path, MOST_FILE, f"it is larger than {MOST_FILE >> 20} MiB: is it the file?").decode()
     except (FileNotFoundError, NotADirectoryError):
         if path.name in (*_LIMITS, *(name for _, name in _OLD_LIMITS)):
             return None
         raise
-    if len(content) > MOST_FILE:
-        raise ResourceError(f"{path} is larger than {MOST_FILE >> 20} MiB: is it the file?")
-    return content.decode()
 
 
 async def _heard(incident: Incident, seed: int) -> Population:

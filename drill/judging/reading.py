@@ -1,7 +1,6 @@
 """Reads a drill's folder for the judgement: its record, the incident, what the check found, and every run. Edge."""
 
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from replayer.rewriting import PathRule, Rewriting
 from replayer.routes import Name
 from replayer.series import Second, Stretch
 from rules.exits import UserError
+from rules.files import read_small
 
 LONGEST = 1 << 26
 """Bytes of drill.json, check.json or verdict.json that are read."""
@@ -66,13 +66,11 @@ def _rewriting(record: DrillRecord) -> Rewriting:
 
 def _model[M: BaseModel](path: Path, model: type[M], what: str) -> M:
     try:
-        if path.stat().st_size > LONGEST:
-            raise UserError(f"{path} is too large for {what}")
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(read_small(path, LONGEST, f"too large for {what}"))
     except FileNotFoundError:
         raise UserError(f"{path.parent} holds no {path.name}: is it the folder of a drill?") from None
     except OSError as error:
-        raise UserError(f"{path}: {os.strerror(error.errno or 0)}") from None
+        raise UserError(f"{path}: {error.strerror}") from None
     except ValidationError as error:
         raise UserError(f"{path} is not {what}: {error.errors()[0]['msg']}") from None
 

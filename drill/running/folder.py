@@ -25,6 +25,7 @@ from drill.fairness.fairness import Fairness
 from drill.running.record import DrillRecord
 from replayer.folder import QUANTITIES, write_whole
 from rules.exits import Exit, UserError
+from rules.files import read_small
 
 LARGEST = 64 << 20
 """Bytes of a file of ours that is read."""
@@ -119,12 +120,8 @@ def read_record(folder: Path) -> DrillRecord:
 
 def _read(path: Path) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            found = file.read(LARGEST + 1)
+        return read_small(path, LARGEST, f"it is larger than {LARGEST >> 20} MiB: is it the file?")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UserError(f"{path}: {os.strerror(error.errno or 0)}") from None
-    if len(found) > LARGEST:
-        raise UserError(f"{path}: it is larger than {LARGEST >> 20} MiB: is it the file?")
-    return found
+        raise UserError(f"{path}: {error.strerror}") from None

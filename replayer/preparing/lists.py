@@ -1,11 +1,11 @@
 """The lists of allowed targets that bind a plan. Edge: reads them. What they mean is for `replayer.targets`."""
 
-import os
 from pathlib import Path
 
 from replayer.plan import Plan
 from replayer.targets import MAX_FILE, Allowed, parse
 from rules.exits import UserError
+from rules.files import read_small
 
 MACHINE = Path("/etc/reamp/targets")
 """List of allowed targets that binds every run on this machine, whatever its plan says."""
@@ -20,15 +20,12 @@ def target_lists(plan: Plan) -> tuple[Allowed, ...]:
     found = []
     for path in [*named, MACHINE]:
         try:
-            with path.open("rb") as file:
-                text = file.read(MAX_FILE + 1)
-            if len(text) > MAX_FILE:
-                raise UserError(f"{path} is too large for a list of targets")
+            text = read_small(path, MAX_FILE, "too large for a list of targets")
             found.append(parse(text.decode(), str(path)))
         except OSError as error:
             if path is MACHINE and isinstance(error, FileNotFoundError):
                 continue
-            raise UserError(f"the list of allowed targets {path}: {os.strerror(error.errno or 0)}") from None
+            raise UserError(f"the list of allowed targets {path}: {error.strerror}") from None
         except ValueError as error:
             raise UserError(f"the list of allowed targets {path}: {error}") from None
     return tuple(found)

@@ -1,12 +1,12 @@
 """When a plan may run, and when it starts. Edge: reads the file of holidays."""
 
-import os
 from datetime import date, datetime, timedelta
 
 from replayer.calendar import Calendar, Window
 from replayer.holidays import MOST_BYTES, holidays
 from replayer.plan import Plan
 from rules.exits import Exit, UserError
+from rules.files import read_small
 from rules.units import UnitError
 
 
@@ -15,15 +15,11 @@ def calendar_of(plan: Plan, now: datetime) -> Calendar:
     days: frozenset[date] = frozenset()
     if plan.holidays is not None:
         try:
-            with plan.holidays.open("rb") as file:
-                content = file.read(MOST_BYTES + 1)
-            if len(content) > MOST_BYTES:
-                raise UserError(
-                    f"--holidays {plan.holidays}: it is larger than {MOST_BYTES >> 20} MiB: is it the file?"
-                )
+            too_large = f"it is larger than {MOST_BYTES >> 20} MiB: is it the file?"
+            content = read_small(plan.holidays, MOST_BYTES, too_large)
             days = holidays(content.decode(), now.date())
         except OSError as error:
-            raise UserError(f"--holidays {plan.holidays}: {os.strerror(error.errno or 0)}") from None
+            raise UserError(f"--holidays {plan.holidays}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise UserError(f"--holidays {plan.holidays}: it is not text in UTF-8") from None
         except UnitError as error:
