@@ -1,4 +1,4 @@
-"""What both ends of the wire must agree on, or would write twice. Pure but for `files`: no clock, no socket.
+"""What both ends of the wire must agree on, or would write twice. Pure but for `certificates` and `files`.
 
 Read in this order:
 
@@ -6,6 +6,7 @@ Read in this order:
 - `credit`: the bucket behind the ceiling. It stands twice: the guard in the sidecar fills it from real requests,
   the replayer fills its own from what sidecars grant.
 - `clocks`: whether somebody set the clock on the wall, by which load tags are judged.
+- `certificates`: has one end of a connection show a certificate, or says what is wrong with its files. Edge.
 - `exits`: how a command and a process end, and the one exception for a user's mistake.
 - `files`: reads a small file that somebody named, and never more of it than a bound. Edge.
 - `latency`: the cells in which times are counted, so that counts of both ends can be added.

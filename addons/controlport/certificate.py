@@ -4,15 +4,8 @@ import os
 import ssl
 from pathlib import Path
 
+from rules.certificates import load_certificate
 from rules.exits import UserError
-
-
-class _EncryptedError(Exception):
-    pass
-
-
-def _ask() -> str:
-    raise _EncryptedError
 
 
 class Certificate:
@@ -43,18 +36,7 @@ def _load(cert: Path, key: Path | None) -> ssl.SSLContext:
     try:
         if secret.stat().st_mode & 0o007:
             raise UserError(f"--control-key {secret}: it is open to everybody on this machine: chmod o-rwx {secret}")
-        context.load_cert_chain(cert, key, password=_ask)
-    except _EncryptedError:
-        raise UserError(
-            f"--control-key {secret}: the key is encrypted, and nobody is there to be asked for its pass phrase: "
-            "decrypt it first (openssl pkey), into a file that only you can read"
-        ) from None
-    except ssl.SSLError as error:
-        why = f"no certificate and key in PEM form can be read from it ({error})"
-        if error.reason == "KEY_VALUES_MISMATCH":
-            why = "the key does not belong to the certificate"
-        hint = "" if key else "; a key in a file of its own is named with --control-key"
-        raise UserError(f"--control-cert {cert}: {why}{hint}") from None
+        load_certificate(context, cert, key, "--control-cert", "--control-key")
     except OSError as error:
         option, missing = ("--control-cert", cert) if not cert.exists() else ("--control-key", secret)
         raise UserError(f"{option} {missing}: {os.strerror(error.errno or 0)}") from None

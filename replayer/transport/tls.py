@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 
 from replayer.plan import Plan
+from rules.certificates import load_certificate
 from rules.exits import UserError
 
 _ALPN = {"never": ["http/1.1"], "auto": ["h2", "http/1.1"], "always": ["h2"]}
@@ -49,28 +50,9 @@ def _show(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
     if key is not None and key.is_dir():
         raise UserError(f"--cert-key {key}: {os.strerror(errno.EISDIR)}")
     try:
-        context.load_cert_chain(cert, key, password=_ask)
-    except _EncryptedError:
-        raise UserError(
-            f"--cert-key {key or cert}: the key is encrypted, and nobody is there to be asked for its pass phrase: "
-            "decrypt it first (openssl pkey), into a file that only you can read"
-        ) from None
+        load_certificate(context, cert, key, "--cert", "--cert-key")
     except FileNotFoundError:
         missing = next(path for path in (cert, key or cert) if not path.exists())
         raise UserError(f"--{'cert' if missing == cert else 'cert-key'} {missing}: there is no such file") from None
-    except ssl.SSLError as error:
-        why = f"no certificate and key in PEM form can be read from it ({error})"
-        if error.reason == "KEY_VALUES_MISMATCH":
-            why = "the key does not belong to the certificate"
-        hint = "" if key else "; a key in a file of its own is named with --cert-key"
-        raise UserError(f"--cert {cert}: {why}{hint}") from None
     except OSError as error:
         raise UserError(f"--cert {cert}: {os.strerror(error.errno or 0)}") from None
-
-
-class _EncryptedError(Exception):
-    pass
-
-
-def _ask() -> str:
-    raise _EncryptedError
