@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from replayer.transport.tls import trusting
 from rules.exits import UserError
 from rules.slo import Prometheus, Reading, Rule
 
@@ -273,14 +274,4 @@ def _authorization(server: Prometheus, environ: Mapping[str, str]) -> dict[str, 
 
 def _verify(server: Prometheus) -> ssl.SSLContext | bool:
     """Make the context for TLS; False if there is none to make. Raises UserError."""
-    if not server.url.startswith("https:"):
-        return False
-    try:
-        context = ssl.create_default_context(cafile=server.ca)
-    except ssl.SSLError as error:
-        raise UserError(f"prometheus ca {server.ca}: no certificates in PEM form can be read ({error})") from None
-    except OSError as error:
-        raise UserError(f"prometheus ca {server.ca}: {os.strerror(error.errno or 0)}") from None
-    if server.ca is not None:
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as for the target, see `replayer.transport.tls`
-    return context
+    return trusting(server.ca, "prometheus ca") if server.url.startswith("https:") else False
