@@ -15,7 +15,7 @@ from drill.fairness.fairness import Fairness
 from drill.fairness.showing import show
 from drill.running.plan import DrillPlan
 from drill.running.record import Step
-from drill.running.running import Surveyed
+from drill.running.running import Surveyed, Teller
 from drill.running.steps import Next, most_left
 from loadtag.validity import write_moment
 from replayer.progress import Facts, shown
@@ -28,7 +28,7 @@ _COLORS = {"held": "green", "broke": "red", "unclear": "yellow"}
 _NAMES = {"warm-up": "warm-up", "repeat": "the incident", "sweep": "its heaviest part"}
 
 
-class Terminal:
+class Terminal(Teller):
     """Tells of a drill on a terminal; closed, it leaves it as it was."""
 
     def __init__(self, console: Console) -> None:
@@ -93,28 +93,6 @@ class Terminal:
 
     def _print(self, text: Text) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)
-
-
-class Silent:
-    """Tells nothing: for those who want JSON."""
-
-    def step(self, step: Next, number: int, steps: int, seconds: float, left: float) -> None:
-        """Tell nothing."""
-
-    def snapshot(self, snapshot: Snapshot) -> None:
-        """Show nothing."""
-
-    def over(self, step: Step, report: Report) -> None:
-        """Tell nothing."""
-
-    def asking(self, done: int, of: int) -> None:
-        """Tell nothing."""
-
-    def compared(self, fairness: Fairness) -> None:
-        """Tell nothing."""
-
-    def say(self, text: str) -> None:
-        """Tell nothing."""
 
 
 def intended(plan: DrillPlan, known: Surveyed, told: str, now: float) -> Table:

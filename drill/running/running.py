@@ -12,7 +12,7 @@ import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from captures.errors import CaptureError
 from drill.fairness.checking import check
@@ -76,8 +76,8 @@ class Surveyed(NamedTuple):
     """How many can be sent, at 1x."""
 
 
-class Teller(Protocol):
-    """Whom a drill tells how it goes."""
+class Teller:
+    """Whom a drill tells how it goes. This one keeps it to itself: for those who want JSON."""
 
     def step(self, step: Next, number: int, steps: int, seconds: float, left: float) -> None:
         """Tell of a step that begins: its number and how many there may be, how long it and all that is left take."""

@@ -214,7 +214,8 @@ def run(
     conditions = conditions_of(given)
     import uvloop
 
-    from drill.running.progress import Silent, Terminal
+    from drill.running.progress import Terminal
+    from drill.running.running import Teller
     from reamp.commands.drill.verdict import judged
     from reamp.commands.drill.verdict import told as told_of
     from replayer.progress import screen
@@ -224,7 +225,7 @@ def run(
         incident = _incident(sources, {**given, "to": until, "identity": plan.sending.identity}, Path(beside))
         sending = plan.sending.model_copy(update={"recording": incident.path, "runs": drills})
         plan = plan.model_copy(update={"sending": sending})
-        teller = Silent() if as_json else terminal
+        teller = Teller() if as_json else terminal
         record = uvloop.run(_run(plan, incident, conditions, drills, teller, console))
     if record is None:
         return
@@ -294,10 +295,10 @@ async def _run(
     plan: "DrillPlan", incident: "Incident", conditions: "Conditions", drills: Path, teller: "Teller", console: Any
 ) -> "DrillRecord | None":
     from drill.running.folder import DrillFolder
-    from drill.running.progress import Silent, intended
+    from drill.running.progress import Terminal, intended
     from drill.running.running import Drill, survey
 
-    quiet = isinstance(teller, Silent)
+    quiet = not isinstance(teller, Terminal)
     with nullcontext() if quiet else console.status("reading the incident"):
         known = await survey(plan, incident)
     if not quiet:

@@ -17,9 +17,8 @@ from drill.incident import read_incident
 from drill.judging.verdict import Verdict
 from drill.running.folder import DrillFolder, read_record
 from drill.running.plan import DrillPlan
-from drill.running.progress import Silent
 from drill.running.record import DrillRecord
-from drill.running.running import Drill, survey
+from drill.running.running import Drill, Teller, survey
 from drill.running.steps import Next
 from loadtag import keys
 from reamp.cli import run as reamp_here
@@ -188,7 +187,7 @@ def test_ctrl_c_ends_the_rest_between_two_steps(shop: Shop) -> None:
     assert (read_record(folder).state, len(read_record(folder).steps)) == ("interrupted", 1)
 
 
-class Hasty(Silent):
+class Hasty(Teller):
     """Somebody who ends a drill in the moment in which a step begins, before anything of it was sent."""
 
     def step(self, step: Next, number: int, steps: int, seconds: float, left: float) -> None:
