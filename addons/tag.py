@@ -39,8 +39,8 @@ class Tag:
         self._tap = tap
         self.verifier = loadtag.Verifier([], audience="")
         self._supervised = supervised
-        self.blind = False
-        """Whether keys can't be read: what looks like a tag may then be one of ours, and none counts."""
+        self.unread = ""
+        """Why keys can't be read: what looks like a tag may then be one of ours, and none counts. Empty: they can."""
         self._deny = self._trusts_dark = False
         self._revocations = Revocations(None, self._revoke)
 
@@ -81,13 +81,13 @@ class Tag:
             audience, held = ctx.options.reamp_audience, self._revocations.held
             try:
                 public = [key for file in ctx.options.reamp_public_key for key in keys.load_public(Path(file))]
-                self.verifier, self.blind = loadtag.Verifier(public, audience, held), False
+                self.verifier, self.unread = loadtag.Verifier(public, audience, held), ""
             except (keys.KeyFileError, OSError, ValueError) as error:
                 if not self._supervised:
                     raise exceptions.OptionsError(f"reamp_public_key: {error}") from error
                 # A warning: errors are reasons not to start.
                 logger.warning("No load tag counts, as public keys can't be read: %s", error)
-                self.verifier, self.blind = loadtag.Verifier([], audience, held), True
+                self.verifier, self.unread = loadtag.Verifier([], audience, held), str(error)
 
     def running(self) -> None:
         """Watch the list of revocations from now on."""
@@ -160,7 +160,7 @@ class Tag:
         if isinstance(tag, loadtag.TagError) and tag.by_known_key:
             # No real user bears such a thing. Passed on without its tag it would be load that nobody holds back.
             refuse(flow, 403, "tag", "Load tag refused", f"The load tag does not count: {tag}.")
-        elif self.blind:
+        elif self.unread:
             refuse(flow, 403, "tag", "Load tag refused", "This sidecar can't read its public keys: no load tag counts.")
         elif self._deny:
             refuse(flow, 403, "tag", "Load tag refused", "The request bears a load tag that does not verify.")

@@ -73,7 +73,7 @@ class Calls(Tag):
 
         One that has expired, or was revoked, was made by us nevertheless: no real user's call bears it.
         """
-        if token is not None and self.blind:
+        if token is not None and self.unread:
             return _unverified(token), False
         judged = self._verified(token)
         if token is None or judged is None:

@@ -38,6 +38,7 @@ class Hand(Child):
         self.restarts = restarts
         self.captures = ""
         self.writer = ""
+        self.unread = ""
         self.stalled = False
         self.attends: list[int] = []
         super().__init__(process, "worker")
@@ -66,8 +67,9 @@ class Hand(Child):
             self.say(Order(do="attend", at=self.attends).line())
 
     def heard(self, report: Report) -> None:
-        """Note what it is called as a writer, and that its row of the books is in use."""
+        """Note what it is called as a writer, what it could not read, and that its row of the books is in use."""
         self.writer = report.writer or self.writer
+        self.unread = report.unread or self.unread
         if report.ready:
             self.row.begin(self.pid, self.restarts)
 
@@ -157,6 +159,11 @@ class Crew:
             Worker(pid=hand.pid, state=hand.state, since=hand.since, restarts=restarts)
             for hand, restarts in [*current, *((hand, 0) for hand in sorted(others, key=lambda hand: hand.since))]
         ]
+
+    def unread(self) -> str:
+        """Say why one of the workers can't read public keys; empty: all can. They may have changed since it began."""
+        hands = [post.hand for post in self.posts if post.hand]
+        return next((f"worker {hand.pid}: {hand.unread}" for hand in hands if hand.unread), "")
 
     async def hire(self) -> None:
         """Start all workers, without waiting for them."""

@@ -66,3 +66,5 @@ class Report(_Line):
     error: str = ""
     writer: str = ""
     """Id of the capture writer, which names the segments."""
+    unread: str = ""
+    """Why this process can't read public keys, so that no load tag counts with it. Empty: it can."""

@@ -83,6 +83,9 @@ _NOTHING = 2**62
 OPEN_FILES = 65_536
 """Files and connections that each process may have open, if the system allows it."""
 
+_REMEDY = "; put that right and send SIGHUP"
+"""What is to be done about public keys that can't be read: they are read at the start and then only."""
+
 _THREADS_WITHIN = 2.0
 """Seconds that threads are waited for at the end: one may hang on a disk."""
 
@@ -241,12 +244,14 @@ class _Supervisor:
         try:
             return _verifier(self._plan, self._revocations.held)
         except UserError as error:
-            self._unread = f"{error}; put that right and send SIGHUP"
+            self._unread = f"{error}{_REMEDY}"
             logger.warning("No load tag counts: %s", self._unread)
             return loadtag.Verifier([], self._plan.audience, self._revocations.held)
 
     def _doubt(self) -> str:
-        return self._unread or self._revocations.trouble
+        if self._unread or self._revocations.trouble:
+            return self._unread or self._revocations.trouble
+        return f"{unread}{_REMEDY}" if (unread := self._crew.unread()) else ""
 
     async def _serving(self) -> None:
         """Wait until all that was started serves. Raises UserError if one can't."""

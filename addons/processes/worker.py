@@ -82,7 +82,8 @@ async def work() -> int:
 
 
 def _ready(made: Chain) -> Report:
-    return Report(ready=True, writer=made.capture.writer.name if made.capture.writer else "")
+    writer = made.capture.writer.name if made.capture.writer else ""
+    return Report(ready=True, writer=writer, unread=made.tag.unread)
 
 
 async def _obey(ear: Ear, sidecar: Sidecar, made: Chain, doors: Doors, assignment: Assignment) -> None:

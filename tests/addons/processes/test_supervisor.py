@@ -34,6 +34,9 @@ class _Crew:
     async def end(self) -> None:
         self.ended = True
 
+    def unread(self) -> str:
+        return ""
+
     def workers(self) -> list[Any]:
         return []
 
