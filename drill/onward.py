@@ -11,7 +11,7 @@ from drill.incident import Incident, read_incident
 from drill.running.folder import read_record
 from drill.running.record import DrillRecord
 from drill.story import Story
-from replayer.writes import SAFE_METHODS, Writes
+from replayer.requests.writes import SAFE_METHODS, Writes
 from rules.exits import UserError
 from rules.units import MILLION, Factor
 

@@ -22,23 +22,26 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 from captures.errors import CaptureError
-from replayer.accounts import Accounts
 from replayer.announcing.herald import Herald, Outcome
 from replayer.announcing.wording import Facts, Words, orphaned, stop_command, words
-from replayer.bottleneck import bottleneck
-from replayer.ceiling import Ceiling, Heard, Source, Unbounded
-from replayer.chronicle import Chronicle
-from replayer.credits import follow
-from replayer.folder import Folder
+from replayer.books.chronicle import Chronicle
+from replayer.books.folder import Folder
+from replayer.books.report import Lateness, Live, Report, exit_code, faults, lacking
+from replayer.counting.accounts import Accounts
+from replayer.counting.bottleneck import bottleneck
+from replayer.counting.latency import quantiles, quantiles_of
+from replayer.counting.ledger import Ledger
+from replayer.counting.snapshot import Observer, Snapshot
 from replayer.lanes.bulk import Bulk, fits
 from replayer.lanes.choice import addresses_of
 from replayer.lanes.fleet import Fleet
 from replayer.lanes.lane import Lane
-from replayer.lanes.ledger import Ledger
 from replayer.lanes.native import NativeLane
 from replayer.lanes.python import PythonLane
-from replayer.latency import quantiles, quantiles_of
 from replayer.metrics import RunCollector
+from replayer.permission.ceiling import Ceiling, Heard, Source, Unbounded
+from replayer.permission.credits import follow
+from replayer.permission.vigil import Vigil
 from replayer.person import host, person
 from replayer.plan import Plan
 from replayer.preparing.describing import intent, opening
@@ -47,16 +50,14 @@ from replayer.preparing.prepared import Prepared
 from replayer.preparing.sidecars import control_client
 from replayer.preparing.timetable import starts
 from replayer.prober import Prober
-from replayer.report import Lateness, Live, Report, Stop, exit_code, faults, lacking
 from replayer.reporting.findings import by_route, caveats, left_out
+from replayer.requests.tagging import Tag
 from replayer.safety.loop import Loop
 from replayer.safety.warden import Warden
-from replayer.snapshot import Observer, Snapshot
+from replayer.schedule.waiting import countdown, watch_levers
 from replayer.stock import REFILL, Supply, stocked, supply
-from replayer.tagging import Tag
+from replayer.stopping import Stop
 from replayer.transport import target
-from replayer.vigil import Vigil
-from replayer.waiting import countdown, watch_levers
 from rules.exits import Exit
 from rules.wire import Lever
 

@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from replayer.accounts import Accounts, outcomes
-from replayer.latency import BUCKETS, Recorder
+from replayer.counting.accounts import Accounts, outcomes
+from replayer.counting.latency import BUCKETS, Recorder
 from replayer.safety.loop import Loop
 from rules.exits import UserError
 from rules.units import MILLION, UnitError, parse_address

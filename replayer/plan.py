@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, fi
 
 from captures.sampling import SessionBy
 from replayer import addresses
-from replayer.calendar import Window, rejoined
-from replayer.differences import ASPECTS, RECORDED, Aspect
-from replayer.fields import Names
+from replayer.comparing.differences import ASPECTS, RECORDED, Aspect
 from replayer.plugins import plugin_name
-from replayer.rewriting import MOST_RULES, PathRule, Rewriting, header, name_pattern, once, token_source
-from replayer.stages import Loudness, Stage
-from replayer.writes import READING, SAFE_METHODS, RoutePattern, Writes
+from replayer.requests.fields import Names
+from replayer.requests.rewriting import MOST_RULES, PathRule, Rewriting, header, name_pattern, once, token_source
+from replayer.requests.writes import READING, SAFE_METHODS, RoutePattern, Writes
+from replayer.schedule.calendar import Window, rejoined
+from replayer.schedule.stages import Loudness, Stage
 from rules.slo import Rule
 from rules.units import MILLION, Duration, Factor, Rate, Share, parse_address
 

@@ -10,11 +10,11 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from captures.unpacking import unpacked_as
-from replayer.ceiling import SPENDABLE_NS
-from replayer.differences import RECORDED, Aspect, Compared, Differences, Seen, differing
-from replayer.encoding import Request
+from replayer.comparing.differences import RECORDED, Aspect, Compared, Differences, Seen, differing
+from replayer.comparing.routes import Routes, final_names
+from replayer.permission.ceiling import SPENDABLE_NS
 from replayer.plan import Plan
-from replayer.routes import Routes, final_names
+from replayer.requests.encoding import Request
 from replayer.transport import Answer, Failure, Target, Withdrawal, connections, target
 from replayer.transport.tls import to_target
 

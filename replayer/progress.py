@@ -19,15 +19,15 @@ from rich.table import Table
 from rich.text import Text
 
 from captures.rendering import printable
-from replayer.accounts import Accounts
-from replayer.comparison import Change
-from replayer.differences import Differences
-from replayer.latency import Quantiles
-from replayer.report import Report, RouteReport
+from replayer.books.report import Report, RouteReport
+from replayer.comparing.comparison import Change
+from replayer.comparing.differences import Differences
+from replayer.counting.accounts import Accounts
+from replayer.counting.latency import Quantiles
+from replayer.counting.snapshot import Snapshot
 from replayer.reporting.figures import figure, share, size, time
 from replayer.reporting.versus import Comparison
 from replayer.safety.loop import Judgement
-from replayer.snapshot import Snapshot
 from rules.exits import Exit
 from rules.units import Duration
 

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 from captures.errors import CaptureError
 from captures.records import Record
 from captures.sampling import SessionBy, session_of
-from replayer.accounts import Accounts
-from replayer.amplification import PATIENCE, amplify, squeeze
-from replayer.demand import SECOND_NS, Demand, Echo, Raise, Steady, Timeline, TopUp
-from replayer.encoding import Encoder, Request, Skip
-from replayer.identity import Disguise
+from replayer.counting.accounts import Accounts
 from replayer.plan import Plan
+from replayer.requests.encoding import Encoder, Request, Skip
+from replayer.schedule.amplification import PATIENCE, amplify, squeeze
+from replayer.schedule.demand import SECOND_NS, Demand, Echo, Raise, Steady, Timeline, TopUp
+from replayer.schedule.identity import Disguise
+from replayer.schedule.sessions import Visitors, amplify_sessions
 from replayer.selection import Selection
-from replayer.sessions import Visitors, amplify_sessions
 
 AHEAD = 1024
 """Requests to hold at most."""

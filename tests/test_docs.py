@@ -13,8 +13,8 @@ from addons.books import Books
 from addons.controlport.exposition import Exposition
 from addons.egress.annex import EgressPlan
 from reamp.cli import application
-from replayer.accounts import Accounts
-from replayer.latency import Recorder
+from replayer.counting.accounts import Accounts
+from replayer.counting.latency import Recorder
 from replayer.metrics import RunCollector
 from tests.support.dark import dark_plan
 

@@ -52,6 +52,19 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def neighbours(path: Path) -> set[str]:
+    """The parts of the replayer that a file imports: its folders and flat modules."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "replayer":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("replayer."):
+            names.add((node.module or "").split(".")[1])
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("replayer.")}
+    return names
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_only_what_its_map_allows(room: str) -> None:
     assert sources(room)
@@ -69,6 +82,18 @@ def test_every_room_has_a_map_that_names_its_modules(room: str) -> None:
         name = path.stem if path.suffix == ".py" else path.name if (path / "__init__.py").exists() else "_"
         if not name.startswith("_"):
             assert re.search(rf"\b{name}\b", map_), f"the map of {room} does not name {name}"
+
+
+def test_the_replayers_parts_import_only_what_stands_above_them_in_its_map() -> None:
+    parts = [path.stem for path in (ROOT / "replayer").iterdir() if path.stem != "__init__"]
+    map_ = importlib.import_module("replayer").__doc__ or ""
+    above: set[str] = set()
+    for part in (name for name in re.findall(r"`(\w+)`", map_) if name in parts):
+        path = ROOT / "replayer" / part
+        for file in path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]:
+            below = neighbours(file) - above - {part}
+            assert not below, f"{file.relative_to(ROOT)} imports {below}, which the map names only after {part}"
+        above.add(part)
 
 
 def test_the_linter_bans_the_same_imports(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from captures.unpacking import MOST, unpacked_as
 from drill.fairness.choosing import Asked
 from drill.fairness.replies import KEPT, Reply, packed_size
 from drill.fairness.rows import rows
-from replayer.encoding import Encoder, Request
 from replayer.plan import Plan
 from replayer.prober import Asker
-from replayer.tagging import Tag
+from replayer.requests.encoding import Encoder, Request
+from replayer.requests.tagging import Tag
 from replayer.transport import Answer, target
 from replayer.transport.failures import Unconnected
 from replayer.transport.tls import to_target

@@ -18,14 +18,14 @@ from drill.fairness.resources import ResourceError, cgroup, cpus, memory, old_cg
 from drill.fairness.resources import compare as compare_resources
 from drill.fairness.weighing import gravest, reads
 from drill.incident import Incident
-from replayer.folder import new_run_id
+from replayer.books.folder import new_run_id
+from replayer.encoder import encoder_for
 from replayer.plan import Plan
-from replayer.preparing.encoder import encoder_for
 from replayer.preparing.key import key_of
 from replayer.preparing.lists import target_lists
-from replayer.tagging import Tag, misdirected
-from replayer.targets import destinations, refusals
-from replayer.terms import agree
+from replayer.preparing.targets import destinations, refusals
+from replayer.preparing.terms import agree
+from replayer.requests.tagging import Tag, misdirected
 from rules.exits import UserError
 from rules.files import read_small
 

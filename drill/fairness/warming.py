@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 from drill.incident import Incident
+from replayer.books.folder import Folder
 from replayer.engine import replay
-from replayer.folder import Folder
 from replayer.plan import Plan
 from replayer.preparing.prepare import prepare
 from replayer.progress import shown

@@ -19,7 +19,7 @@ import numpy as np
 from drill.judging.bootstrap import Bounds, Floats, bounds, mean_bounds, needed, worse_than
 from drill.judging.evidence import Blocks
 from drill.judging.verdict import Criterion, Estimate, Held, Judgement
-from replayer.comparison import Block
+from replayer.comparing.comparison import Block
 from replayer.reporting.figures import share as share_text
 from replayer.reporting.figures import time as time_text
 from rules.slo import Expression

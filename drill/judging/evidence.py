@@ -13,13 +13,13 @@ from typing import Self
 from drill.fairness.fairness import Fairness
 from drill.running.record import DrillRecord, Kind
 from drill.story import Story
-from replayer.comparison import Block
-from replayer.report import Stop
-from replayer.routes import Name, Route, final_names
+from replayer.comparing.comparison import Block
+from replayer.comparing.routes import Name, Route, final_names
+from replayer.stopping import Stop
 from rules.units import Factor
 
 BLOCKS = 10
-"""Intervals that a replay is cut into: long enough to hold a slow spell whole, as in `replayer.comparison`."""
+"""Intervals that a replay is cut into: long enough to hold a slow spell, as in `replayer.comparing.comparison`."""
 
 POINTS = 90
 """Of a timeline, about."""

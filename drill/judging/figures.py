@@ -7,11 +7,11 @@ from captures.records import Record
 from drill.judging.evidence import BLOCKS, Blocks, Past, Point, Told, interval_of
 from drill.judging.verdict import Known
 from drill.story import Story
-from replayer.comparison import Block
-from replayer.encoding import AS_RECORDED
-from replayer.latency import quantiles_of, rank
-from replayer.rewriting import Rewriting
-from replayer.routes import Name, Routes, rounded
+from replayer.comparing.comparison import Block
+from replayer.comparing.routes import Name, Routes, rounded
+from replayer.counting.latency import quantiles_of, rank
+from replayer.requests.encoding import AS_RECORDED
+from replayer.requests.rewriting import Rewriting
 
 
 class _Gathered:

@@ -11,9 +11,9 @@ from drill.judging.rows import Line, lines, work
 from drill.judging.saturation import pile
 from drill.judging.turned import turned_away
 from drill.judging.verdict import GaveWay, Headroom, Judgement, Rung
-from replayer.comparison import Block
+from replayer.comparing.comparison import Block
+from replayer.comparing.routes import Name
 from replayer.reporting.figures import share as share_text
-from replayer.routes import Name
 from rules.slo import Expression
 from rules.units import Factor
 

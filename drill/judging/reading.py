@@ -16,14 +16,14 @@ from drill.judging.evidence import BLOCKS, Blocks, Evidence, Instant, Played, Po
 from drill.judging.figures import past
 from drill.running.outcome import ASTRAY, answered, lost, unreached
 from drill.running.record import DrillRecord, Step
-from replayer.comparison import Block
-from replayer.latency import histogram, quantiles
+from replayer.comparing.comparison import Block
+from replayer.comparing.routes import Name
+from replayer.counting.latency import histogram, quantiles
+from replayer.counting.series import Second, Stretch
 from replayer.reporting.findings import seconds, stretches
 from replayer.reporting.histograms import read as histograms
 from replayer.reporting.recovery import report_of
-from replayer.rewriting import PathRule, Rewriting
-from replayer.routes import Name
-from replayer.series import Second, Stretch
+from replayer.requests.rewriting import PathRule, Rewriting
 from rules.exits import UserError
 from rules.files import read_small
 

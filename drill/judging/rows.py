@@ -14,8 +14,8 @@ from drill.judging.criteria import Found, Sample, corrected, estimates, joined, 
 from drill.judging.evidence import EMPTY, Blocks, Evidence, Past, Played, together
 from drill.judging.figures import known, of_blocks, overall
 from drill.judging.verdict import Estimate, Known, Row, Seen
-from replayer.comparison import Block, Change, compare, judged
-from replayer.routes import Name
+from replayer.comparing.comparison import Block, Change, compare, judged
+from replayer.comparing.routes import Name
 from rules.slo import Expression
 from rules.units import MILLION, Factor
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from drill.fairness.weighing import RARE, at_least
 from drill.judging.evidence import EMPTY, Evidence, Past, Played
-from replayer.routes import Name
+from replayer.comparing.routes import Name
 
 
 class Turned(NamedTuple):

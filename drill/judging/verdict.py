@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-from replayer.comparison import Change
+from replayer.comparing.comparison import Change
 from rules.exits import Exit
 from rules.units import Factor
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from drill.judging.verdict import Verdict
 from drill.reporting.junit import junit
 from drill.reporting.page import page
-from replayer.folder import write_whole
+from replayer.books.folder import write_whole
 
 
 def write_verdict(verdict: Verdict, folder: Path) -> list[str]:

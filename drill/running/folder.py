@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from drill.fairness.fairness import Fairness
 from drill.running.record import DrillRecord
-from replayer.folder import QUANTITIES, write_whole
+from replayer.books.folder import QUANTITIES, write_whole
 from rules.exits import Exit, UserError
 from rules.files import read_small
 

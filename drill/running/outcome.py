@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, get_args
 
 from drill.running.record import Found
-from replayer.report import Report
-from replayer.routes import Route
-from replayer.series import Second
+from replayer.books.report import Report
+from replayer.comparing.routes import Route
+from replayer.counting.series import Second
 from replayer.transport.failures import Unconnected
 from rules.experience import Tally
 from rules.latency import longest, place

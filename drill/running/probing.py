@@ -13,7 +13,7 @@ from drill.running.survey import Example
 from replayer.plan import Plan
 from replayer.preparing.prepared import Prepared
 from replayer.prober import SWEEP, Asker
-from replayer.tagging import Tag
+from replayer.requests.tagging import Tag
 from replayer.transport import Answer, target
 from replayer.transport.failures import FAILURES
 

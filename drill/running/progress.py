@@ -18,10 +18,10 @@ from drill.running.record import Step
 from drill.running.running import Surveyed, Teller
 from drill.running.steps import Next, most_left
 from loadtag.validity import write_moment
+from replayer.books.report import Report
+from replayer.counting.snapshot import Snapshot
 from replayer.progress import Facts, shown
-from replayer.report import Report
 from replayer.reporting.figures import share, time
-from replayer.snapshot import Snapshot
 from rules.units import MILLION, Duration
 
 _COLORS = {"held": "green", "broke": "red", "unclear": "yellow"}

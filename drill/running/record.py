@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from replayer.report import Stop
+from replayer.stopping import Stop
 from rules.units import Factor
 
 Kind = Literal["warm-up", "repeat", "sweep"]

@@ -27,18 +27,18 @@ from drill.running.probing import Probes
 from drill.running.record import DrillRecord, State, Step
 from drill.running.steps import Done, Next, Over, following, most_left
 from drill.running.survey import Example, Survey
-from replayer.accounts import Accounts
+from replayer.books.folder import Folder
+from replayer.books.report import Report
+from replayer.comparing.routes import settled
+from replayer.counting.accounts import Accounts
+from replayer.counting.snapshot import Snapshot
 from replayer.engine import replay
-from replayer.folder import Folder
 from replayer.metrics import serving
 from replayer.plan import Plan
 from replayer.preparing.prepare import prepare
 from replayer.preparing.prepared import Prepared
-from replayer.report import Report
 from replayer.reporting.findings import routes_of, seconds
 from replayer.reporting.writing import write_beside
-from replayer.routes import settled
-from replayer.snapshot import Snapshot
 from replayer.stock import usable
 from rules.exits import Exit, UserError
 

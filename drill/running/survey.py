@@ -11,8 +11,8 @@ from math import ceil
 from typing import NamedTuple
 
 from drill.story import Story
-from replayer.encoding import Request
-from replayer.routes import Route, rounded
+from replayer.comparing.routes import Route, rounded
+from replayer.requests.encoding import Request
 
 SECOND_NS = 1_000_000_000
 

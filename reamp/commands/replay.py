@@ -14,8 +14,8 @@ from rules.exits import Exit
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from replayer.books.report import Report
     from replayer.plan import Plan
-    from replayer.report import Report
 
 _TARGET, _LOAD, _REQUESTS, _ANSWERS = "Target, key and ceiling", "How much", "Requests", "Answers"
 _WHEN, _PEOPLE, _SAFETY, _PREFLIGHT = "When", "People", "What users get", "Preflight"
@@ -689,9 +689,9 @@ def report(
 
 async def _replay(plan: "Plan", console: "Console") -> "Report | None":
     from reamp.commands.choosing import chosen
+    from replayer.books.folder import Folder
     from replayer.engine import notice
     from replayer.engine import replay as run_plan
-    from replayer.folder import Folder
     from replayer.metrics import serving
     from replayer.preflight.beforehand import beforehand, once_more
     from replayer.preflight.checklist import show as show_finding

@@ -5,8 +5,7 @@ sends it, and counts what became of it.
 
     supply (what, when) -> lane: pacing -> connection -> credit -> send -> outcome -> ledger
 
-- `lane`: what a run asks of a lane, and a lane of its run.
-- `ledger`: where a lane counts: accounts, the run's histograms, its routes.
+- `lane`: what a run asks of a lane, and a lane of its run. It counts in a ledger (`replayer.counting.ledger`).
 - `choice`: which lane a plan gets, and why.
 - `native`: plain HTTP/1.1 by a small C library, in a thread that never waits for Python; `build` makes the library.
 - `bulk`: requests made of whole blocks of the recording, where each record is sent once in a round, at its own time;

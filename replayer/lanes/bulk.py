@@ -1,9 +1,9 @@
 """Requests made of whole blocks, as they are stored. Edge: reads the recording.
 
 A block holds each distinct line, path, header field, header set and body once (`captures.columns`). The rules of
-`replayer.encoding` are applied once to each of those, and C puts the pieces together. A record of which any piece needs
-a closer look (a load tag, an upgrade, a body, a method that is not on the list, ...) goes through `Encoder.encode`
-like any other, so there is one set of rules and this is only a quicker way through it.
+`replayer.requests.encoding` are applied once to each of those, and C puts the pieces together. A record of which any
+piece needs a closer look (a load tag, an upgrade, a body, a method that is not on the list, ...) goes through
+`Encoder.encode` like any other, so there is one set of rules and this is only a quicker way through it.
 """
 
 import ctypes
@@ -29,12 +29,12 @@ from captures.columns import (
 )
 from captures.errors import CaptureError
 from captures.records import Record
-from replayer.accounts import Accounts
-from replayer.demand import SECOND_NS, Demand
-from replayer.encoding import SAFE, Encoder, Request, Skip
-from replayer.fields import Kind
+from replayer.counting.accounts import Accounts
 from replayer.lanes.loading import HEAD, SAFE_TO_REPEAT, Batches, Loader
 from replayer.plan import Plan
+from replayer.requests.encoding import SAFE, Encoder, Request, Skip
+from replayer.requests.fields import Kind
+from replayer.schedule.demand import SECOND_NS, Demand
 from replayer.selection import Selection
 from replayer.stock import Stock, Supply, unreadable
 from rules.units import MILLION

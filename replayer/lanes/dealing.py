@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from captures.errors import CaptureError
-from replayer.ceiling import SPENDABLE_NS, Earned
-from replayer.encoding import Request
+from replayer.permission.ceiling import SPENDABLE_NS, Earned
+from replayer.requests.encoding import Request
 from replayer.stock import Supply
 from rules.credit import CREDIT, Bucket
 

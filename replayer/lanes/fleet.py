@@ -24,17 +24,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from captures.errors import CaptureError
-from replayer.ceiling import Source
-from replayer.encoding import Encoder, Request
 from replayer.lanes.channel import Channel
 from replayer.lanes.dealing import Dealer
 from replayer.lanes.lane import Host
 from replayer.lanes.loading import Batch
 from replayer.lanes.native import AHEAD, AHEAD_BYTES, AHEAD_NS, LOAD, LOAD_BYTES, count_values
-from replayer.pacing import awake
+from replayer.permission.ceiling import Source
 from replayer.plan import Plan
-from replayer.report import Stop
+from replayer.requests.encoding import Encoder, Request
+from replayer.schedule.pacing import awake
 from replayer.stock import Supply, ending
+from replayer.stopping import Stop
 from rules.wire import SECRETS, SIGNAL_TIMEOUT
 
 START_SECONDS = 30.0

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from replayer.ceiling import Ceiling, Source, Unbounded
-from replayer.lanes.ledger import Ledger
-from replayer.report import Stop
+from replayer.counting.ledger import Ledger
+from replayer.permission.ceiling import Ceiling, Source, Unbounded
 from replayer.stock import Supply
+from replayer.stopping import Stop
 
 
 class Lane(Protocol):

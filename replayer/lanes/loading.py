@@ -7,7 +7,7 @@ from ctypes import c_uint8
 from typing import Any, NamedTuple, Self
 
 from captures.errors import CaptureError
-from replayer.encoding import Request
+from replayer.requests.encoding import Request
 
 HEAD, SAFE_TO_REPEAT = 1, 2
 """Flags of a request, as the library knows them."""

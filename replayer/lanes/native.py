@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from captures.errors import CaptureError
-from replayer.ceiling import SPENDABLE_NS, STALE_NS, Source
-from replayer.encoding import Request
+from replayer.comparing.routes import Route
+from replayer.counting.ledger import Ledger
 from replayer.lanes.build import library
 from replayer.lanes.lane import Host
-from replayer.lanes.ledger import Ledger
 from replayer.lanes.loading import Batches, Loader
-from replayer.pacing import awake
+from replayer.permission.ceiling import SPENDABLE_NS, STALE_NS, Source
 from replayer.plan import Plan
-from replayer.routes import Route
+from replayer.requests.encoding import Request
 from replayer.safety.thinning import seeded
+from replayer.schedule.pacing import awake
 from replayer.stock import Supply
 from replayer.transport import Target
 from rules.wire import SIGNAL_TIMEOUT

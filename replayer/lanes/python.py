@@ -11,16 +11,16 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from captures.errors import CaptureError
-from replayer.accounts import Shed
-from replayer.alarm import alarm
-from replayer.ceiling import SPENDABLE_NS, Source
-from replayer.demand import Demand
-from replayer.encoding import Request
+from replayer.comparing.routes import rounded
+from replayer.counting.accounts import Shed
 from replayer.lanes.lane import Host
-from replayer.pacing import LOOK_NS, Pace, awake, pace
+from replayer.permission.ceiling import SPENDABLE_NS, Source
 from replayer.plan import Plan
-from replayer.routes import rounded
+from replayer.requests.encoding import Request
 from replayer.safety.thinning import passes, seeded
+from replayer.schedule.alarm import alarm
+from replayer.schedule.demand import Demand
+from replayer.schedule.pacing import LOOK_NS, Pace, awake, pace
 from replayer.stock import REFILL, Supply
 from replayer.transport import Answer, Failure, Target, Withdrawal, connections
 from rules.units import MILLION

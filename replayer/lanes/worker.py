@@ -18,18 +18,18 @@ import uvloop
 
 from captures.keyring import load_identities
 from captures.reader import Capture
-from replayer.ceiling import Ceiling, Earned, Source, Unbounded
+from replayer.counting.ledger import Ledger
+from replayer.encoder import encoder_for
 from replayer.lanes.bulk import Bulk
 from replayer.lanes.channel import Channel
 from replayer.lanes.choice import addresses_of
-from replayer.lanes.ledger import Ledger
 from replayer.lanes.loading import Batch, Batches, Loader
 from replayer.lanes.native import NativeLane
+from replayer.permission.ceiling import Ceiling, Earned, Source, Unbounded
 from replayer.plan import Plan
-from replayer.preparing.encoder import encoder_for
-from replayer.report import Stop
 from replayer.selection import Selection, span
 from replayer.stock import Supply
+from replayer.stopping import Stop
 from replayer.transport.target import target
 from rules.exits import Exit, leave
 from rules.units import Share

@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable
 
 from captures.errors import CaptureError
-from replayer.folder import Folder, write_whole
+from replayer.books.folder import Folder, write_whole
+from replayer.books.report import Report
 from replayer.plan import Plan
 from replayer.preflight.findings import OUTCOMES, Checklist, Finding
 from replayer.preflight.running import preflight
 from replayer.preparing.describing import opening
 from replayer.preparing.prepared import Prepared
-from replayer.report import Report, Stop
 from replayer.reporting.recovery import recovered
+from replayer.stopping import Stop
 from rules.exits import Exit, UserError
 
 FILE = "preflight.json"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import httpx
 from pydantic import ValidationError
 
-from replayer.credits import detail
+from replayer.permission.credits import detail
 from replayer.person import person
 from replayer.preflight import taps, verdicts
 from replayer.preflight.findings import Found, check, failed, skipped

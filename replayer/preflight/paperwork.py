@@ -7,8 +7,8 @@ from replayer.preflight import verdicts
 from replayer.preflight.findings import Found, check, failed, ok
 from replayer.preflight.scene import Scene
 from replayer.preparing.lists import MACHINE, target_lists
+from replayer.preparing.targets import by, destinations, refusals
 from replayer.preparing.timetable import calendar_of
-from replayer.targets import by, destinations, refusals
 from rules.exits import UserError
 
 

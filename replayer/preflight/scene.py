@@ -14,16 +14,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from captures.records import Record
 from loadtag import Signer
-from replayer.credits import RefusedError, grants
-from replayer.encoding import Request
+from replayer.encoder import encoder_for
+from replayer.permission.credits import RefusedError, grants
 from replayer.plan import Plan
 from replayer.preflight.survey import Survey, host_name
 from replayer.preflight.verdicts import Clock, Seen, Watched
-from replayer.preparing.encoder import encoder_for
 from replayer.preparing.sidecars import control_client
 from replayer.prober import Asker
+from replayer.requests.encoding import Request
+from replayer.requests.tagging import Tag
 from replayer.selection import Selection
-from replayer.tagging import Tag
 from replayer.transport import Answer, target
 from replayer.transport.tls import to_target
 from rules.units import Share

@@ -5,8 +5,8 @@ from collections.abc import Callable, Container
 
 from captures.records import Record
 from loadtag import headers
-from replayer.routes import Route, Routes
-from replayer.writes import Writes
+from replayer.comparing.routes import Route, Routes
+from replayer.requests.writes import Writes
 
 _MOST = 4096
 """Names of hosts, and paths, that are told apart. A recording made by an attacker may have any number."""

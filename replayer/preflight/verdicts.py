@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from captures.moments import iso
 from loadtag import Signer
-from replayer.calendar import Calendar, ahead
 from replayer.plan import Plan
 from replayer.preflight.findings import Found, failed, ok, skipped, warned
 from replayer.preflight.survey import Survey
-from replayer.tagging import MARGIN
-from replayer.writes import leave, omit
+from replayer.requests.tagging import MARGIN
+from replayer.requests.writes import leave, omit
+from replayer.schedule.calendar import Calendar, ahead
 from rules.slo import Reading, Rule
 from rules.units import MILLION, Duration, Share
 

@@ -4,17 +4,17 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from loadtag.validity import write_moment
-from replayer.calendar import ahead
 from replayer.person import host, person
 from replayer.plan import Plan
 from replayer.preparing.length import one_round, recorded_seconds, run_seconds
 from replayer.preparing.lists import MACHINE
 from replayer.preparing.prepared import Prepared
 from replayer.preparing.recording import SAMPLE
+from replayer.preparing.targets import by, destinations
 from replayer.preparing.timetable import starts
+from replayer.requests.tagging import MARGIN
+from replayer.schedule.calendar import ahead
 from replayer.selection import EVERYTHING
-from replayer.tagging import MARGIN
-from replayer.targets import by, destinations
 from rules.exits import Exit
 from rules.units import MILLION, Duration, Share
 

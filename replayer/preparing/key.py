@@ -5,7 +5,7 @@ import time
 from loadtag import Signer
 from loadtag.keys import KeyFileError, load_private
 from replayer.plan import Plan
-from replayer.tagging import MARGIN, ailing
+from replayer.requests.tagging import MARGIN, ailing
 from rules.exits import UserError
 
 

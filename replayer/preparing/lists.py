@@ -1,9 +1,9 @@
-"""The lists of allowed targets that bind a plan. Edge: reads them. What they mean is for `replayer.targets`."""
+"""The lists of allowed targets that bind a plan. Edge: reads them. What they mean is for `targets`."""
 
 from pathlib import Path
 
 from replayer.plan import Plan
-from replayer.targets import MAX_FILE, Allowed, parse
+from replayer.preparing.targets import MAX_FILE, Allowed, parse
 from rules.exits import UserError
 from rules.files import read_small
 

@@ -5,23 +5,23 @@ from datetime import UTC, datetime
 
 from loadtag import Signer
 from replayer.announcing.receivers import receivers
+from replayer.books.folder import new_run_id
 from replayer.descriptors import enough
-from replayer.folder import new_run_id
+from replayer.encoder import encoder_for
 from replayer.lanes.choice import choose
 from replayer.plan import Plan
-from replayer.preparing.encoder import encoder_for
 from replayer.preparing.key import key_of
 from replayer.preparing.length import lasts_long_enough
 from replayer.preparing.lists import target_lists
 from replayer.preparing.prepared import Prepared
 from replayer.preparing.recording import recording_of
 from replayer.preparing.sidecars import control_client, state_of, try_subscribing
+from replayer.preparing.targets import destinations, refusals
+from replayer.preparing.terms import agree
 from replayer.preparing.timetable import calendar_of, is_open, starts
 from replayer.preparing.writable import can_be_written
+from replayer.requests.tagging import Tag, misdirected
 from replayer.selection import Chosen, Selection
-from replayer.tagging import Tag, misdirected
-from replayer.targets import destinations, refusals
-from replayer.terms import agree
 from replayer.transport.tls import to_target
 from rules.exits import UserError
 

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from loadtag import Signer
 from replayer.announcing.receivers import Receiver
-from replayer.calendar import Calendar
-from replayer.encoding import Encoder
 from replayer.lanes.choice import Choice
+from replayer.preparing.targets import Allowed
+from replayer.preparing.terms import Terms
+from replayer.requests.encoding import Encoder
+from replayer.schedule.calendar import Calendar
 from replayer.selection import Selection
-from replayer.targets import Allowed
-from replayer.terms import Terms
 from rules.wire import State
 
 

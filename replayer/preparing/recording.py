@@ -9,11 +9,11 @@ from captures.errors import CaptureError
 from captures.keyring import load_identities
 from captures.moments import iso
 from captures.reader import Capture
-from replayer.accounts import Accounts
-from replayer.encoding import Encoder
-from replayer.hooking import PluginEncoder
+from replayer.counting.accounts import Accounts
 from replayer.plan import Plan
-from replayer.preview import Preview
+from replayer.preparing.preview import Preview
+from replayer.requests.encoding import Encoder
+from replayer.requests.hooking import PluginEncoder
 from replayer.selection import Chosen, Selection, span
 from replayer.stock import usable
 from rules.exits import UserError

@@ -8,10 +8,10 @@ from contextlib import aclosing
 import httpx
 from pydantic import ValidationError
 
-from replayer.credits import RefusedError, grants
+from replayer.permission.credits import RefusedError, grants
 from replayer.plan import Plan
-from replayer.tagging import Tag
-from replayer.terms import Terms
+from replayer.preparing.terms import Terms
+from replayer.requests.tagging import Tag
 from replayer.transport.tls import trusting, verified
 from rules.exits import Exit, UserError
 from rules.units import Share

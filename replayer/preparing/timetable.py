@@ -2,9 +2,9 @@
 
 from datetime import date, datetime, timedelta
 
-from replayer.calendar import Calendar, Window
-from replayer.holidays import MOST_BYTES, holidays
 from replayer.plan import Plan
+from replayer.schedule.calendar import Calendar, Window
+from replayer.schedule.holidays import MOST_BYTES, holidays
 from rules.exits import Exit, UserError
 from rules.files import read_small
 from rules.units import UnitError

@@ -11,10 +11,10 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
-from replayer.latency import histogram, quantiles
+from replayer.counting.latency import histogram, quantiles
+from replayer.counting.series import Second
 from replayer.reporting.findings import seconds
 from replayer.reporting.histograms import read
-from replayer.series import Second
 
 POINTS = 600
 

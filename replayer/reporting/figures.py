@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from replayer.comparison import Change, Figure
+from replayer.comparing.comparison import Change, Figure
 
 
 def time(seconds: float | None) -> str:

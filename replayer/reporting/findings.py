@@ -1,7 +1,7 @@
 """What came back by route, beside what the recording tells of the very same requests. Reads `routes.msgpack`.
 
 Sums are the run's own. The stretches are needed for what sums do not show: how things went over time, without which
-nobody can say whether a change is more than noise (`replayer.comparison`).
+nobody can say whether a change is more than noise (`replayer.comparing.comparison`).
 """
 
 import json
@@ -15,13 +15,13 @@ from typing import Any
 import msgpack
 from pydantic import ValidationError
 
-from replayer.comparison import MOST_BLOCKS, Block, compare, judged
-from replayer.latency import quantiles_of
+from replayer.books.report import LeftOut, RecordedRoute, RouteReport
+from replayer.comparing.comparison import MOST_BLOCKS, Block, compare, judged
+from replayer.comparing.routes import MOST, OTHERS, Name, Route, Routes, final_names, settled
+from replayer.counting.latency import quantiles_of
+from replayer.counting.series import Second, Stretch, parsed
 from replayer.plan import Plan
-from replayer.report import LeftOut, RecordedRoute, RouteReport
-from replayer.routes import MOST, OTHERS, Name, Route, Routes, final_names, settled
-from replayer.series import Second, Stretch, parsed
-from replayer.writes import leave
+from replayer.requests.writes import leave
 from rules.units import MILLION
 
 LONGEST = 1 << 24

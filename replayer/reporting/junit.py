@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from captures.rendering import printable
-from replayer.comparison import Change
-from replayer.differences import Differences
-from replayer.report import Report, RouteReport
+from replayer.books.report import Report, RouteReport
+from replayer.comparing.comparison import Change
+from replayer.comparing.differences import Differences
 from replayer.reporting.figures import figure, interval, size
 from replayer.reporting.versus import Comparison
 from rules.exits import Exit

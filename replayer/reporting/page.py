@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from captures.rendering import printable
-from replayer.comparison import Change, Figure
-from replayer.latency import Quantiles
-from replayer.report import Report, RouteReport
+from replayer.books.report import Report, RouteReport
+from replayer.comparing.comparison import Change, Figure
+from replayer.counting.latency import Quantiles
 from replayer.reporting.course import Course
 from replayer.reporting.figures import counts, figure, interval, p, share, size, size_of, time
 from replayer.reporting.findings import journal

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from hdrh.histogram import HdrHistogram
 
-from replayer.bottleneck import Strain, bottleneck
-from replayer.folder import read_report
-from replayer.latency import Quantiles, histogram, quantiles
+from replayer.books.folder import read_report
+from replayer.books.report import Lateness, Report, faults
+from replayer.counting.bottleneck import Strain, bottleneck
+from replayer.counting.latency import Quantiles, histogram, quantiles
+from replayer.counting.series import totals
 from replayer.plan import Plan
-from replayer.report import Lateness, Report, faults
 from replayer.reporting.findings import caveats, journal, recovered_left_out, recovered_routes, seconds
 from replayer.reporting.histograms import read
 from replayer.safety.hindsight import backing, judgements, past
-from replayer.series import totals
 from rules.exits import Exit, UserError
 from rules.units import Share, UnitError
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from replayer.journal import Entry
+from replayer.books.journal import Entry
+from replayer.books.report import Report
 from replayer.plan import Plan
-from replayer.report import Report
 from replayer.reporting.versus import Comparison
 
 SCHEMAS: dict[str, tuple[type[BaseModel], str]] = {

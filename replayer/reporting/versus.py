@@ -5,11 +5,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from replayer.comparison import Change, compare, judged
-from replayer.report import Report, RouteReport
+from replayer.books.report import Report, RouteReport
+from replayer.comparing.comparison import Change, compare, judged
+from replayer.comparing.routes import final_names, settled
 from replayer.reporting.findings import LONG, SHORT, Course, blocks, courses, report_routes, routes_of
 from replayer.reporting.recovery import report_of
-from replayer.routes import final_names, settled
 from rules.exits import UserError
 
 _APART = frozenset(("key", "identity", "runs", "metrics", "dry_run", "junit"))

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from replayer.folder import write_whole, written
-from replayer.report import Report, lacking
+from replayer.books.folder import write_whole, written
+from replayer.books.report import Report, lacking
 from replayer.reporting.junit import junit
 from replayer.reporting.page import page
 from replayer.reporting.versus import Comparison

@@ -11,7 +11,7 @@ import httpx
 from pydantic import ValidationError
 
 from loadtag import headers
-from replayer.streaming import FIRST_PAUSE, LONGEST_PAUSE, whole_lines
+from replayer.permission.streaming import FIRST_PAUSE, LONGEST_PAUSE, whole_lines
 from rules.wire import EXPERIENCE_TIMEOUT, MAX_EXPERIENCE, Experience
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from replayer.counting.series import Second
 from replayer.safety.loop import Backing, Judgement, blank, judged, load, told
-from replayer.series import Second
 from rules.slo import Rule
 
 Entry = Mapping[str, Any]

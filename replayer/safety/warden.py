@@ -9,14 +9,14 @@ from typing import Protocol
 
 import httpx
 
-from replayer.accounts import Accounts
+from replayer.counting.accounts import Accounts
 from replayer.plan import Plan
-from replayer.report import Stop
 from replayer.safety.experience import follow
 from replayer.safety.loop import Event, Loop, judged
 from replayer.safety.plugin import Standing
 from replayer.safety.sources import measured
 from replayer.safety.thinning import passes, seeded
+from replayer.stopping import Stop
 from rules.experience import Recent, Tally
 from rules.latency import place
 from rules.slo import Expression, observe

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from replayer.encoding import Request
+from replayer.requests.encoding import Request
 from replayer.transport.failures import Failure
 from replayer.transport.outcomes import Outcomes, Shortage
 from replayer.transport.pool import Pool

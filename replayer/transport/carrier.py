@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from replayer.encoding import Request
+from replayer.requests.encoding import Request
 from replayer.transport.failures import Failure
 from replayer.transport.outcomes import Outcomes
 from replayer.transport.target import Target

@@ -9,7 +9,7 @@ from typing import cast
 
 import httptools
 
-from replayer.encoding import Request
+from replayer.requests.encoding import Request
 from replayer.transport import failures
 from replayer.transport.carrier import NEVER, Owner
 from replayer.transport.failures import Failure

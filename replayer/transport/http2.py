@@ -25,7 +25,7 @@ import h2.settings
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
-from replayer.encoding import Request
+from replayer.requests.encoding import Request
 from replayer.transport import failures, fields
 from replayer.transport.carrier import NEVER, Owner
 from replayer.transport.failures import Failure, UnusableError

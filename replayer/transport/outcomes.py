@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple, Protocol
 
-from replayer.encoding import Request
+from replayer.requests.encoding import Request
 from replayer.transport.failures import Failure
 from rules.wire import Withheld
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from replayer.encoding import Request
+from replayer.requests.encoding import Request
 from replayer.transport import failures
 from replayer.transport.carrier import NEVER, Carrier
 from replayer.transport.failures import Failure

@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 import uvloop
 from hdrh.histogram import HdrHistogram
 
-from replayer.alarm import alarm
-from replayer.encoding import Request
-from replayer.latency import Recorder, histogram
+from replayer.counting.latency import Recorder, histogram
+from replayer.requests.encoding import Request
+from replayer.schedule.alarm import alarm
 from replayer.transport import Answer, Failure, Pool, Target, Withdrawal
 from tests.benchmarks import traffic
 from tests.support.processes import Process, python

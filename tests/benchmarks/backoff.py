@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from loadtag import keys
-from replayer.folder import read_report
-from replayer.report import Report
-from replayer.series import Second
+from replayer.books.folder import read_report
+from replayer.books.report import Report
+from replayer.counting.series import Second
 from tests.benchmarks.measuring import Bench
 from tests.benchmarks.tables import figure, markdown
 from tests.support.crowd import Crowd, Visit

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from statistics import mean
 from unittest.mock import patch
 
-from replayer import intensity
-from replayer.amplification import STRETCH
-from replayer.intensity import PENALTY
+from replayer.schedule import intensity
+from replayer.schedule.amplification import STRETCH
+from replayer.schedule.intensity import PENALTY
 from rules.units import MILLION, Factor
 from tests.benchmarks.measuring import Bench
 from tests.benchmarks.tables import markdown

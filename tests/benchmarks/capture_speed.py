@@ -24,7 +24,7 @@ from captures.batch import BatchWriter
 from captures.codec import Compressor, pack_frame
 from captures.reader import Capture
 from captures.records import Record
-from replayer.encoding import Encoder, Request
+from replayer.requests.encoding import Encoder, Request
 from tests.benchmarks.measuring import Bench
 from tests.benchmarks.shapes import SHAPES, recorded, redacted
 from tests.benchmarks.tables import figure, markdown, spread

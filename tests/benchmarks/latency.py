@@ -14,7 +14,7 @@ from statistics import median
 from typing import NamedTuple
 
 from captures.reader import Capture
-from replayer.latency import histogram
+from replayer.counting.latency import histogram
 from tests.benchmarks import target
 from tests.benchmarks.arrivals import Result, arrive
 from tests.benchmarks.contenders import PLAIN, Contender, Proxy, chosen, lane, lanes, sidecar

@@ -6,7 +6,7 @@ No clock and no target: runs are drawn with fixed seeds. The figures are the sam
 import random
 from collections import Counter
 
-from replayer.comparison import FALSE_ALARMS, Block, Change, compare, judged
+from replayer.comparing.comparison import FALSE_ALARMS, Block, Change, compare, judged
 from tests.benchmarks.measuring import Bench
 from tests.benchmarks.tables import markdown
 from tests.support.spells import run as drawn

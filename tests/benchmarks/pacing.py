@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from replayer.folder import read_report
+from replayer.books.folder import read_report
 from tests.benchmarks.measuring import Bench, pinned, tree_cpu
 from tests.benchmarks.senders import PEERS, Ask, Recorded, Sender, record, senders
 from tests.benchmarks.stamped import Arrival, Stamped, resolution

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from statistics import median
 
 from captures.records import Record
-from replayer.encoding import Encoder
-from replayer.fields import Names
-from replayer.hooking import PluginEncoder
 from replayer.plugins import Hook, Plugin, PluginRequest
-from replayer.rewriting import PathRule, Rewriting, header
-from replayer.writes import Writes
+from replayer.requests.encoding import Encoder
+from replayer.requests.fields import Names
+from replayer.requests.hooking import PluginEncoder
+from replayer.requests.rewriting import PathRule, Rewriting, header
+from replayer.requests.writes import Writes
 from tests.benchmarks.measuring import Bench
 from tests.benchmarks.shapes import SHAPES, recorded, redacted
 from tests.benchmarks.tables import figure, markdown, spread

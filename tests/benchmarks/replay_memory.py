@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from replayer.folder import read_report
+from replayer.books.folder import read_report
 from tests.benchmarks import target
 from tests.benchmarks.measuring import Bench, pinned
 from tests.benchmarks.memory import Memory

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from replayer.folder import read_report
+from replayer.books.folder import read_report
 from tests.benchmarks import target, traffic
 from tests.benchmarks.measuring import Bench, Sample, measure, pinned
 from tests.benchmarks.peers import find

@@ -22,9 +22,9 @@ import yaml
 
 from reamp.cli import application
 from reamp.settings import effective
-from replayer.calendar import Calendar, Window
-from replayer.folder import read_report
+from replayer.books.folder import read_report
 from replayer.plan import Plan
+from replayer.schedule.calendar import Calendar, Window
 from rules.exits import Exit
 from tests.support.crowd import Crowd
 from tests.support.origin import certificate

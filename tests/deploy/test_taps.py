@@ -15,7 +15,7 @@ import yaml
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from google.protobuf import json_format
 
-from replayer.report import Report
+from replayer.books.report import Report
 from rules.exits import Exit
 from tests.support.crowd import Crowd
 from tests.support.processes import eventually, run

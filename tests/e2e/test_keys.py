@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from loadtag import keys
-from replayer.folder import read_report
-from replayer.report import Report
+from replayer.books.folder import read_report
+from replayer.books.report import Report
 from rules.exits import Exit
 from tests.support.crowd import Crowd
 from tests.support.processes import Process, eventually, reamp, run

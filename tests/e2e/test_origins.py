@@ -18,8 +18,8 @@ from typing import NamedTuple
 import pytest
 
 from loadtag import keys
-from replayer.folder import read_report
-from replayer.report import Report
+from replayer.books.folder import read_report
+from replayer.books.report import Report
 from tests.support import origins
 from tests.support.origins import STATUSES, Line, Start
 from tests.support.processes import run

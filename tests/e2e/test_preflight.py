@@ -18,6 +18,7 @@ import pytest
 from loadtag import headers, keys
 from loadtag.validity import Validity
 from reamp.commands.choosing import chosen
+from replayer.books.report import Report
 from replayer.plan import Plan
 from replayer.preflight import drill
 from replayer.preflight.drill import whole
@@ -26,7 +27,6 @@ from replayer.preflight.running import CHECKS, preflight
 from replayer.preflight.scene import Scene
 from replayer.preflight.verdicts import Shot
 from replayer.preparing.prepare import papers
-from replayer.report import Report
 from rules.wire import Lever
 from tests.support.clocks import WallClock
 from tests.support.crowd import Crowd

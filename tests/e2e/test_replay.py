@@ -12,8 +12,8 @@ import pytest
 
 from captures.reader import Capture
 from loadtag import keys
+from replayer.books.report import Report
 from replayer.lanes.native import load
-from replayer.report import Report
 from tests.support.client import Client
 from tests.support.crowd import Crowd
 from tests.support.lines import whole_lines

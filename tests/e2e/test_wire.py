@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from loadtag import keys
-from replayer.folder import read_report
-from replayer.report import Report
+from replayer.books.folder import read_report
+from replayer.books.report import Report
 from rules.exits import Exit
 from tests.support.authority import Authority
 from tests.support.lines import whole_lines

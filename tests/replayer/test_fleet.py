@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from replayer.cores import Cores
-from replayer.folder import read_report
-from replayer.report import Report
+from replayer.books.folder import read_report
+from replayer.books.report import Report
+from replayer.counting.cores import Cores
 from rules.exits import Exit
 from tests.replayer.test_run import RATE, Field, app, here
 from tests.support.place import PATIENT

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from replayer.folder import Folder, read_report
+from replayer.books.folder import Folder, read_report
 from replayer.plan import Plan
 from replayer.reporting.recovery import report_of
 from replayer.reporting.writing import write_beside

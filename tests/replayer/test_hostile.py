@@ -17,9 +17,9 @@ import pytest
 import uvloop
 
 from loadtag import keys
-from replayer.encoding import Request
-from replayer.folder import read_report
-from replayer.report import Report
+from replayer.books.folder import read_report
+from replayer.books.report import Report
+from replayer.requests.encoding import Request
 from replayer.transport import Target, connections
 from rules.exits import Exit
 from tests.support.authority import Authority

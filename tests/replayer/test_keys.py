@@ -9,12 +9,12 @@ import pytest
 
 from loadtag import Validity, keys
 from loadtag.validity import write_moment
+from replayer.books.folder import Folder
+from replayer.books.report import Report
 from replayer.engine import Run
-from replayer.folder import Folder
 from replayer.plan import Plan
 from replayer.preparing.describing import describe
 from replayer.preparing.prepare import prepare
-from replayer.report import Report
 from rules.exits import Exit, UserError
 from tests.support.lines import whole_lines
 from tests.support.processes import shop

@@ -16,12 +16,12 @@ from captures import columns
 from captures.errors import CaptureError
 from captures.reader import Capture
 from captures.records import Record
-from replayer.accounts import Accounts
-from replayer.encoding import Encoder, Request
+from replayer.counting.accounts import Accounts
 from replayer.lanes.bulk import Bulk, Packed, fits
 from replayer.lanes.loading import Loader
 from replayer.plan import Plan
-from replayer.rewriting import Rewriting
+from replayer.requests.encoding import Encoder, Request
+from replayer.requests.rewriting import Rewriting
 from replayer.selection import Selection, span
 from replayer.stock import stocked, supply
 from tests.support.recording import record, write

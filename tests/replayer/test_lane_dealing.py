@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from captures.reader import Capture
-from replayer.accounts import Accounts
-from replayer.ceiling import SPENDABLE_NS, STALE_NS, Earned, Heard, Source
-from replayer.demand import INTERVAL_NS
-from replayer.encoding import Encoder, Request
+from replayer.counting.accounts import Accounts
 from replayer.lanes.dealing import Dealer
+from replayer.permission.ceiling import SPENDABLE_NS, STALE_NS, Earned, Heard, Source
 from replayer.plan import Plan
+from replayer.requests.encoding import Encoder, Request
+from replayer.schedule.demand import INTERVAL_NS
 from replayer.selection import Selection
 from replayer.stock import Supply, stocked, supply
 from rules.credit import CREDIT

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replayer.ceiling import SPENDABLE_NS, STALE_NS, Ceiling, Source
-from replayer.pacing import Pace, awake, pace
-from replayer.routes import rounded
+from replayer.comparing.routes import rounded
+from replayer.permission.ceiling import SPENDABLE_NS, STALE_NS, Ceiling, Source
+from replayer.schedule.pacing import Pace, awake, pace
 from rules.units import Share
 from rules.wire import Grant, Lever, Signal
 

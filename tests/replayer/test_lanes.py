@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 import uvloop
 
-from replayer.accounts import Accounts
-from replayer.alarm import Alarm, alarm
-from replayer.ceiling import Ceiling, Source
-from replayer.demand import Timeline
-from replayer.encoding import Request
+from replayer.counting.accounts import Accounts
 from replayer.lanes.choice import Choice, choose, packed
 from replayer.lanes.python import BATCH, TOGETHER_NS, PythonLane
+from replayer.permission.ceiling import Ceiling, Source
 from replayer.plan import Plan
+from replayer.requests.encoding import Request
+from replayer.schedule.alarm import Alarm, alarm
+from replayer.schedule.demand import Timeline
 from replayer.stock import Stock, Supply
 from rules.units import Share
 from rules.wire import Grant, Lever, Signal

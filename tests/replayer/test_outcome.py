@@ -13,20 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from replayer.accounts import Accounts
-from replayer.bottleneck import Bottleneck
-from replayer.ceiling import Ceiling, Source, Unbounded
-from replayer.comparison import Change as Shift
-from replayer.differences import Differences, Found, RouteDifferences
-from replayer.folder import Folder, new_run_id, read_report
-from replayer.latency import Quantiles, Recorder, quantiles, quantiles_of
+from replayer.books.folder import Folder, new_run_id, read_report
+from replayer.books.report import Lateness, Report, RouteReport, exit_code, faults
+from replayer.comparing.comparison import Change as Shift
+from replayer.comparing.differences import Differences, Found, RouteDifferences
+from replayer.counting.accounts import Accounts
+from replayer.counting.bottleneck import Bottleneck
+from replayer.counting.latency import Quantiles, Recorder, quantiles, quantiles_of
+from replayer.counting.series import Second
+from replayer.counting.snapshot import Observer
+from replayer.permission.ceiling import Ceiling, Source, Unbounded
+from replayer.permission.vigil import Change, Vigil
 from replayer.plan import Plan
 from replayer.progress import comparison, differences, one_line, routes, shown, summary
-from replayer.report import Lateness, Report, RouteReport, Stop, exit_code, faults
 from replayer.reporting.versus import Comparison, RouteComparison
-from replayer.series import Second
-from replayer.snapshot import Observer
-from replayer.vigil import Change, Vigil
+from replayer.stopping import Stop
 from rules.exits import Exit, UserError
 from rules.units import Share
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from replayer.plan import Plan, check_factor
-from replayer.terms import agree
+from replayer.preparing.terms import agree
 from rules.exits import Exit, UserError
 from rules.units import MILLION, Duration, Factor, Share
 from rules.wire import Accounting, Lever, Signal, State

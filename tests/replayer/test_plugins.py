@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from captures.records import Record
 from loadtag import headers
-from replayer.encoding import Encoder, Request, Skip
-from replayer.fields import Names
-from replayer.hooking import PluginEncoder
 from replayer.plugins import MOST_TOLD, Hook, Plugin, PluginRequest, load
-from replayer.rewriting import PathRule, Rewriting
-from replayer.writes import SAFE_METHODS, Writes
+from replayer.requests.encoding import Encoder, Request, Skip
+from replayer.requests.fields import Names
+from replayer.requests.hooking import PluginEncoder
+from replayer.requests.rewriting import PathRule, Rewriting
+from replayer.requests.writes import SAFE_METHODS, Writes
 from rules.exits import UserError
 from tests.support.recording import record
 

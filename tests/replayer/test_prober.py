@@ -10,8 +10,8 @@ import pytest
 
 from captures.records import Record
 from loadtag import keys
-from replayer.differences import Differences, Found
-from replayer.folder import read_report
+from replayer.books.folder import read_report
+from replayer.comparing.differences import Differences, Found
 from replayer.plan import Plan
 from replayer.prober import AT_ONCE
 from tests.support.authority import Authority

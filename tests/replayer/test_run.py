@@ -20,11 +20,11 @@ from hdrh.log import HistogramLogReader
 from captures.records import Record
 from captures.segments import SUFFIX
 from loadtag import headers, keys, parse
+from replayer.books.folder import Folder, read_report
+from replayer.books.report import Report
 from replayer.engine import Run
-from replayer.folder import Folder, read_report
 from replayer.plan import Plan
 from replayer.preparing.prepare import prepare
-from replayer.report import Report
 from rules.exits import Exit
 from tests.support.lines import whole_lines
 from tests.support.origin import Connection, Origin, answering, certificate, origin

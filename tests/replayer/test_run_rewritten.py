@@ -13,7 +13,7 @@ import pytest
 from captures.batch import BatchWriter
 from captures.records import Record
 from loadtag import keys
-from replayer.folder import read_report
+from replayer.books.folder import read_report
 from rules.exits import Exit
 from tests.support.place import PATIENT
 from tests.support.processes import run

@@ -9,13 +9,13 @@ import pytest
 
 from captures.moments import Span
 from captures.reader import Capture
-from replayer.accounts import Accounts
-from replayer.ceiling import Heard
-from replayer.demand import INTERVAL_NS
-from replayer.encoding import Encoder
+from replayer.counting.accounts import Accounts
+from replayer.permission.ceiling import Heard
 from replayer.plan import Plan
 from replayer.preparing.length import run_seconds
 from replayer.preparing.prepared import Prepared
+from replayer.requests.encoding import Encoder
+from replayer.schedule.demand import INTERVAL_NS
 from replayer.selection import Selection
 from replayer.stock import Supply, stocked, supply
 from tests.support.recording import START_NS, record, write

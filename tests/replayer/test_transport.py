@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from replayer.encoding import Request
+from replayer.requests.encoding import Request
 from replayer.transport import Answer, Pool, Target
 from tests.support.frames import Peer
 from tests.support.origin import Connection, Origin, Script, answering, certificate, once, origin

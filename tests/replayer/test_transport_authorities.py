@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from replayer.encoding import Request
+from replayer.requests.encoding import Request
 from replayer.transport import Target, connections
 from replayer.transport.authorities import Authorities, place_of
 from tests.support.authority import Authority

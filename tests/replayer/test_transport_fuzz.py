@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from replayer.encoding import Request
+from replayer.requests.encoding import Request
 from replayer.transport import Answer, Failure, Target, http1, http2
 from replayer.transport.carrier import Carrier
 from replayer.transport.fields import FORBIDDEN, of_request

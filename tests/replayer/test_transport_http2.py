@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from replayer.encoding import Request
+from replayer.requests.encoding import Request
 from replayer.transport import Pool, Target
 from replayer.transport.fields import of_request
 from replayer.transport.outcomes import Body

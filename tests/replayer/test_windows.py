@@ -11,10 +11,10 @@ import pytest
 from pydantic import ValidationError
 
 from loadtag import keys
-from replayer.calendar import DAYS, Window
-from replayer.folder import read_report
+from replayer.books.folder import read_report
 from replayer.plan import Plan
 from replayer.preparing.timetable import calendar_of
+from replayer.schedule.calendar import DAYS, Window
 from rules.exits import Exit, UserError
 from tests.support.clocks import WallClock
 from tests.support.lines import whole_lines

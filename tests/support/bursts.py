@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from replayer.amplification import STRETCH, amplify, squeeze
-from replayer.sessions import Visitors, amplify_sessions
-from replayer.stages import Loudness
+from replayer.schedule.amplification import STRETCH, amplify, squeeze
+from replayer.schedule.sessions import Visitors, amplify_sessions
+from replayer.schedule.stages import Loudness
 from rules.units import MILLION, Factor
 
 SECOND = 1_000_000_000

@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 import httpx
 
 from loadtag import keys
-from replayer.report import Report
+from replayer.books.report import Report
 from tests.support.crowd import Crowd, Visit
 from tests.support.lines import whole_lines
 from tests.support.processes import Process, eventually, free_port, python, reamp

@@ -3,7 +3,7 @@
 import asyncio
 from typing import get_args
 
-from replayer.encoding import Request
+from replayer.requests.encoding import Request
 from replayer.transport import Answer, Failure, Withdrawal
 from replayer.transport.failures import Unconnected
 

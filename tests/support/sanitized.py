@@ -10,9 +10,9 @@ from pathlib import Path
 
 from captures import columns
 from captures.errors import CaptureError
-from replayer.encoding import Encoder
 from replayer.lanes.bulk import Packed
 from replayer.lanes.native import load
+from replayer.requests.encoding import Encoder
 from tests.benchmarks import traffic
 from tests.replayer.test_lanes import SCRIPTS, run
 from tests.support.answers import broken, cut, parse

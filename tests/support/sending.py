@@ -6,19 +6,19 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from replayer.accounts import Accounts
-from replayer.ceiling import Ceiling, Unbounded
-from replayer.demand import Timeline
-from replayer.encoding import Request
+from replayer.comparing.routes import Outline, Route
+from replayer.counting.accounts import Accounts
+from replayer.counting.ledger import Ledger
 from replayer.lanes.choice import packed
 from replayer.lanes.lane import Lane
-from replayer.lanes.ledger import Ledger
 from replayer.lanes.native import NativeLane
 from replayer.lanes.python import PythonLane
+from replayer.permission.ceiling import Ceiling, Unbounded
 from replayer.plan import Plan
-from replayer.report import Stop
-from replayer.routes import Outline, Route
+from replayer.requests.encoding import Request
+from replayer.schedule.demand import Timeline
 from replayer.stock import Stock, Supply
+from replayer.stopping import Stop
 from replayer.transport import Target
 
 LANES = ("python", "native")

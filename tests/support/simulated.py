@@ -17,8 +17,8 @@ from drill.fairness.fairness import Fairness
 from drill.judging.evidence import BLOCKS, Blocks, Evidence, Past, Played
 from drill.running.record import DrillRecord
 from drill.story import Story
-from replayer.comparison import Block
-from replayer.routes import Name
+from replayer.comparing.comparison import Block
+from replayer.comparing.routes import Name
 from rules.units import MILLION, Factor
 
 Floats = NDArray[np.float64]

@@ -4,8 +4,8 @@ import math
 import random
 from collections import Counter
 
-from replayer.comparison import Block
-from replayer.routes import rounded
+from replayer.comparing.comparison import Block
+from replayer.comparing.routes import rounded
 
 
 def run(

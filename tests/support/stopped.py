@@ -5,7 +5,7 @@ import sys
 
 import uvloop
 
-from replayer.accounts import Accounts
+from replayer.counting.accounts import Accounts
 from tests.support.sending import Host, get, lane, play
 
 TIMEOUT = 2.0

@@ -22,7 +22,7 @@ from drill.judging.verdict import (
     Timeline,
     Verdict,
 )
-from replayer.comparison import Change
+from replayer.comparing.comparison import Change
 from rules.units import MILLION, Factor
 
 BEGIN_NS = 1_763_730_120_000_000_000

@@ -1,6 +1,7 @@
 /* Requests made of a recorded block as it is stored: what is there once was encoded once, in Python, by the rules of
- * replayer/encoding.py; here the pieces are put together, record by record. Records that need a closer look are `slow`,
- * and not made here. The block's bytes are nobody's that we trust, so every place is checked when it is unfolded. */
+ * replayer/requests/encoding.py; here the pieces are put together, record by record. Records that need a closer look
+ * are `slow`, and not made here. The block's bytes are nobody's that we trust, so every place is checked when it is
+ * unfolded. */
 #include "sender.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* The ceiling, exactly as rules/credit.py (the bucket) and replayer/ceiling.py (sources, turns) have it.
+/* The ceiling, exactly as rules/credit.py (the bucket) and replayer/permission/ceiling.py (sources, turns) have it.
  *
  * Python hears the grants and tells what they earned; here it is spent, so that a loop that is not heard of any more
  * stops by the clock alone: what was earned expires, and so does the signal. */

@@ -1,4 +1,4 @@
-/* Connections and the loop. What it decides and counts is what replayer/transport.py and replayer/lanes/python.py do. */
+/* Connections and the loop. What it decides and counts is what replayer/transport/ and replayer/lanes/python.py do. */
 #include "sender.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@ _Static_assert(sizeof(time_t) == 8, "epoll_pwait2 is called as on machines of 64
 enum { EVENTS = 256, BATCH = 64, BUFFER = 65536, ADDRESSES = 16, KEPT_OUT = 65536, LARGE = 65536, TOKEN = 512, PUT_OFF = 64 };
 
 static const int64_t SWEEP = 50000000, FIRST_PAUSE = 10000000, LONGEST_PAUSE = 1000000000;
-static const int64_t AGAIN = 500000000; /* SPENDABLE_NS of replayer/ceiling.py */
+static const int64_t AGAIN = 500000000; /* SPENDABLE_NS of replayer/permission/ceiling.py */
 
 enum state { FREE, CONNECTING, IDLE, BUSY };
 

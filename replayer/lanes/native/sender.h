@@ -6,7 +6,8 @@
  * sender; the loop lets go of it only while it waits for events, so whatever is called takes effect at once and sees
  * counts of one moment. Times are nanoseconds of CLOCK_MONOTONIC, as Python's time.monotonic_ns gives them.
  *
- * What is decided here is what replayer/pacing.py, ceiling.py and transport.py say, and tests hold it to them.
+ * What is decided here is what replayer/schedule/pacing.py, permission/ceiling.py and transport/ say, and tests hold it
+ * to them.
  */
 #ifndef REAMP_SENDER_H
 #define REAMP_SENDER_H
@@ -15,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* --- credit.c: what a ceiling allows (rules/credit.py and replayer/ceiling.py). The clock is an argument. --- */
+/* --- credit.c: what a ceiling allows (rules/credit.py, replayer/permission/ceiling.py). The clock is an argument. --- */
 
 enum { CREDIT = 1000000, SLOTS = 20 };
 
@@ -41,7 +42,7 @@ void ceiling_hear(struct ceiling *ceiling, int32_t place, int64_t now, bool clea
 int32_t ceiling_spend(struct ceiling *ceiling, int64_t now);
 int32_t ceiling_open(const struct ceiling *ceiling, int64_t now);
 
-/* --- tally.c: wait, send or shed (replayer/pacing.py), and how values are rounded --- */
+/* --- tally.c: wait, send or shed (replayer/schedule/pacing.py), and how values are rounded --- */
 
 enum pace { PACE_WAIT, PACE_SEND, PACE_SHED };
 
@@ -49,7 +50,7 @@ enum { LOOK = 100000000, WHOLE = 1000000 };
 
 int32_t pace(int64_t now, int64_t due, int64_t max_lag, int64_t awake);
 int64_t awake(int64_t awake, int64_t looked, int64_t now, int64_t max_lag);
-int64_t rounded(int64_t microseconds); /* replayer/routes.py: to three digits */
+int64_t rounded(int64_t microseconds); /* replayer/comparing/routes.py: to three digits */
 bool passes(uint64_t seed, uint64_t number, int64_t gain); /* replayer/safety/thinning.py */
 
 /* --- tally.c, too: how often which value was met, sparse --- */

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from drill.judging.criteria import Found, Sample, corrected, criterion, estimates, first_bad, holm, joined, judge
 from drill.judging.evidence import Blocks
 from drill.judging.verdict import Estimate, Held
-from replayer.comparison import Block
+from replayer.comparing.comparison import Block
 from rules.slo import Expression
 
 P95, ERRORS = Expression.parse("p(95)<1s"), Expression.parse("error_ratio<1%")

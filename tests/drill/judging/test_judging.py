@@ -12,7 +12,7 @@ from drill.judging.evidence import Evidence, Instant, Past, Played, Point
 from drill.judging.judging import judge
 from drill.judging.verdict import Verdict
 from drill.story import Outside
-from replayer.comparison import Block
+from replayer.comparing.comparison import Block
 from rules.units import Factor
 from tests.support.simulated import Noise, Truth, drill
 

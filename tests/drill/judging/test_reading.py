@@ -12,12 +12,12 @@ from drill.judging.judging import judge
 from drill.judging.reading import LONGEST, read
 from drill.running.record import DrillRecord, Step
 from drill.story import Story
-from replayer.folder import Folder
-from replayer.latency import histogram
+from replayer.books.folder import Folder
+from replayer.comparing.routes import Recorded, Route
+from replayer.counting.latency import histogram
+from replayer.counting.series import Second, packed
 from replayer.plan import Plan
 from replayer.reporting.recovery import recovered
-from replayer.routes import Recorded, Route
-from replayer.series import Second, packed
 from rules.exits import UserError
 from rules.units import MILLION, Factor
 from tests.support.recording import START_NS, record

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from drill.running.outcome import failing, outcome
-from replayer.accounts import Accounts
-from replayer.latency import Quantiles
-from replayer.report import Report
-from replayer.routes import Route
-from replayer.series import Second
+from replayer.books.report import Report
+from replayer.comparing.routes import Route
+from replayer.counting.accounts import Accounts
+from replayer.counting.latency import Quantiles
+from replayer.counting.series import Second
 from rules.slo import Rule
 
 RULES = [Rule.parse("synthetic.p(95)<300ms"), Rule.parse("synthetic.error_ratio<1%")]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from captures.records import Record
 from drill.running.survey import Survey
 from drill.story import RouteFigures, Story
-from replayer.encoding import Encoder, Request
+from replayer.requests.encoding import Encoder, Request
 from tests.captures.making import MS, NOON, record
 
 SECOND = 1_000_000_000

@@ -13,12 +13,12 @@ import pytest
 
 from loadtag import keys
 from replayer.announcing.herald import LAST
-from replayer.calendar import DAYS
-from replayer.folder import read_report
-from replayer.journal import EVENTS, Entry
+from replayer.books.folder import read_report
+from replayer.books.journal import EVENTS, Entry
+from replayer.books.report import Report
 from replayer.plan import Plan
 from replayer.preparing.prepare import prepare
-from replayer.report import Report
+from replayer.schedule.calendar import DAYS
 from rules.exits import Exit, UserError
 from rules.wire import CONTROL_TOKEN
 from tests.support.clocks import WallClock

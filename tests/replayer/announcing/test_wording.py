@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replayer import journal
 from replayer.announcing.pace import EVERY_NS, REPEATED, Pace
 from replayer.announcing.wording import EVENTS, LONGEST, Facts, Words, orphaned, stop_command, words
+from replayer.books import journal
 
 FACTS = Facts(
     run="20261121-210305-k3f9",

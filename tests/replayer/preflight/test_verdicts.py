@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from loadtag import Signer, headers
 from loadtag.validity import Validity
-from replayer.calendar import Calendar, Window
 from replayer.plan import Plan
 from replayer.preflight import verdicts
 from replayer.preflight.findings import Checklist, Finding, Found, Outcome
 from replayer.preflight.survey import Survey, host_name
 from replayer.preflight.verdicts import Clock, Read, Seen, Shot, Watched
-from replayer.writes import SAFE_METHODS, Writes
+from replayer.requests.writes import SAFE_METHODS, Writes
+from replayer.schedule.calendar import Calendar, Window
 from rules.exits import Exit
 from rules.slo import Reading, Rule
 from rules.units import Share

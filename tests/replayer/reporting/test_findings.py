@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from replayer.bottleneck import Strain, bottleneck
-from replayer.folder import read_report
+from replayer.books.folder import read_report
+from replayer.books.report import Report, RouteReport
+from replayer.comparing.routes import Outline, Route
+from replayer.counting.bottleneck import Strain, bottleneck
+from replayer.counting.series import Second, Stretch, packed, stretch, totals
 from replayer.lanes.native import load
-from replayer.report import Report, RouteReport
 from replayer.reporting.findings import seconds, stretches
 from replayer.reporting.recovery import recovered, report_of
-from replayer.routes import Outline, Route
-from replayer.series import Second, Stretch, packed, stretch, totals
 from rules.exits import Exit, UserError
 from tests.support.place import RATE, SECONDS, Place
 from tests.support.processes import eventually, run

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from captures.records import Record
-from replayer.encoding import Encoder
-from replayer.folder import read_report
+from replayer.books.folder import read_report
+from replayer.books.report import LeftOut, Report
 from replayer.lanes.build import build
 from replayer.plan import Plan
 from replayer.progress import summary
-from replayer.report import LeftOut, Report
 from replayer.reporting.page import page
 from replayer.reporting.recovery import report_of
-from replayer.writes import SAFE_METHODS, Writes, leave
+from replayer.requests.encoding import Encoder
+from replayer.requests.writes import SAFE_METHODS, Writes, leave
 from rules.exits import Exit
 from tests.support.place import PATIENT, Place
 from tests.support.processes import Process, eventually, reamp, run

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from replayer.folder import read_report
-from replayer.report import Report
+from replayer.books.folder import read_report
+from replayer.books.report import Report
+from replayer.counting.series import Second
 from replayer.reporting.course import POINTS, Course
 from replayer.reporting.figures import share, size_of, time
 from replayer.reporting.page import page
 from replayer.reporting.versus import compared
-from replayer.series import Second
 from tests.support.chromium import opened
 
 EVIL = """'"><img src=x onerror=alert(1)><script>alert(2)</script>{{7*7}}</script><!--"""

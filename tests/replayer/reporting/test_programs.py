@@ -9,9 +9,9 @@ import pytest
 from hdrh.log import HistogramLogReader
 from junitparser import JUnitXml, TestSuite
 
-from replayer.folder import read_report
-from replayer.latency import histogram
-from replayer.report import Report
+from replayer.books.folder import read_report
+from replayer.books.report import Report
+from replayer.counting.latency import histogram
 from replayer.reporting.junit import junit
 from replayer.reporting.schema import SCHEMAS, schema
 from replayer.reporting.versus import Comparison, compared

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replayer.counting.series import Second
 from replayer.safety.gain import SECOND_NS
 from replayer.safety.hindsight import backing, judgements, past
 from replayer.safety.loop import Event, Judgement, Loop
-from replayer.series import Second
 from rules.slo import Reading, Rule
 from rules.units import MILLION
 from tests.replayer.safety.test_loop import Told

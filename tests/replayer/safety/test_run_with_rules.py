@@ -11,10 +11,10 @@ import httpx
 import pytest
 from junitparser import JUnitXml
 
-from replayer.report import Report
+from replayer.books.report import Report
+from replayer.counting.series import Second
 from replayer.reporting.findings import seconds as written
 from replayer.reporting.recovery import recovered, report_of
-from replayer.series import Second
 from rules.exits import Exit
 from tests.replayer.test_run import RATE, Field, app, here
 from tests.support.processes import eventually, free_port, run

@@ -11,13 +11,13 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replayer.ceiling import Ceiling, Source
-from replayer.demand import Timeline
+from replayer.encoder import encoder_for
 from replayer.lanes.choice import addresses_of
 from replayer.lanes.fleet import Fleet
+from replayer.permission.ceiling import Ceiling, Source
 from replayer.plan import Plan
-from replayer.preparing.encoder import encoder_for
 from replayer.safety.thinning import passes, seeded, splitmix64
+from replayer.schedule.demand import Timeline
 from replayer.stock import Stock, Supply
 from rules.units import MILLION, Share
 from rules.wire import Grant, Lever, Signal

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from loadtag import keys
-from replayer.report import Report
+from replayer.books.report import Report
 from rules.exits import Exit
 from tests.support.authority import Authority
 from tests.support.chain.reckoning import STATIONS, Reckoning, reckon, sightings
