@@ -5,6 +5,7 @@
 - `taking`: finds the kind of what was given, and has it write the incident. Edge.
 - `captured`: captures, and incidents that were taken before. Edge.
 - `foreign`: files of other tools that know each request: access logs, HAR, CSV of URLs and times. Edge.
+- `beside`: a hidden folder beside the incident, for what has to be kept meanwhile. Edge.
 - `window`: which time of a capture is the incident: as it was said, or around the peak. Pure.
 - `peak`: where rate and errors are worst, by counts in intervals. Pure.
 - `missing`: what a capture lacks of that time: gaps, and requests that were dropped. Pure.

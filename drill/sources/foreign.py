@@ -5,8 +5,6 @@ beside the incident that goes away again: so they are sorted by time, without se
 capture can be asked of them. If the incident is to be encrypted, so is that capture, with a key that is kept nowhere.
 """
 
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from captures.exchange.intake import Intake, Taken
 from captures.keyring import NOBODY, Identities, Recipients
 from captures.reader import Capture
 from captures.rendering import printable
+from drill.sources.beside import beside
 from drill.sources.captured import part
 from drill.sources.wanted import Wanted
 from drill.story import Source, Story
@@ -66,10 +65,9 @@ def as_capture(files: Sequence[Path], wanted: Wanted, folder: Path) -> Iterator[
     key = pyrage.x25519.Identity.generate() if wanted.recipients else None
     redactor = wanted.redactor()
     intake = Intake(wanted.asked, redactor)
-    beside = Path(tempfile.mkdtemp(prefix=".incident-", dir=folder))
-    try:
+    with beside(folder) as kept:
         with BatchWriter(
-            beside / "read",
+            kept / "read",
             redaction=redactor.describe() if redactor else {"headers": [], "method": "none: --no-redaction"},
             recipients=None if key is None else Recipients([str(key.to_public())]),
         ) as batch:
@@ -80,9 +78,7 @@ def as_capture(files: Sequence[Path], wanted: Wanted, folder: Path) -> Iterator[
                 broken = next((line for one in intake.done for line in one.notes.bad), "")
                 why = f": {printable(broken)}" if broken else ""
                 raise UserError(f"there is no request in {_named(files)}{why}", Exit.FAILED)
-        yield Read(Capture(beside / "read", NOBODY if key is None else Identities([key])), intake.done)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        yield Read(Capture(kept / "read", NOBODY if key is None else Identities([key])), intake.done)
 
 
 def _story(read: Read, wanted: Wanted) -> Story:

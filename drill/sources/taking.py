@@ -3,15 +3,15 @@
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from captures.errors import CaptureError
 from captures.exchange.intake import STDIN
 from captures.exchange.streams import told_as_broken, uncompressed
 from drill.incident import check_free
+from drill.sources.beside import beside
 from drill.sources.kinds import FOREIGN, KINDS, RATED, Kind
 from drill.sources.wanted import Drawing, Wanted
 from drill.story import Story
@@ -72,15 +72,12 @@ def _standard_input(files: Sequence[Path], output: Path) -> Iterator[list[Path]]
     if STDIN not in files:
         yield list(files)
         return
-    with _told(output, Exit.FAILED):
-        folder = Path(tempfile.mkdtemp(prefix=".incident-", dir=output.resolve().parent))
-    try:
-        kept = folder / "standard input"
-        with _told(output, Exit.FAILED), kept.open("xb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+    with ExitStack() as opened:
+        with _told(output, Exit.FAILED):
+            kept = opened.enter_context(beside(output.resolve().parent)) / "standard input"
+            with kept.open("xb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
         yield [kept if path == STDIN else path for path in dict.fromkeys(files)]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def first_bytes(path: Path) -> bytes:
