@@ -87,7 +87,7 @@ class Tag:
                     raise exceptions.OptionsError(f"reamp_public_key: {error}") from error
                 # A warning: errors are reasons not to start.
                 logger.warning("No load tag counts, as public keys can't be read: %s", error)
-                self.verifier, self.unread = loadtag.Verifier([], audience, held), str(error)
+                self.verifier, self.unread = loadtag.Verifier([], audience, held), str(error) or repr(error)
 
     def running(self) -> None:
         """Watch the list of revocations from now on."""

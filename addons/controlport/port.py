@@ -480,9 +480,10 @@ class ControlPort:
 
     def _judge(self, request: Request) -> loadtag.LoadTag | Response:
         judged = judge(self.verifier, self.facts.audience, request.headers.raw, time.time())
-        if not isinstance(judged, str):
+        doubt = self._doubt()  # perhaps not of this process: one that carries traffic may be less able to judge
+        if not doubt and not isinstance(judged, str):
             return judged
-        detail = f"No load tag counts: {doubt}" if (doubt := self._doubt()) else judged
+        detail = f"No load tag counts: {doubt}" if doubt else str(judged)
         return _problem(Problem(type="urn:reamp:tag", title="Load tag refused", status=403, detail=detail))
 
     async def _experience(self, request: Request) -> Response:
@@ -511,6 +512,9 @@ class ControlPort:
             now = time.time()
             if (step := clock.look(now, time.monotonic_ns())) > 0:
                 logger.warning("The clock was set ahead by %.0f s: run %s has to show its tag again", step, tag.run_id)
+                return False
+            if doubt := self._doubt():
+                logger.warning("Run %s gets nothing any more: no load tag counts: %s", tag.run_id, doubt)
                 return False
             reason = self.verifier.standing(tag, now)
             if reason:

@@ -100,11 +100,12 @@ async def work() -> int:
         running.append(asyncio.create_task(_obey(ear, carrier, settings)))
         running.append(asyncio.create_task(ear.beat()))
         _tell_where(Path(settings.folder), errand.shares["traces"])
-        ear.report(Report(ready=True))
+        ear.report(Report(ready=True, unread=next(one.unread for one in met if isinstance(one, Calls))))
 
     try:
         options = {**settings.options, **authorities(settings)}
-        carrier = Carrier(*chain(settings, errand), doors, options, started)
+        destinations, met, passage = chain(settings, errand)
+        carrier = Carrier(destinations, met, passage, doors, options, started)
         await carrier.run()
     except UserError as error:
         ear.report(Report(error=f"egress: {error}"))

@@ -105,6 +105,11 @@ class Aide:
         """Whether it does what it is there for."""
         return bool(self.pid and self._child and self._child.serves)
 
+    @property
+    def unread(self) -> str:
+        """Why it can't read public keys; empty: it can, or needs none."""
+        return self._child.unread if self._child else ""
+
     async def begin(self, settings: Mapping[str, Any]) -> None:
         """Start it, and wait until it serves. Raises UserError if it can't."""
         self._settings = dict(settings)
@@ -214,6 +219,7 @@ class _Reported(Child):
     """How many it has made."""
 
     def heard(self, report: Report) -> None:
+        super().heard(report)
         self.reports += 1
         if report.error and self.serves:
             logger.warning("%s %d: %s", self.name, self.pid, report.error)

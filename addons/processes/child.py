@@ -54,6 +54,7 @@ class Child:
         self.since = time.time()
         self.began = time.monotonic()
         self.serves = self.retired = False
+        self._unread = ""
         self._deadlines: list[asyncio.TimerHandle] = []
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read())
@@ -69,6 +70,11 @@ class Child:
         for deadline in self._deadlines:
             deadline.cancel()
         return code
+
+    @property
+    def unread(self) -> str:
+        """Say why it can't read public keys, if it serves. Empty: it can, or could when it began."""
+        return f"{self.name} {self.pid}: {self._unread}" if self.serves and self._unread else ""
 
     def retire(self) -> None:
         """Have it end when its connections have."""
@@ -98,6 +104,7 @@ class Child:
 
     def heard(self, report: Report) -> None:
         """Note what it reports, beside whether it serves."""
+        self._unread = report.unread or self._unread
 
     def _later(self, seconds: float, number: Signals) -> None:
         loop = asyncio.get_running_loop()

@@ -38,7 +38,6 @@ class Hand(Child):
         self.restarts = restarts
         self.captures = ""
         self.writer = ""
-        self.unread = ""
         self.stalled = False
         self.attends: list[int] = []
         super().__init__(process, "worker")
@@ -67,9 +66,9 @@ class Hand(Child):
             self.say(Order(do="attend", at=self.attends).line())
 
     def heard(self, report: Report) -> None:
-        """Note what it is called as a writer, what it could not read, and that its row of the books is in use."""
+        """Note what it is called as a writer, and that its row of the books is in use."""
+        super().heard(report)
         self.writer = report.writer or self.writer
-        self.unread = report.unread or self.unread
         if report.ready:
             self.row.begin(self.pid, self.restarts)
 
@@ -161,9 +160,8 @@ class Crew:
         ]
 
     def unread(self) -> str:
-        """Say why one of the workers can't read public keys; empty: all can. They may have changed since it began."""
-        hands = [post.hand for post in self.posts if post.hand]
-        return next((f"worker {hand.pid}: {hand.unread}" for hand in hands if hand.unread), "")
+        """Say why one of the workers can't read public keys; empty: all can."""
+        return next((post.hand.unread for post in self.posts if post.hand and post.hand.unread), "")
 
     async def hire(self) -> None:
         """Start all workers, without waiting for them."""

@@ -19,8 +19,8 @@ class _Line(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def line(self) -> bytes:
-        """Give it as it is sent."""
-        return self.model_dump_json().encode() + b"\n"
+        """Give it as it is sent: what says nothing is left out, as the other end may be of another version."""
+        return self.model_dump_json(exclude_defaults=True).encode() + b"\n"
 
 
 class Assignment(_Line):

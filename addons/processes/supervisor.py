@@ -251,7 +251,11 @@ class _Supervisor:
     def _doubt(self) -> str:
         if self._unread or self._revocations.trouble:
             return self._unread or self._revocations.trouble
-        return f"{unread}{_REMEDY}" if (unread := self._crew.unread()) else ""
+        # A process that took a dead one's place may find what this one could still read broken.
+        for unread in (self._crew.unread(), *(annex.aide.unread for annex in self._annexes)):
+            if unread:
+                return f"{unread}{_REMEDY}"
+        return ""
 
     async def _serving(self) -> None:
         """Wait until all that was started serves. Raises UserError if one can't."""

@@ -205,6 +205,8 @@ def test_keys_that_can_not_be_read_stop_synthetic_traffic_and_nobody_else(site: 
         assert answers() == (200, 403)
         (worker,) = (one.pid for one in site.state().workers if one.state == "serving")
         assert f"worker {worker}: " in site.state().doubt
+        refused = httpx.get(f"{site.control}/v1/credits", headers=dict(site.tagged()), trust_env=False)
+        assert (refused.status_code, site.state().doubt in refused.json()["detail"]) == (403, True)
 
         ring.write_text(whole)
         sidecar.signal(signal.SIGHUP)

@@ -30,7 +30,7 @@ async def work():
         return 104
     tallies = Tallies(["begun", "told"], errand.shares["tallies"], errand.row)
     tallies.add("begun", errand.settings["by"])
-    ear.report(Report(ready=True))
+    ear.report(Report(ready=True, unread=errand.settings.get("unread", "")))
     beating = asyncio.create_task(ear.beat(0.02))
     async for order in ear.orders():
         tallies.add("told")
@@ -121,6 +121,13 @@ async def test_a_reload_puts_another_in_its_place(aide: Aide, tallies: Tallies) 
     assert tallies["begun"] == 11
     await until(lambda: tallies["told"] == 1)
     assert aide.restarts.count == 0
+
+
+async def test_that_it_can_not_read_keys_is_told_until_another_can(aide: Aide) -> None:
+    await aide.begin({"by": 1, "unread": "load.pub: No such file"})
+    assert aide.unread == f"helper {aide.pid}: load.pub: No such file"
+    await aide.reload({"by": 1})
+    assert aide.unread == ""
 
 
 async def test_settings_that_are_wrong_change_nothing(aide: Aide) -> None:

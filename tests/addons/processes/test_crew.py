@@ -16,7 +16,7 @@ from addons.processes import crew as crews
 from addons.processes.crew import ROWS_PER_WORKER, Crew, Hand
 from addons.processes.holding import Holding
 from addons.processes.listening import bind
-from addons.processes.orders import Assignment
+from addons.processes.orders import Assignment, Report
 from captures.accounting import settle
 from rules.exits import UserError
 from rules.units import Size
@@ -30,7 +30,7 @@ class StandIn(Hand):
 
     def __init__(self, pid: int, row: Row) -> None:
         self.name, self.pid, self.row, self.restarts = "worker", pid, row, 0
-        self.captures = self.writer = ""
+        self.captures = self.writer = self._unread = ""
         self.since, self.began = time.time(), time.monotonic()
         self.serves = self.retired = self.stalled = self.immortal = False
         self.attends = []
@@ -115,6 +115,19 @@ def _crew(folder: Path) -> Iterator[Crew]:
 async def _turns(count: int = 10) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def test_why_a_worker_can_not_read_keys_is_told_as_long_as_it_serves(agency: Agency) -> None:
+    await agency.begin()
+    assert agency.crew.unread() == ""
+    agency.hired[1].heard(Report(ready=True, unread="load.pub: No such file"))
+    assert agency.crew.unread() == "worker 1001: load.pub: No such file"
+    agency.hired[1].die()
+    await agency.until(3)
+    assert agency.crew.unread() == ""
+    agency.hired[2].heard(Report(ready=True, unread="load.pub: No such file"))
+    agency.hired[2].begin()
+    assert agency.crew.unread() == "worker 1002: load.pub: No such file"
 
 
 async def test_a_reload_fails_if_a_worker_dies_between_its_start_and_the_exchange(agency: Agency) -> None:
