@@ -45,8 +45,9 @@ _VERSIONS = {
 
 _LEAVING = ("blocked", "dns", "connect")
 """What a client spends on an entry before its request leaves."""
-_PROXIES = frozenset({"mitmproxy"})
-"""Creators whose entries start when the request arrives."""
+_PROXIES = ("mitmproxy",)
+"""What the names of creators begin with whose entries start when the request arrives (of old: ``mitmproxy har_dump``).
+A creator that is named after its entries is not known in time."""
 
 LOSES = {
     "arrival_ns": "time that ISO 8601 cannot say (after the year 9999)",
@@ -76,7 +77,7 @@ def read(file: BinaryIO, options: ReadOptions, notes: Notes) -> Iterator[Record]
             notes.broken(where, entry)
             continue
         try:
-            record = _record(entry, options, notes, () if creator in _PROXIES else _LEAVING)
+            record = _record(entry, options, notes, () if creator.startswith(_PROXIES) else _LEAVING)
         except KeyError as error:
             notes.broken(where, f"it has no {error.args[0]!r}")
         except (ValueError, OverflowError) as error:

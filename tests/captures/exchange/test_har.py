@@ -71,10 +71,11 @@ def test_an_entry_as_a_browser_writes_it() -> None:
     assert notes.lost == {"pages of a HAR, with the times of their loading": 1}
 
 
-def test_what_a_proxy_wrote_starts_when_it_arrived_however_long_the_server_took_to_connect_to() -> None:
+@pytest.mark.parametrize("creator", ["mitmproxy", "mitmproxy har_dump"])
+def test_what_a_proxy_wrote_starts_when_it_arrived_however_long_the_server_took_to_connect_to(creator: str) -> None:
     first = entry(startedDateTime="2026-11-21T12:00:00.000Z", timings={"connect": 40, "send": 1, "wait": 42})
     second = entry(startedDateTime="2026-11-21T12:00:00.020Z", timings={"connect": -1, "send": 1, "wait": 2})
-    (one, other), _ = read("har", document(first, second, creator="mitmproxy"))
+    (one, other), _ = read("har", document(first, second, creator=creator))
     assert (one.arrival_ns, one.ttfb_ns) == (NOON, 43 * MS)
     assert (other.arrival_ns, other.ttfb_ns) == (NOON + 20 * MS, 3 * MS)
 
