@@ -101,7 +101,8 @@ def _read(path: Path, cpu: float | None) -> Resources:
 
 def _text(path: Path) -> str | None:
     try:
-        return read_small(path, MOST_FILE, f"it is larger than {MOST_FILE >> 20} MiB: is it the file?").decode()
+        too_large = f"{path.name} is larger than {MOST_FILE >> 20} MiB: is it the file?"
+        return read_small(path, MOST_FILE, too_large).decode()
     except (FileNotFoundError, NotADirectoryError):
         if path.name in (*_LIMITS, *(name for _, name in _OLD_LIMITS)):
             return None

@@ -5,7 +5,7 @@
   owners allow of a plan, pure.
 - `writable`: what a run writes down. `timetable`: when it may run, and starts.
 - `key`: what signs its load tags.
-- `recording`: what is replayed of it, and what the first records are like; `preview`: what becomes of those. Pure.
+- `recording`: what is replayed of it, and what the first records are like; `preview`: what becomes of those, pure.
 - `sidecars`: they answer, and know the run's load tag.
 - `length`: how long the run lasts. Pure.
 - `describing`: what was found, and what would be sent, in words.
