@@ -26,7 +26,7 @@ types: $(READY)
 
 # Tests wait for the processes that they start; more than a few at once wait for each other (tests/conftest.py).
 unit: $(READY)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m tests.suite -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # More than an hour, on a machine that has nothing else to do. `make bench BENCH="sidecar --quick"` for a part of it.
 bench: $(READY)
