@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -597,20 +598,14 @@ async def test_a_refused_upload_is_not_collected_in_memory(site: Stack) -> None:
     assert site.seen_by_app() == []
 
 
-async def test_a_head_that_never_ends_is_answered_431(served: Stack) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", served.listen)
-    answer = asyncio.create_task(reader.read(100))  # before a write finds that nobody listens any more
-    writer.write(b"GET / HTTP/1.1\r\nhost: shop\r\n")
-    with contextlib.suppress(ConnectionError):
-        for number in range(200):
-            if answer.done():
-                break
-            writer.write(b"x-%d: " % number + b"y" * 1000 + b"\r\n")
-            await writer.drain()
-            await asyncio.sleep(0)
-    async with asyncio.timeout(5):
-        assert (await answer).startswith(b"HTTP/1.1 431")
-    writer.close()
+def test_a_head_that_never_ends_is_answered_431(served: Stack) -> None:
+    # A socket of asyncio's forgets what has come once a write finds that nobody listens any more.
+    with socket.create_connection(("127.0.0.1", served.listen), 5) as client:
+        with contextlib.suppress(ConnectionError):
+            client.sendall(b"GET / HTTP/1.1\r\nhost: shop\r\n")
+            for number in range(200):
+                client.sendall(b"x-%d: " % number + b"y" * 1000 + b"\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 431")
 
 
 @pytest.mark.parametrize(

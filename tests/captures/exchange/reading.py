@@ -8,19 +8,25 @@ from typing import Any, BinaryIO
 from captures.exchange.formats import FORMATS
 from captures.exchange.notes import Notes
 from captures.exchange.options import ReadOptions, evenly
-from captures.exchange.streams import uncompressed
+from captures.exchange.streams import told_as_broken, uncompressed
 from captures.records import Record
 from tests.captures.making import NOON
 
 
 def read(format_: str, data: bytes | str, **options: Any) -> tuple[list[Record], Notes]:
-    """Read it all; requests without times arrive a tenth of a second apart, from noon on."""
+    """Read it all; requests without times arrive a tenth of a second apart, from noon on. Raises CaptureError."""
     notes = Notes()
     reader = FORMATS[format_].read
     assert reader
     raw = data.encode() if isinstance(data, str) else data
-    file = uncompressed(io.BytesIO(raw))
-    return list(reader(file, ReadOptions(evenly(NOON, 10), **options), notes)), notes
+    with told_as_broken():
+        file = uncompressed(io.BytesIO(raw))
+        return list(reader(file, ReadOptions(evenly(NOON, 10), **options), notes)), notes
+
+
+def packed(data: bytes) -> bool:
+    """Whether data looks like a file that is compressed."""
+    return not isinstance(uncompressed(io.BytesIO(data)).raw, io.BytesIO)
 
 
 class _Endless(io.RawIOBase):
