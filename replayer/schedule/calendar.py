@@ -94,14 +94,13 @@ class Calendar:
         for window in self.denied:
             if window.holds(at.astimezone(window.zone)):
                 return f"it is {told(at, window.zone)}, and --not-window {window} forbids it"
-        if not self.allowed:
+        local = {window: at.astimezone(window.zone) for window in self.allowed}
+        held = [window for window in self.allowed if window.holds(local[window])]
+        # A holiday in one place is none where it is still the day before.
+        if not self.allowed or any(local[window].date() not in self.holidays for window in held):
             return ""
-        for window in self.allowed:
-            local = at.astimezone(window.zone)
-            if window.holds(local):
-                if local.date() not in self.holidays:
-                    return ""
-                return f"it is {told(at, window.zone)}, a day that --holidays names"
+        if held:
+            return f"it is {told(at, held[0].zone)}, a day that --holidays names"
         return f"it is {told(at, self.allowed[0].zone)}, outside of --window {' and '.join(map(str, self.allowed))}"
 
     def opens(self, at: datetime) -> datetime | None:

@@ -150,6 +150,19 @@ def test_no_run_on_a_holiday_from_midnight_to_midnight_there() -> None:
     assert "a day that --holidays names" in found.why_not(utc("2026-11-27T18:00"))
 
 
+def test_a_holiday_in_one_place_is_none_where_it_is_still_the_day_before() -> None:
+    """Whichever of two windows that both hold is written first."""
+    windows = ["daily 00:00-24:00 Asia/Tokyo", f"daily 00:00-24:00 {NEW_YORK}"]
+    for order in (windows, windows[::-1]):
+        found = calendar(*order, holidays=("2026-11-28",))
+        assert openings(found, "2026-11-27", "2026-11-30") == [("Fri 00:00", "Sat 05:00"), ("Sat 15:00", "Mon 00:00")]
+    found = calendar(windows[0], f"daily 00:00-12:00 {NEW_YORK}", holidays=("2026-11-28",))
+    assert openings(found, "2026-11-27T12:00", "2026-11-28T18:00") == [
+        ("Fri 12:00", "Fri 17:00"),
+        ("Sat 15:00", "Sat 18:00"),
+    ]
+
+
 def test_the_next_opening_is_told_in_the_time_of_the_place() -> None:
     found = calendar(f"Sat,Sun 02:00-05:00 {LONDON}")
     assert found.next_opening(utc("2026-10-21T10:00")) == (
