@@ -20,8 +20,11 @@ sys.dont_write_bytecode = False
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No test is timed (pytest's time-out catches what hangs), and a machine may be busy with other things.
-settings.register_profile("reamp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# No test is timed (pytest's time-out catches what hangs), and a machine may be busy with other things. Properties are
+# tried with the same examples every time, so that a change fails for what it changes. Others are looked for with
+# `pytest --hypothesis-profile explore`.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("reamp", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("reamp")
 
 
