@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -178,6 +179,33 @@ async def test_a_flow_can_be_killed(site: Site) -> None:
     with pytest.raises(asyncio.IncompleteReadError):
         await site.get("/1")
     assert site.seen.names == ["client_connected", *ONCE[:2], "error", "client_disconnected"]
+
+
+async def test_a_server_that_resets_a_connection_in_the_moment_in_which_it_is_made_costs_nobody_an_answer(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def reset(host: str, port: int, **_: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        near = socket.create_connection((host, port))
+        far, _ = listener.accept()
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        far.close()
+        monkeypatch.undo()
+        reader, writer = await asyncio.open_connection(sock=near)
+        assert writer.get_extra_info("peername") is None  # it was connected, and nobody knows to whom any more
+        return reader, writer
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        site.master.options.update(mode=as_sidecar([f"reverse:http://127.0.0.1:{listener.getsockname()[1]}"]))
+        assert await site.proxy.setup_servers()
+        reader, writer = await asyncio.open_connection(*site.proxy.listen_addrs()[0][:2])
+        monkeypatch.setattr(asyncio, "open_connection", reset)
+        writer.write(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n")
+        async with asyncio.timeout(10):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 502 ")
+        writer.close()
+        await site.seen.disconnected.wait()
+    assert site.seen.names == ["client_connected", *ONCE[:2], "error", "client_disconnected"]
+    assert site.proxy.connections == {}
 
 
 async def test_a_connection_that_was_announced_is_not_announced_again(site: Site) -> None:
