@@ -1,13 +1,15 @@
 """`reamp drill check`: is the clone a fair stand-in for what went down."""
 
-from collections.abc import Mapping
+import signal
+from collections.abc import Coroutine, Mapping
 from inspect import signature
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reamp.commands.captures.shared import AsJson, tidily
+from reamp.commands.captures.shared import AsJson
 from reamp.commands.replay import replay
 from reamp.commands.sharing import with_options_of
 from reamp.settings import effective
@@ -126,8 +128,6 @@ def check(
     Exit codes: 0 nothing stands against a verdict; 94 something does; 91 the lever is pulled; 104 a mistake in the
     settings; 105 stopped by a signal; 1 anything else.
     """
-    import uvloop
-
     from captures.keyring import load_identities
     from drill.fairness.showing import show
     from drill.incident import read_incident
@@ -138,8 +138,7 @@ def check(
     warmed = _duration("--warm", warm)
     found = read_incident(incident, load_identities(plan.identity))
     console = screen()
-    with tidily():
-        fairness = uvloop.run(_check(plan, found, conditions, warmed, None if as_json else console))
+    fairness = _until_sigterm(_check(plan, found, conditions, warmed, None if as_json else console))
     if as_json:
         typer.echo(fairness.model_dump_json(indent=2))
     else:
@@ -174,6 +173,35 @@ def conditions_of(given: Mapping[str, Any]) -> "Conditions":
         cold=given["cold"],
         changed=tuple(given["changed"] or ()),
     )
+
+
+def _until_sigterm[T](work: Coroutine[Any, Any, T]) -> T:
+    """Run what an event loop does; SIGTERM cancels it, as Ctrl-C does.
+
+    It does not raise anything where it happens to come: if that is while a transport calls its protocol, the loop takes
+    it for a failure of that connection, and goes on.
+    """
+    import asyncio
+
+    import uvloop
+
+    async def cancellable() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def ended(_number: int, _frame: FrameType | None) -> None:
+            if task is not None:
+                loop.call_soon_threadsafe(task.cancel)
+
+        before = signal.signal(signal.SIGTERM, ended)
+        try:
+            return await work
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    try:
+        return uvloop.run(cancellable())
+    except asyncio.CancelledError:
+        raise SystemExit(int(Exit.INTERRUPTED)) from None
 
 
 async def _check(

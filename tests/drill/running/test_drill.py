@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
@@ -23,6 +24,7 @@ from drill.running.steps import Next
 from loadtag import keys
 from reamp.cli import run as reamp_here
 from replayer.descriptors import room
+from replayer.requests.tagging import Tag
 from rules.exits import Exit, UserError
 from tests.support.lines import whole_lines
 from tests.support.place import PATIENT
@@ -366,12 +368,32 @@ def test_what_users_sent_is_for_the_owners_eyes_only(drilled: tuple[Path, int]) 
     assert (drilled[0] / "incident.reamp").stat().st_mode & 0o077 == 0
 
 
-def test_sigterm_ends_a_check_as_ctrl_c_does(shop: Shop) -> None:
+def test_sigterm_ends_a_check_in_whatever_moment_it_comes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = []
+
+    def token(self: Tag, now: float) -> bytes:
+        if not tags:
+            # While a thing is forgotten, as whenever Python calls C that calls Python, an exception leads nowhere.
+            weakref.finalize(Event(), os.kill, os.getpid(), signal.SIGTERM)
+        tags.append(now)
+        return before(self, now)
+
+    before = Tag.token
+    monkeypatch.setattr(Tag, "token", token)
+    to = ["--to", f"http://127.0.0.1:{shop.port}", "--idle-target", "--key", str(shop.folder / "load.key")]
+    assert reamp_here(["drill", "check", str(shop.folder / "recordings"), *to]) == Exit.INTERRUPTED
+    assert len(tags) == 1
+
+
+@pytest.mark.parametrize("moment", ["connected", "asked"])
+def test_sigterm_ends_a_check_as_ctrl_c_does(shop: Shop, moment: str) -> None:
     class Slow(BaseRequestHandler):
         def handle(self) -> None:
-            self.request.recv(1 << 16)
+            if moment == "asked":
+                self.request.recv(1 << 16)
             asked.set()
-            self.request.recv(1 << 16)  # until the other side closes
+            while self.request.recv(1 << 16):  # until the other side closes
+                pass
 
     asked = Event()
     with in_thread(ThreadingTCPServer(("127.0.0.1", 0), Slow)) as port:
