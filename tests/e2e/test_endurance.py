@@ -15,4 +15,4 @@ def test_nothing_is_lost_mixed_up_or_done_twice(tmp_path: Path, workers: int, la
     result = run(tmp_path, requests, workers, lane, restarts=4, limit=120)
     assert result.faults() == []
     assert result.restarts == 4
-    assert result.ended["answered"] > requests * 0.9
+    assert result.ended["answered"] > requests / 2  # the rest, while the app was away: `faults` would say so

@@ -4,6 +4,7 @@ import asyncio
 import json
 import struct
 import sys
+import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ class Found(BaseModel):
     """answered, refused (502 and 504), cut (recognisably), aborted (by the client itself), lost, wrong"""
     wrong: list[str] = []
     """The first of them."""
+    unserved: list[tuple[float, float]] = []
+    """When those were asked that were refused or cut, and when they came to that: monotonic time."""
 
 
 class _Slot:
@@ -93,6 +96,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, slot: _Slot) -> None:
         self._slot = slot
         self._asked: Asked | None = None
+        self._asked_at = 0.0
         self._body: list[bytes] = []
         self._framed = False
         """Whether the answer says where it ends."""
@@ -106,6 +110,7 @@ class _Connection(asyncio.Protocol):
     def ask(self, asked: Asked) -> None:
         """Send a request; hang up at once, or in the middle of it, if it is to be so."""
         self._asked, self._body, self._framed = asked, [], False
+        self._asked_at = time.monotonic()
         wire = asked.wire()
         if asked.aborts:
             half = asked.number % 2 and len(wire) // 2
@@ -166,6 +171,8 @@ class _Connection(asyncio.Protocol):
             self.usable = self.usable and how == "refused"
         if not self.usable:
             self._transport.close()
+        if how in ("refused", "cut"):
+            self._slot.client.found.unserved.append((self._asked_at, time.monotonic()))
         if asked:
             # Not from within the parser: the next request may be answered before it returns.
             asyncio.get_running_loop().call_soon(self._slot.ended, how, asked, detail)

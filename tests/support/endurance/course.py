@@ -28,6 +28,9 @@ class Result:
     restarts: int
     seconds: float
     ended: Counter[str] = field(default_factory=Counter)
+    unserved: list[tuple[float, float]] = field(default_factory=list)
+    away: list[tuple[float, float]] = field(default_factory=list)
+    """When the app was killed and when it was there again: monotonic time."""
     wrong: list[str] = field(default_factory=list)
     executed_twice: list[int] = field(default_factory=list)
     answered_unexecuted: list[int] = field(default_factory=list)
@@ -45,8 +48,9 @@ class Result:
         found += [f"{self.ended[how]} {how}" for how in ("wrong", "lost") if self.ended[how]]
         if sum(self.ended.values()) != self.requests:
             found.append(f"{sum(self.ended.values())} came to an end of {self.requests}")
-        if not self.restarts and self.ended["refused"] + self.ended["cut"]:
-            found.append(f"{self.ended['refused']} refused and {self.ended['cut']} cut, though the app was there")
+        for asked, ended in self.unserved:
+            if not any(asked <= back and killed <= ended for killed, back in self.away):
+                found.append(f"asked at {asked} and refused or cut at {ended}, though the app was there: {self.away}")
         found += [f"executed twice: {number}" for number in self.executed_twice[:10]]
         found += [f"answered, but not executed: {number}" for number in self.answered_unexecuted[:10]]
         if self.state is None:
@@ -64,6 +68,8 @@ class App:
     def __init__(self, folder: Path) -> None:
         self.port, self.journal = free_port(), folder / "journal"
         self._folder = folder
+        self.away: list[tuple[float, float]] = []
+        """When it was killed and when it was there again."""
         self._process = self._start()
 
     def _start(self) -> Process:
@@ -72,8 +78,10 @@ class App:
 
     def restart(self) -> None:
         """Kill it, and start it again."""
+        killed = time.monotonic()
         self.stop()
         self._process = self._start()
+        self.away.append((killed, time.monotonic()))
 
     def stop(self) -> None:
         self._process.kill()
@@ -125,12 +133,13 @@ def _ask(folder: Path, port: int, requests: int, app: App, restarts: int, limit:
             if time.monotonic() - begun > limit:
                 raise TimeoutError(f"{done} of {requests} after {limit} s")
             time.sleep(0.02)
-        result = Result(share * CLIENTS, restarts - left, time.monotonic() - begun)
+        result = Result(share * CLIENTS, restarts - left, time.monotonic() - begun, away=app.away)
         for number, client in enumerate(clients):
             assert client.wait() == 0, client.output
             found = Found.model_validate_json((folder / f"found-{1 + number * share}.json").read_bytes())
             result.ended += found.ended
             result.wrong += found.wrong
+            result.unserved += found.unserved
         return result
     finally:
         for client in clients:
