@@ -164,6 +164,7 @@ async def _upload(secured: Secured, method: str, most: int) -> tuple[int, int | 
                 sent += part
             writer.write(connection.data_to_send())
             await writer.drain()
+            await asyncio.sleep(0)  # as long as the other side takes all of it, nobody else here would have a turn
             if not part:
                 await moved.wait()
         await listening
