@@ -369,7 +369,7 @@ def test_what_users_sent_is_for_the_owners_eyes_only(drilled: tuple[Path, int]) 
 
 
 def test_sigterm_ends_a_check_in_whatever_moment_it_comes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    tags = []
+    tags: list[float] = []
 
     def token(self: Tag, now: float) -> bytes:
         if not tags:
