@@ -14,7 +14,7 @@ warning: the sidecar then works the plain way, only slower.
 - `contexts`: a connection's context, forked without making what is thrown away.
 - `lookups`: headers looked up without the layers in between.
 - `loop`: uvloop, with tasks that start as mitmproxy wants them to.
-- `mending`: where mitmproxy's HTTP/1 would harm a real user, mended.
+- `mending`: where mitmproxy would harm a real user, mended.
 - `slimming`: the stock add-ons, not even imported.
 - `quickening`: applies them to one master; this is what the rest of the room calls.
 """

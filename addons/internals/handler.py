@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from mitmproxy.addonmanager import AddonManager
-from mitmproxy.connection import Client, Connection, ConnectionState
+from mitmproxy.connection import Client, Connection
 from mitmproxy.flow import Flow
 from mitmproxy.master import Master
 from mitmproxy.options import Options
@@ -149,26 +149,6 @@ class Handler(ProxyConnectionHandler):
     @layer.setter
     def layer(self, top: Layer) -> None:
         self._in_place = _InPlace(top, self, self.hooks)
-
-    async def open_connection(self, command: commands.OpenConnection) -> None:
-        """Open a connection to a server.
-
-        One that is reset at once may have lost its address before it is asked for. mitmproxy takes it for certain that
-        there is one, fails, and tells nobody: the client would wait for ever.
-        """
-        try:
-            await super().open_connection(command)
-        except (AssertionError, TypeError):
-            server = command.connection
-            transport = self.transports.get(server)
-            if server.peername or transport is None or transport.writer is None:
-                raise
-            self.transports.pop(server)
-            transport.writer.close()
-            server.state, server.error = ConnectionState.CLOSED, "Connection reset by peer"
-            facts = server_hooks.ServerConnectionHookData(server, self.client)
-            await self.handle_hook(server_hooks.ServerConnectErrorHook(facts))
-            await self.server_event(events.OpenConnectionCompleted(command, server.error))
 
     async def handle_connection(self, connection: Connection) -> None:
         """Read from a connection until its end."""

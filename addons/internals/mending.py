@@ -1,4 +1,4 @@
-"""Where mitmproxy's HTTP/1 would harm a real user, mended. The only module that changes mitmproxy itself.
+"""Where mitmproxy would harm a real user, mended. The only module that changes mitmproxy itself.
 
 - An answer or a request with trailers crashes its connection ("not implemented"). The trailers are left out instead,
   which any recipient may do (RFC 9110, 6.5.1).
@@ -18,6 +18,8 @@
 - A request that is answered by an add-on, and whose body another one wants to have as it comes, crashes its connection
   ("can't set a response and enable streaming at the same time"). The body is taken in piece by piece, then the answer
   is given: so a tap can have bodies of any length.
+- A server that resets a connection in the moment in which it is made leaves the client waiting for ever: mitmproxy
+  takes it for certain that such a connection has an address, fails, and tells nobody. The client is told 502.
 - Blank lines before a request keep it waiting until more bytes come. They are left out at once (RFC 9112, 2.2).
 
 Tested with mitmproxy 12.2. Where a later version looks different, nothing is changed and a warning says so.
@@ -31,7 +33,8 @@ from types import MethodType
 from typing import Any
 
 import h11
-from mitmproxy.proxy import commands, events, layer
+from mitmproxy.connection import ConnectionState
+from mitmproxy.proxy import commands, events, layer, server_hooks
 from mitmproxy.proxy.layers.http import HttpStream, _http1, _http2
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import (
@@ -41,6 +44,7 @@ from mitmproxy.proxy.layers.http._events import (
     RequestTrailers,
     ResponseProtocolError,
 )
+from mitmproxy.proxy.server import ConnectionHandler
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +80,7 @@ def mend() -> bool:
         second_send = _http2.Http2Client._handle_event  # noqa: SLF001
         consume, _ = HttpStream.state_consume_request_body, HttpStream.check_killed
         start_stream = HttpStream.start_request_stream
+        open_connection = ConnectionHandler.open_connection
         client_send, pseudo_headers = _http1.Http1Client.send, _http2.parse_h2_request_headers
         body_reader(None)
         _is_interim(ReceiveBuffer())
@@ -90,6 +95,7 @@ def mend() -> bool:
     setattr(_http2, "parse_h2_request_headers", _plain(pseudo_headers))  # noqa: B010
     setattr(HttpStream, "state_consume_request_body", _bounded(consume))  # noqa: B010
     setattr(HttpStream, "start_request_stream", _swallowing(start_stream))  # noqa: B010
+    setattr(ConnectionHandler, "open_connection", _never_silent(open_connection))  # noqa: B010
     setattr(_http1, "_reamp_mended", True)  # noqa: B010
     return True
 
@@ -160,6 +166,25 @@ def _swallowing(start: Any) -> Any:
         self.client_state = MethodType(_state_swallow, self)
 
     return start_request_stream
+
+
+def _never_silent(opened: Any) -> Any:
+    @wraps(opened)
+    async def open_connection(self: ConnectionHandler, command: commands.OpenConnection) -> None:
+        try:
+            await opened(self, command)
+        except (AssertionError, TypeError):
+            server, transport = command.connection, self.transports.get(command.connection)
+            if server.peername or transport is None or transport.writer is None:
+                raise
+            self.transports.pop(server)
+            transport.writer.close()
+            server.state, server.error = ConnectionState.CLOSED, "Connection reset by peer"
+            facts = server_hooks.ServerConnectionHookData(server, self.client)
+            await self.handle_hook(server_hooks.ServerConnectErrorHook(facts))
+            await self.server_event(events.OpenConnectionCompleted(command, server.error))
+
+    return open_connection
 
 
 def _state_swallow(self: HttpStream, event: Any) -> layer.CommandGenerator[None]:

@@ -26,6 +26,7 @@ from mitmproxy.utils import asyncio_utils
 
 from addons.internals.dispatch import hooks_of
 from addons.internals.handler import MAX_JOINED, Handler
+from addons.internals.mending import mend
 from addons.internals.modes import SidecarInstance, SidecarMode, as_reverse, as_sidecar, serve_through
 from addons.internals.quickening import carried
 from addons.processes.doors import Doors
@@ -181,9 +182,13 @@ async def test_a_flow_can_be_killed(site: Site) -> None:
     assert site.seen.names == ["client_connected", *ONCE[:2], "error", "client_disconnected"]
 
 
+@pytest.mark.parametrize("carried_by", [as_sidecar, as_reverse])
 async def test_a_server_that_resets_a_connection_in_the_moment_in_which_it_is_made_costs_nobody_an_answer(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch, carried_by: Callable[[list[str]], list[str]]
 ) -> None:
+    """In mitmproxy's own reverse proxy neither."""
+    assert mend()
+
     async def reset(host: str, port: int, **_: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         near = socket.create_connection((host, port))
         far, _ = listener.accept()
@@ -195,7 +200,7 @@ async def test_a_server_that_resets_a_connection_in_the_moment_in_which_it_is_ma
         return reader, writer
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        site.master.options.update(mode=as_sidecar([f"reverse:http://127.0.0.1:{listener.getsockname()[1]}"]))
+        site.master.options.update(mode=carried_by([f"reverse:http://127.0.0.1:{listener.getsockname()[1]}"]))
         assert await site.proxy.setup_servers()
         reader, writer = await asyncio.open_connection(*site.proxy.listen_addrs()[0][:2])
         monkeypatch.setattr(asyncio, "open_connection", reset)
