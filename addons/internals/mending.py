@@ -19,12 +19,14 @@
   ("can't set a response and enable streaming at the same time"). The body is taken in piece by piece, then the answer
   is given: so a tap can have bodies of any length.
 - A server that resets a connection in the moment in which it is made leaves the client waiting for ever: mitmproxy
-  takes it for certain that such a connection has an address, fails, and tells nobody. The client is told 502.
+  takes it for certain that such a connection has an address, fails, and tells nobody. An address that can't be one,
+  which an add-on has set, does the same. The client is told 502.
 - Blank lines before a request keep it waiting until more bytes come. They are left out at once (RFC 9112, 2.2).
 
 Tested with mitmproxy 12.2. Where a later version looks different, nothing is changed and a warning says so.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable
@@ -173,13 +175,15 @@ def _never_silent(opened: Any) -> Any:
     async def open_connection(self: ConnectionHandler, command: commands.OpenConnection) -> None:
         try:
             await opened(self, command)
-        except (AssertionError, TypeError):
-            server, transport = command.connection, self.transports.get(command.connection)
-            if server.peername or transport is None or transport.writer is None:
-                raise
-            self.transports.pop(server)
-            transport.writer.close()
-            server.state, server.error = ConnectionState.CLOSED, "Connection reset by peer"
+        except Exception as error:
+            server = command.connection
+            if server.peername:
+                raise  # it was made, and the layers know
+            await asyncio.sleep(0)  # this task starts at once, and is noted only then
+            writer = self.transports.pop(server).writer
+            if writer is not None:
+                writer.close()
+            server.state, server.error = ConnectionState.CLOSED, str(error) or "Connection reset by peer"
             facts = server_hooks.ServerConnectionHookData(server, self.client)
             await self.handle_hook(server_hooks.ServerConnectErrorHook(facts))
             await self.server_event(events.OpenConnectionCompleted(command, server.error))

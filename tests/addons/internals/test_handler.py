@@ -20,6 +20,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator, Layer
 from mitmproxy.proxy.layers.tcp import TcpStartHook
 from mitmproxy.proxy.mode_servers import AsyncioServerInstance
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tcp import TCPFlow
 from mitmproxy.test import taddons
 from mitmproxy.utils import asyncio_utils
@@ -40,7 +41,11 @@ class Seen:
         self.held: list[http.HTTPFlow] = []
         self.clients: list[Client] = []
         self.on_request: Callable[[http.HTTPFlow], Any] = lambda _: None
+        self.on_connect: Callable[[ServerConnectionHookData], Any] = lambda _: None
         self.disconnected = asyncio.Event()
+
+    def server_connect(self, data: ServerConnectionHookData) -> None:
+        self.on_connect(data)
 
     def client_connected(self, client: Client) -> None:
         self.names.append("client_connected")
@@ -211,6 +216,20 @@ async def test_a_server_that_resets_a_connection_in_the_moment_in_which_it_is_ma
         await site.seen.disconnected.wait()
     assert site.seen.names == ["client_connected", *ONCE[:2], "error", "client_disconnected"]
     assert site.proxy.connections == {}
+
+
+@pytest.mark.parametrize("carried_by", [as_sidecar, as_reverse])
+async def test_an_address_that_can_not_be_one_costs_nobody_an_answer(
+    site: Site, carried_by: Callable[[list[str]], list[str]]
+) -> None:
+    assert mend()
+    site.seen.on_connect = lambda data: setattr(data.server, "address", ("127.0.0.1", 99_999))
+    site.master.options.update(mode=carried_by(as_reverse(site.master.options.mode)))
+    assert await site.proxy.setup_servers()
+    async with asyncio.timeout(10):
+        (answered,) = await site.get("/")
+    assert answered.startswith(b"502 ")
+    assert site.seen.names == ["client_connected", *ONCE[:2], "error", "client_disconnected"]
 
 
 async def test_a_connection_that_was_announced_is_not_announced_again(site: Site) -> None:
