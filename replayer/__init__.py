@@ -34,6 +34,7 @@ What is written and told of it:
 From the start to the end:
 
 - `person`: who runs this, and where. `descriptors`: as many open files as the connections need.
+- `interruption`: the signals that end it early.
 - `preparing`: checks all that can be checked beforehand, for `--dry-run` too.
 - `preflight`: proves on the live system, before any load, that what keeps it safe works.
 - `engine`: puts them all together into one run.

@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from types import FrameType
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -32,6 +31,7 @@ from replayer.counting.bottleneck import bottleneck
 from replayer.counting.latency import quantiles, quantiles_of
 from replayer.counting.ledger import Ledger
 from replayer.counting.snapshot import Observer, Snapshot
+from replayer.interruption import signals_to
 from replayer.lanes.bulk import Bulk, fits
 from replayer.lanes.choice import addresses_of
 from replayer.lanes.fleet import Fleet
@@ -697,37 +697,36 @@ async def replay(
     show: Callable[[Snapshot], None],
     again: Again | None = None,
     already: Callable[[], str] = lambda: "",
+    *,
+    pass_on: bool = False,
 ) -> Report:
     """Run a plan; Ctrl-C, SIGTERM and SIGHUP stop it within milliseconds, the second one ends the process.
 
     What `registry` serves tells of it; `again` is asked just before a start that was announced ahead. `already` names a
-    signal that the caller had got until here, and with which nothing is sent; empty: none. Gives the report, in which
-    stands what of it did not reach the disk.
+    signal that the caller had got until here, and with which nothing is sent; empty: none. `pass_on`: a signal that
+    comes when there is nothing left to stop is for whoever heard such signals before. Gives the report, in which stands
+    what of it did not reach the disk.
     """
     run = Run(plan, prepared, folder, show, again)
     registry.register(RunCollector(run.current, run.ledger.latency, run.ledger.lag, run.rules))
     loop = asyncio.get_running_loop()
 
-    pressed = False
+    pressed = 0
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        # Called whatever the event loop does, and be it stuck in a plugin.
+    def interrupt(number: int) -> None:
         nonlocal pressed
         if pressed:
             os._exit(int(Exit.INTERRUPTED))
-        pressed = True
+        pressed = number
         loop.call_soon_threadsafe(run.stop, "interrupted", signal.Signals(number).name)
 
-    # Whoever had SIGHUP ignored (nohup) wants the run to outlive the terminal.
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
+    with signals_to(interrupt):
         if told := already():
             run.stop("interrupted", told)
-        return await run.run()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        report = await run.run()
+    if pressed and pass_on and report.stop != "interrupted":
+        os.kill(os.getpid(), pressed)
+    return report
 
 
 @contextmanager

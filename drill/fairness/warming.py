@@ -54,7 +54,7 @@ async def warm(plan: Plan, incident: Incident, seconds: Duration, console: Conso
     prepared = await prepare(own)
     folder = Folder(own.runs, prepared.run_id, own)
     with nullcontext(lambda _: None) if console is None else shown(console) as show:
-        report = await replay(own, prepared, folder, CollectorRegistry(), show)
+        report = await replay(own, prepared, folder, CollectorRegistry(), show, pass_on=True)
     if report.exit_code in (Exit.INTERRUPTED, Exit.LEVER, Exit.OUTSIDE_WINDOW):
         raise UserError(f"the clone was not warmed: {report.stop}", Exit(report.exit_code))
     return report.seconds

@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import NamedTuple
 
 from captures.errors import CaptureError
@@ -33,6 +32,7 @@ from replayer.comparing.routes import settled
 from replayer.counting.accounts import Accounts
 from replayer.counting.snapshot import Snapshot
 from replayer.engine import replay
+from replayer.interruption import signals_to
 from replayer.metrics import serving
 from replayer.plan import Plan
 from replayer.preparing.prepare import prepare
@@ -276,7 +276,7 @@ class Drill:
         self.teller.step(step, number, number + steps - 1, self._seconds(step, part), left)
         with serving(plan.metrics) as registry:
             show = self.teller.snapshot
-            report = await replay(plan, prepared, folder, registry, show, already=lambda: self._signal)
+            report = await replay(plan, prepared, folder, registry, show, already=lambda: self._signal, pass_on=True)
         report = write_beside(report, folder.path)
         self._warmed += round(report.seconds, 1) if step.kind == "warm-up" else 0.0
         found = _outcome(step, report, folder, plan)
@@ -354,20 +354,14 @@ class Drill:
     def _signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
 
-        def interrupt(number: int, _frame: FrameType | None) -> None:
+        def interrupt(number: int) -> None:
             if self._signal:
                 os._exit(int(Exit.INTERRUPTED))
             self._signal = signal.Signals(number).name
             loop.call_soon_threadsafe(self._stopped.set)
 
-        # While a step runs, the replayer has handlers of its own; whoever had SIGHUP ignored (nohup) wants it so.
-        numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
-        before = {number: signal.signal(number, interrupt) for number in numbers}
-        try:
+        with signals_to(interrupt):  # except while a step runs: of those the replayer passes on what comes too late
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _outcome(step: Next, report: Report, folder: Folder, plan: Plan) -> Outcome:

@@ -4,13 +4,11 @@ Whatever ails a check is that check's failure, and the others go on.
 """
 
 import asyncio
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Sequence
 
 from loadtag import Signer
+from replayer.interruption import interruptible
 from replayer.plan import Plan
 from replayer.preflight import canaries, drill, paperwork, rules, sidecars
 from replayer.preflight.findings import Check, Checklist, Finding, Found, failed, skipped
@@ -42,7 +40,7 @@ async def preflight(
             raise UserError(f"--skip-check {name}: there is no such check; there are {names}")
     started, began = time.time(), time.monotonic()
     findings: list[Finding] = []
-    with _interruptible():
+    with interruptible(patiently=True):
         async with scene(plan, run_id, signer, selection) as here:
             for check in checks:
                 finding = await _finding(check, here, {each.check: each for each in findings})
@@ -96,28 +94,3 @@ async def _look(check: Check, here: Scene) -> Found:
             f"the check itself broke: {type(error).__name__}: {error}",
             "did the sidecar or the target go away meanwhile? If it happens again, report it",
         )
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Have signals cancel this task, once: what is to be undone is undone, and nobody breaks that off."""
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    pressed = False
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        nonlocal pressed
-        if not pressed and task is not None:
-            pressed = True
-            loop.call_soon_threadsafe(task.cancel)
-
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    except asyncio.CancelledError:
-        if pressed:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,10 +1,8 @@
 """`reamp drill check`: is the clone a fair stand-in for what went down."""
 
-import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from inspect import signature
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -128,6 +126,8 @@ def check(
     Exit codes: 0 nothing stands against a verdict; 94 something does; 91 the lever is pulled; 104 a mistake in the
     settings; 105 stopped by a signal; 1 anything else.
     """
+    import uvloop
+
     from captures.keyring import load_identities
     from drill.fairness.showing import show
     from drill.incident import read_incident
@@ -138,7 +138,7 @@ def check(
     warmed = _duration("--warm", warm)
     found = read_incident(incident, load_identities(plan.identity))
     console = screen()
-    fairness = _until_sigterm(_check(plan, found, conditions, warmed, None if as_json else console))
+    fairness = uvloop.run(_check(plan, found, conditions, warmed, None if as_json else console))
     if as_json:
         typer.echo(fairness.model_dump_json(indent=2))
     else:
@@ -175,51 +175,24 @@ def conditions_of(given: Mapping[str, Any]) -> "Conditions":
     )
 
 
-def _until_sigterm[T](work: Coroutine[Any, Any, T]) -> T:
-    """Run what an event loop does; SIGTERM cancels it, as Ctrl-C does.
-
-    It does not raise anything where it happens to come: if that is while a transport calls its protocol, the loop takes
-    it for a failure of that connection, and goes on.
-    """
-    import asyncio
-
-    import uvloop
-
-    async def cancellable() -> T:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-
-        def ended(_number: int, _frame: FrameType | None) -> None:
-            if task is not None:
-                loop.call_soon_threadsafe(task.cancel)
-
-        before = signal.signal(signal.SIGTERM, ended)
-        try:
-            return await work
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-    try:
-        return uvloop.run(cancellable())
-    except asyncio.CancelledError:
-        raise SystemExit(int(Exit.INTERRUPTED)) from None
-
-
 async def _check(
     plan: "Plan", incident: "Incident", conditions: "Conditions", warm: Duration | None, console: "Console | None"
 ) -> "Fairness":
     from drill.fairness.checking import check as compare
     from drill.fairness.warming import warm as play
+    from replayer.interruption import interruptible
 
-    if warm is not None:
-        conditions = conditions._replace(warmed=await play(plan, incident, warm, console))
-    if console is None:
-        return await compare(plan, incident, conditions)
-    with console.status("reading the incident") as status:
+    with interruptible():
+        if warm is not None:
+            conditions = conditions._replace(warmed=await play(plan, incident, warm, console))
+        if console is None:
+            return await compare(plan, incident, conditions)
+        with console.status("reading the incident") as status:
 
-        def tell(done: int, of: int) -> None:
-            status.update(f"asking the clone: {done} of {of}")
+            def tell(done: int, of: int) -> None:
+                status.update(f"asking the clone: {done} of {of}")
 
-        return await compare(plan, incident, conditions, tell)
+            return await compare(plan, incident, conditions, tell)
 
 
 def _duration(option: str, text: str | None) -> Duration | None:

@@ -297,9 +297,10 @@ async def _run(
     from drill.running.folder import DrillFolder
     from drill.running.progress import Terminal, intended
     from drill.running.running import Drill, survey
+    from replayer.interruption import interruptible
 
     quiet = not isinstance(teller, Terminal)
-    with nullcontext() if quiet else console.status("reading the incident"):
+    with interruptible(), nullcontext() if quiet else console.status("reading the incident"):
         known = await survey(plan, incident)
     if not quiet:
         console.print(intended(plan, known, incident.story.told, time.time()))

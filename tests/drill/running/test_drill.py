@@ -23,6 +23,8 @@ from drill.running.running import Drill, Teller, survey
 from drill.running.steps import Next
 from loadtag import keys
 from reamp.cli import run as reamp_here
+from replayer.books.folder import Folder
+from replayer.books.report import Report
 from replayer.descriptors import room
 from replayer.requests.tagging import Tag
 from rules.exits import Exit, UserError
@@ -383,6 +385,27 @@ def test_sigterm_ends_a_check_in_whatever_moment_it_comes(shop: Shop, monkeypatc
     to = ["--to", f"http://127.0.0.1:{shop.port}", "--idle-target", "--key", str(shop.folder / "load.key")]
     assert reamp_here(["drill", "check", str(shop.folder / "recordings"), *to]) == Exit.INTERRUPTED
     assert len(tags) == 1
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_sigterm_ends_a_drill_even_where_a_step_is_just_over(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """The replayer hears it, and has nothing left to stop."""
+    finished = []
+
+    def finish(self: Folder, report: Report) -> Report:
+        os.kill(os.getpid(), signal.SIGTERM)
+        finished.append(report.stop)
+        return before(self, report)
+
+    before = Folder.finish
+    monkeypatch.setattr(Folder, "finish", finish)
+    given = shop.arguments("--idle-target", "--warm", "300ms")
+    if command == "check":
+        given = ["drill", "check", given[2], *given[3:7], "--idle-target", "--warm", "300ms"]
+    assert reamp_here(given) == Exit.INTERRUPTED
+    assert finished == ["ended"]
 
 
 @pytest.mark.parametrize("moment", ["connected", "asked"])
