@@ -26,7 +26,6 @@
 Tested with mitmproxy 12.2. Where a later version looks different, nothing is changed and a warning says so.
 """
 
-import asyncio
 import logging
 import re
 from collections.abc import Callable
@@ -178,12 +177,15 @@ def _never_silent(opened: Any) -> Any:
         except Exception as error:
             server = command.connection
             if server.peername:
-                raise  # it was made, and the layers know
-            await asyncio.sleep(0)  # this task starts at once, and is noted only then
-            writer = self.transports.pop(server).writer
-            if writer is not None:
-                writer.close()
-            server.state, server.error = ConnectionState.CLOSED, str(error) or "Connection reset by peer"
+                raise  # it was made: what fails from there on is no failure to connect
+            words = str(error) or type(error).__name__
+            transport = self.transports.get(server)
+            if transport is not None and transport.writer is not None:
+                transport.writer.close()
+                del self.transports[server]
+                words = "Connection reset by peer"
+            self.log(f"error establishing server connection: {words}", logging.WARNING)
+            server.state, server.error = ConnectionState.CLOSED, words
             facts = server_hooks.ServerConnectionHookData(server, self.client)
             await self.handle_hook(server_hooks.ServerConnectErrorHook(facts))
             await self.server_event(events.OpenConnectionCompleted(command, server.error))

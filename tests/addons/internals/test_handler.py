@@ -200,9 +200,11 @@ async def test_a_server_that_resets_a_connection_in_the_moment_in_which_it_is_ma
         far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         far.close()
         monkeypatch.undo()
-        reader, writer = await asyncio.open_connection(sock=near)
-        assert writer.get_extra_info("peername") is None  # it was connected, and nobody knows to whom any more
-        return reader, writer
+        made = await asyncio.open_connection(sock=near)
+        given.append(made[1])
+        return made
+
+    given: list[asyncio.StreamWriter] = []
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         site.master.options.update(mode=carried_by([f"reverse:http://127.0.0.1:{listener.getsockname()[1]}"]))
@@ -215,7 +217,9 @@ async def test_a_server_that_resets_a_connection_in_the_moment_in_which_it_is_ma
         writer.close()
         await site.seen.disconnected.wait()
     assert site.seen.names == ["client_connected", *ONCE[:2], "error", "client_disconnected"]
-    assert site.proxy.connections == {}
+    (made,) = given
+    assert made.get_extra_info("peername") is None  # it was connected, and nobody knew to whom any more
+    assert made.transport.is_closing()
 
 
 @pytest.mark.parametrize("carried_by", [as_sidecar, as_reverse])

@@ -48,9 +48,15 @@ class Result:
         found += [f"{self.ended[how]} {how}" for how in ("wrong", "lost") if self.ended[how]]
         if sum(self.ended.values()) != self.requests:
             found.append(f"{sum(self.ended.values())} came to an end of {self.requests}")
-        for asked, ended in self.unserved:
-            if not any(asked <= back and killed <= ended for killed, back in self.away):
-                found.append(f"asked at {asked} and refused or cut at {ended}, though the app was there: {self.away}")
+        unserved = self.ended["refused"] + self.ended["cut"]
+        if len(self.unserved) != unserved:
+            found.append(f"{unserved} refused or cut, and {len(self.unserved)} times of them")
+        odd = [
+            f"asked at {asked} and refused or cut at {ended}, though the app was there"
+            for asked, ended in self.unserved
+            if not any(asked <= back and killed <= ended for killed, back in self.away)
+        ]
+        found += odd[:10]
         found += [f"executed twice: {number}" for number in self.executed_twice[:10]]
         found += [f"answered, but not executed: {number}" for number in self.answered_unexecuted[:10]]
         if self.state is None:
