@@ -11,6 +11,7 @@ from mitmproxy import http
 
 from addons.passage import KIND
 from tests.support.inprocess import App, answering, sidecar
+from tests.support.processes import free_port
 
 GET = b"GET /a HTTP/1.1\r\nHost: shop\r\n\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"
@@ -201,9 +202,7 @@ async def test_what_a_credit_was_spent_for_is_never_sent_twice() -> None:
 
 async def test_no_app_is_a_502_and_the_connection_goes_on() -> None:
     log = Log()
-    async with App(answering(OK)).running() as port:
-        pass
-    async with sidecar(port, log) as proxy:
+    async with sidecar(free_port(), log) as proxy:
         got = await proxy.ask(GET + GET + LAST)
     assert got.count(b"HTTP/1.1 502 Bad Gateway\r\n") == 3
     assert sum(line.startswith("error ") for line in log.seen) == 3

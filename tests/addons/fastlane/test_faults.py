@@ -17,6 +17,7 @@ from addons.fastlane.head import MAX_HEAD, read_request
 from addons.fastlane.link import READ_AHEAD
 from addons.fastlane.phases import Phase
 from tests.support.inprocess import App, Sidecar, answering, sidecar
+from tests.support.processes import free_port
 
 GET = b"GET /a HTTP/1.1\r\nHost: shop\r\n\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"
@@ -285,9 +286,7 @@ async def test_a_client_that_sends_requests_without_end_is_held_back() -> None:
 
 async def test_error_pages_that_nobody_reads_are_not_collected() -> None:
     account = Account()
-    async with App(answering(OK)).running() as port:
-        pass
-    async with sidecar(port, account) as proxy:
+    async with sidecar(free_port(), account) as proxy:
         reader, writer = await proxy.connect()
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         writer.transport.pause_reading()  # type: ignore[attr-defined] # it is a socket's
@@ -332,9 +331,7 @@ async def test_a_body_that_was_not_read_is_never_taken_for_a_request(body: str) 
         if body == "whole":
             raise asyncio.CancelledError
 
-    async with App(answering(OK)).running() as port:
-        pass
-    async with sidecar(port, account, Hook("requestheaders", requestheaders)) as proxy:
+    async with sidecar(free_port(), account, Hook("requestheaders", requestheaders)) as proxy:
         got = await proxy.ask(POST.replace(b"5", b"%d" % len(inner)).replace(b"hello", inner) + LAST)
     assert got.count(b"HTTP/1.1 ") == got.count(b"HTTP/1.1 502 ") == 1
     assert b"Connection: close\r\n" in got
