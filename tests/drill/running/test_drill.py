@@ -403,7 +403,8 @@ def test_sigterm_ends_a_drill_even_where_a_step_is_just_over(
     monkeypatch.setattr(Folder, "finish", finish)
     given = shop.arguments("--idle-target", "--warm", "300ms")
     if command == "check":
-        given = ["drill", "check", given[2], *given[3:7], "--idle-target", "--warm", "300ms"]
+        runs = str(shop.folder / "warming")
+        given = ["drill", "check", given[2], *given[3:7], "--idle-target", "--warm", "300ms", "--runs", runs]
     assert reamp_here(given) == Exit.INTERRUPTED
     assert finished == ["ended"]
 
