@@ -78,7 +78,7 @@ HOW = [("--lane", "python"), ("--processes", "2")]
 def otherwise(place: Place) -> dict[tuple[str, str], Path]:
     """Give the folders of the same run, sent otherwise: both at once, for they mostly wait."""
     hows = [how for how in HOW if how[0] != "--processes" or no_native_lane() is None]
-    with place.app(SLOW="0.02"), ThreadPoolExecutor(len(hows)) as pool:
+    with place.app(SLOW="0.022"), ThreadPoolExecutor(len(hows)) as pool:
         running = [pool.submit(place.replay, "-".join(how), *how) for how in hows]
         return dict(zip(hows, [each.result() for each in running], strict=True))
 
